@@ -1,0 +1,358 @@
+"""The CRM over HTTP: connection pool, key, time-outs, retries; statuses and failures become errors."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Any, NoReturn, Self, TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+import httpx2
+
+from crm_mcp import __version__
+from crm_mcp.crm.activities import Activities
+from crm_mcp.crm.companies import Companies
+from crm_mcp.crm.contacts import Contacts
+from crm_mcp.crm.contract import Body, Entity, Operation, PagedFilter, Rows
+from crm_mcp.crm.errors import (
+    AuthenticationError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ReadOnlyError,
+    RejectedError,
+    UnavailableError,
+    UnexpectedResponseError,
+)
+from crm_mcp.crm.leads import Leads
+from crm_mcp.crm.outreach import Outreach
+from crm_mcp.crm.pipeline import Pipeline
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Entity)
+
+MAX_RESPONSE_BYTES = 32 * 2**20
+MAX_QUOTED_CHARS = 200
+ATTEMPTS = 4
+RETRIED_STATUSES = (None, 502, 503, 504)
+
+NEVER_LEFT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+)
+
+REJECTIONS: dict[int, tuple[type[RejectedError], str]] = {
+    400: (InvalidInputError, "The CRM found the input invalid"),
+    401: (AuthenticationError, "The CRM does not accept the API key"),
+    403: (PermissionDeniedError, "The CRM denied it: the key lacks the scope or belongs to another entity"),
+    404: (NotFoundError, "The CRM has no such record"),
+    409: (ConflictError, "The CRM says that the record's state does not allow it"),
+    422: (InvalidInputError, "The CRM found the input invalid"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to connect, to send, and to wait for the next bytes; `total` bounds a call with its retries."""
+
+    connect_seconds: float = 5.0
+    write_seconds: float = 15.0
+    read_seconds: float = 30.0
+    total_seconds: float = 60.0
+
+
+class CrmClient:
+    """The CRM as Python: `async with CrmClient(url, key, entity) as crm: await crm.leads.search()`.
+
+    Every call raises a `CrmError` when it does not do what was asked. GETs are retried on connection errors,
+    429, 502, 503 and 504; writes only when nothing was done for certain (no connection, 429).
+
+    Raises ValueError for a base URL that would send the key in clear text over a network.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        entity_id: str,
+        *,
+        timeouts: Timeouts | None = None,
+        max_in_flight: int = 8,
+        read_only: bool = False,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        check_base_url(base_url)
+        self.base_url = base_url.rstrip("/")
+        self.entity_id = entity_id
+        self.read_only = read_only
+        self.timeouts = timeouts or Timeouts()
+        self._slots = anyio.CapacityLimiter(max_in_flight)
+        self._http = httpx2.AsyncClient(
+            base_url=self.base_url,
+            headers={
+                "Authorization": f"Bearer {api_key}",
+                "Accept": "application/json",
+                "User-Agent": f"crm-mcp/{__version__}",
+            },
+            timeout=httpx2.Timeout(
+                connect=self.timeouts.connect_seconds,
+                write=self.timeouts.write_seconds,
+                read=self.timeouts.read_seconds,
+                pool=None,
+            ),
+            limits=httpx2.Limits(max_connections=max_in_flight, max_keepalive_connections=max_in_flight),
+            follow_redirects=False,
+            # A proxy from the environment is for the network, not for a CRM on this machine.
+            trust_env=not is_loopback(urlsplit(base_url).hostname or ""),
+            transport=transport,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.__aexit__(kind, error, trace)
+
+    @cached_property
+    def companies(self) -> Companies:
+        return Companies(self)
+
+    @cached_property
+    def contacts(self) -> Contacts:
+        return Contacts(self)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        return Pipeline(self)
+
+    @cached_property
+    def leads(self) -> Leads:
+        return Leads(self)
+
+    @cached_property
+    def activities(self) -> Activities:
+        return Activities(self)
+
+    @cached_property
+    def outreach(self) -> Outreach:
+        return Outreach(self)
+
+    async def call(
+        self,
+        operation: Operation[T],
+        *,
+        query: dict[str, str] | None = None,
+        body: Body | None = None,
+        **ids: str,
+    ) -> T:
+        """Do one operation; `ids` fill its path.
+
+        Raises a CrmError.
+        """
+        if self.read_only and operation.method != "GET":
+            raise ReadOnlyError("This connection is read-only. Nothing was sent to the CRM.")
+        request = self._http.build_request(
+            operation.method,
+            operation.url_path(**ids),
+            params={"entityId": self.entity_id, **(query or {})},
+            json=None if body is None else body.to_wire(),
+        )
+        return operation.answer.read(await self._send(request))
+
+    def pages(
+        self, operation: Operation[Rows[E]], wanted: PagedFilter
+    ) -> Callable[[int, int], Awaitable[Rows[E]]]:
+        """A list operation as a function of page (from 1) and page size."""
+
+        async def fetch(page: int, page_size: int) -> Rows[E]:
+            paged = wanted.model_copy(update={"page": page, "page_size": page_size})
+            return await self.call(operation, query=paged.to_wire())
+
+        return fetch
+
+    async def _send(self, request: httpx2.Request) -> Any:
+        import stamina  # noqa: PLC0415  # not needed until there is a first call
+
+        deadline = time.monotonic() + self.timeouts.total_seconds
+
+        def worth_retrying(error: Exception) -> bool | float:
+            if not isinstance(error, UnavailableError | RateLimitedError):
+                return False
+            if isinstance(error, UnavailableError) and error.status not in RETRIED_STATUSES:
+                return False
+            wait = error.retry_after_seconds
+            return True if wait is None else wait if time.monotonic() + wait < deadline else False
+
+        attempts = stamina.retry_context(
+            on=worth_retrying, attempts=ATTEMPTS, timeout=self.timeouts.total_seconds, wait_jitter=0.3
+        )
+        async for attempt in attempts:
+            with attempt:
+                return await self._send_once(request, deadline)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _send_once(self, request: httpx2.Request, deadline: float) -> Any:
+        sent = False
+        try:
+            with anyio.fail_after(max(0.0, deadline - time.monotonic())):
+                async with self._slots:
+                    sent = True
+                    response = await self._http.send(request, stream=True)
+                    try:
+                        content = await _read_bounded(response)
+                    finally:
+                        await response.aclose()
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, TimeoutError) as error:
+            _raise_for_failure(error, request, sent=sent)
+        return _read_json(response, content)
+
+
+async def _read_bounded(response: httpx2.Response) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > MAX_RESPONSE_BYTES:
+            raise UnexpectedResponseError(
+                f"The CRM's answer is longer than {MAX_RESPONSE_BYTES // 2**20} MiB; it was not read on."
+                + _may_have_happened(response.request)
+            )
+    return bytes(content)
+
+
+def _raise_for_failure(error: Exception, request: httpx2.Request, *, sent: bool) -> NoReturn:
+    """No usable answer came: whether the request can have had an effect decides what that means."""
+    what = type(error).__name__
+    if not sent:
+        raise UnavailableError(
+            "The CRM is too busy with earlier calls. Nothing was sent; try again later."
+        ) from error
+    if isinstance(error, NEVER_LEFT):
+        raise UnavailableError(
+            f"No connection to the CRM at {request.url.host} ({what}). Nothing was sent; try again later."
+        ) from error
+    if isinstance(error, httpx2.DecodingError):
+        raise UnexpectedResponseError(
+            f"The CRM's answer could not be decoded.{_may_have_happened(request)}"
+        ) from error
+    if request.method == "GET":
+        raise UnavailableError(f"The CRM did not answer ({what}). Try again later.") from error
+    raise OutcomeUnknownError(
+        f"The request was sent, but no answer came ({what}): it may or may not have been done. "
+        "Look before doing it again."
+    ) from error
+
+
+def _read_json(response: httpx2.Response, content: bytes) -> Any:
+    if not response.is_success:
+        _raise_for_status(response, content)
+    if not content.strip():
+        return None
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        kind = response.headers.get("content-type", "no content type")[:80]
+        raise UnexpectedResponseError(
+            f"The CRM answered {response.status_code} with something that is not JSON ({kind}, "
+            f"{len(content)} bytes).{_may_have_happened(response.request)}"
+        ) from error
+
+
+def _raise_for_status(response: httpx2.Response, content: bytes) -> NoReturn:
+    status = response.status_code
+    said = _quoted_error(content)
+    wait = _retry_after_seconds(response.headers)
+    if status == 429:
+        later = f"Try again in {wait:.0f} s." if wait is not None else "Try again in a minute."
+        raise RateLimitedError(
+            f"The CRM's rate limit is reached{said}. Nothing was done. {later}", retry_after_seconds=wait
+        )
+    if 300 <= status < 400:
+        raise UnexpectedResponseError(
+            f"The CRM redirects ({status}); redirects are not followed with the key. Is the base URL right?"
+        )
+    if status < 500:
+        kind, text = REJECTIONS.get(status, (RejectedError, f"The CRM rejected it with status {status}"))
+        raise kind(f"{text}{said}.", status=status)
+    if response.request.method == "GET":
+        raise UnavailableError(
+            f"The CRM failed with status {status}{said}. Try again later.",
+            status=status,
+            retry_after_seconds=wait,
+        )
+    raise OutcomeUnknownError(
+        f"The CRM failed with status {status}{said}: it may or may not have been done. "
+        "Look before doing it again."
+    )
+
+
+def _quoted_error(content: bytes) -> str:
+    """The CRM's own `error` string, cut and on one line; nothing of an HTML page or an empty body."""
+    try:
+        said = json.loads(content)["error"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    if not isinstance(said, str) or not said.strip():
+        return ""
+    printable = "".join(char if char.isprintable() else " " for char in said)
+    one_line = " ".join(printable.split())
+    cut = one_line if len(one_line) <= MAX_QUOTED_CHARS else one_line[: MAX_QUOTED_CHARS - 1] + "…"
+    return f': "{cut}"'
+
+
+def _retry_after_seconds(headers: httpx2.Headers) -> float | None:
+    """Seconds to wait by `Retry-After`, which is a number or a date; None where neither can be read."""
+    value = headers.get("retry-after", "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _may_have_happened(request: httpx2.Request) -> str:
+    return "" if request.method == "GET" else " It may have been done: look before doing it again."
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_base_url(base_url: str) -> None:
+    """Raises ValueError, with a sentence for the operator, when the key could not be sent there safely."""
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError("the base URL is not a URL") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError("the base URL must be an http(s) URL, such as https://crm.example.com")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("the base URL must be only scheme, host and path, such as https://crm.example.com")
+    if parts.path.rstrip("/").endswith("/api/crm"):
+        raise ValueError("the base URL is the part before /api/crm")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("the base URL must be https: over http the key would be sent in clear text")

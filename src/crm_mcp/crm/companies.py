@@ -1,0 +1,156 @@
+"""Companies on the CRM's wire: rows 3 to 7 of the contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from crm_mcp.crm.contacts import Contact
+from crm_mcp.crm.contract import (
+    ASSUMED,
+    DOCUMENTED,
+    OBSERVED,
+    Body,
+    Entity,
+    Many,
+    One,
+    Operation,
+    PagedFilter,
+    Timestamp,
+    Uuid,
+    WireModel,
+    Written,
+    equals,
+    mentions,
+    owned,
+)
+from crm_mcp.crm.paging import Page, gather_page
+
+if TYPE_CHECKING:
+    from crm_mcp.crm.client import CrmClient
+
+Role = Literal["prospect", "customer", "vendor", "both"]
+Status = Literal["active", "inactive"]
+
+
+class CompanyFields(WireModel):
+    """What can be read from and written to a company."""
+
+    name: Annotated[str | None, DOCUMENTED] = None
+    role: Annotated[str | None, ASSUMED] = None
+    status: Annotated[str | None, ASSUMED] = None
+    owner_user_id: Annotated[Uuid | None, ASSUMED] = None
+    website: Annotated[str | None, ASSUMED] = None
+    industry: Annotated[str | None, ASSUMED] = None
+    email: Annotated[str | None, ASSUMED] = None
+    phone: Annotated[str | None, ASSUMED] = None
+    notes: Annotated[str | None, ASSUMED] = None
+
+
+class Company(CompanyFields, Entity):
+    """A company; `role` is its commercial relationship, `status` inactive means archived."""
+
+    name: Annotated[str, DOCUMENTED]
+    created_at: Annotated[Timestamp | None, ASSUMED] = None
+    updated_at: Annotated[Timestamp | None, ASSUMED] = None
+
+
+class CompanyChanges(CompanyFields, Body):
+    """The fields of a company to set; None clears one."""
+
+    role: Annotated[Role | None, ASSUMED] = None
+    status: Annotated[Status | None, ASSUMED] = None
+
+
+class NewCompany(CompanyChanges):
+    """A company to be created."""
+
+    name: Annotated[str, DOCUMENTED]
+
+
+class CompanyFilter(PagedFilter):
+    """Meanings and values are documented, names are not; `limit` is a legacy cap where `page` is absent."""
+
+    role: Annotated[Role | None, OBSERVED, equals("role", also="both")] = None
+    status: Annotated[Status | None, OBSERVED, equals("status")] = None
+    owner_user_id: Annotated[str | None, OBSERVED, owned("ownerUserId")] = None
+    q: Annotated[str | None, OBSERVED, mentions("name")] = None
+    page: Annotated[int | None, OBSERVED] = None
+    limit: Annotated[int | None, ASSUMED] = None
+
+
+LIST_COMPANIES = Operation(
+    "list_companies",
+    "List companies",
+    "GET",
+    "/companies",
+    answer=Many(Company, "companies"),
+    evidence=ASSUMED,
+    filter=CompanyFilter,
+    error_responses=1,
+)
+CREATE_COMPANY = Operation(
+    "create_company",
+    "Create a company",
+    "POST",
+    "/companies",
+    answer=Written(Company, "company"),
+    evidence=ASSUMED,
+    body=NewCompany,
+    error_responses=2,
+)
+GET_COMPANY = Operation(
+    "get_company",
+    "Get a company",
+    "GET",
+    "/companies/{company_id}",
+    answer=One(Company, "company"),
+    evidence=ASSUMED,
+    error_responses=2,
+)
+UPDATE_COMPANY = Operation(
+    "update_company",
+    "Update a company",
+    "PATCH",
+    "/companies/{company_id}",
+    answer=Written(Company, "company"),
+    evidence=ASSUMED,
+    body=CompanyChanges,
+    error_responses=2,
+)
+LIST_COMPANY_CONTACTS = Operation(
+    "list_company_contacts",
+    "List a company's contacts",
+    "GET",
+    "/companies/{company_id}/contacts",
+    answer=Many(Contact, "contacts"),
+    evidence=ASSUMED,
+    error_responses=2,
+)
+
+
+class Companies:
+    """`crm.companies`. The CRM has no DELETE for companies: archiving is `status="inactive"`."""
+
+    def __init__(self, client: CrmClient) -> None:
+        self._client = client
+
+    async def search(
+        self, wanted: CompanyFilter | None = None, *, page: int = 1, limit: int = 25
+    ) -> Page[Company]:
+        wanted = wanted or CompanyFilter()
+        return await gather_page(self._client.pages(LIST_COMPANIES, wanted), wanted, page=page, limit=limit)
+
+    async def get(self, company_id: str) -> Company:
+        return await self._client.call(GET_COMPANY, company_id=company_id)
+
+    async def create(self, company: NewCompany) -> Company | None:
+        """The new company, or None where the CRM's answer does not show it."""
+        return await self._client.call(CREATE_COMPANY, body=company)
+
+    async def update(self, company_id: str, changes: CompanyChanges) -> Company:
+        updated = await self._client.call(UPDATE_COMPANY, body=changes, company_id=company_id)
+        return updated or await self.get(company_id)
+
+    async def contacts(self, company_id: str) -> list[Contact]:
+        """All contacts that are members of the company."""
+        return (await self._client.call(LIST_COMPANY_CONTACTS, company_id=company_id)).records

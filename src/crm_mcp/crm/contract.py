@@ -1,0 +1,377 @@
+"""How an endpoint is declared: its operation, its models, and how well each fact is known.
+
+Everything about the wire is derived from these declarations: requests, the OpenAPI document, the contract
+page, the doctor's probes. The facts themselves stand in the family modules; their source is the CRM's
+reference page (see `docs/contract.md`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from urllib.parse import quote
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+
+from crm_mcp.crm.errors import InvalidInputError, UnexpectedResponseError
+
+BASE_PATH = "/api/crm"
+ENVELOPES = ("data", "items", "results", "result", "item")
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class Evidence(Enum):
+    """How well a fact about the wire is known; stands as metadata on every field and parameter."""
+
+    DOCUMENTED = "documented"
+    OBSERVED = "observed"
+    ASSUMED = "assumed"
+
+    @classmethod
+    def of(cls, info: FieldInfo) -> Evidence:
+        return next(mark for mark in info.metadata if isinstance(mark, cls))
+
+
+DOCUMENTED, OBSERVED, ASSUMED = Evidence.DOCUMENTED, Evidence.OBSERVED, Evidence.ASSUMED
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Timestamp = Annotated[datetime, AfterValidator(_in_utc)]
+Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+
+
+class WireModel(BaseModel):
+    """Python names inside, camelCase on the wire. Validators are built on first use, for start-up's sake."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, defer_build=True, coerce_numbers_to_str=True
+    )
+
+    @classmethod
+    def wire_name(cls, name: str) -> str:
+        return cls.model_fields[name].alias or name
+
+
+class Record(WireModel):
+    """Something the CRM sent. Fields that nobody documented are kept too: `wire` is the object as it came."""
+
+    _wire: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def wire(self) -> dict[str, Any]:
+        return self._wire
+
+    @property
+    def unknown(self) -> dict[str, Any]:
+        """The fields that came and are not declared here, under their wire names."""
+        declared = {info.alias for info in type(self).model_fields.values()}
+        return {name: value for name, value in self._wire.items() if name not in declared}
+
+    @classmethod
+    def from_wire(cls, raw: dict[str, Any]) -> Self:
+        """Read a record; an assumed field of another type than assumed is left unset (and stays in `wire`).
+
+        Raises UnexpectedResponseError when what is missing or odd is not merely assumed.
+        """
+        try:
+            record = cls.model_validate(raw)
+        except ValidationError as error:
+            record = cls._without_odd_fields(raw, error)
+        record._wire = raw
+        return record
+
+    @classmethod
+    def _without_odd_fields(cls, raw: dict[str, Any], error: ValidationError) -> Self:
+        odd = {str(problem["loc"][0]) for problem in error.errors(include_url=False)}
+        by_wire_name = {info.alias: info for info in cls.model_fields.values()}
+        needed = [name for name in odd if by_wire_name[name].is_required()]
+        if needed:
+            raise UnexpectedResponseError(
+                f"The CRM sent a {cls.__name__} without a usable `{needed[0]}`: {describe(raw)}."
+            ) from error
+        return cls.model_validate({name: value for name, value in raw.items() if name not in odd})
+
+
+class Entity(Record):
+    """A record that the CRM names by id."""
+
+    id: Annotated[str, DOCUMENTED]
+
+
+class Body(WireModel):
+    """What a POST, PATCH or DELETE sends: the fields that were set; `None` clears a field."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    def to_wire(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def not_kept_by(self, record: Record) -> list[str]:
+        """The fields that `record`, read back, shows with another value than was sent.
+
+        Fields that the record does not carry cannot be judged and are not named.
+        """
+        sent = self.model_dump(exclude_unset=True)
+        shown = {
+            name: getattr(record, name, record.wire.get(self.wire_name(name)))
+            for name in sent
+            if self.wire_name(name) in record.wire
+        }
+        # `me` comes back as the user's id.
+        return [name for name, value in shown.items() if sent[name] not in ("me", value)]
+
+
+class Filter(WireModel):
+    """The query parameters of one operation, `entityId` and the paging apart."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    def to_wire(self) -> dict[str, str]:
+        return {
+            name: str(value)
+            for name, value in self.model_dump(mode="json", by_alias=True, exclude_none=True).items()
+        }
+
+    def checks(self) -> Iterator[tuple[str, Check, str]]:
+        """The filters in force: wire name, how a row can be checked against it, and the value."""
+        for name, info in type(self).model_fields.items():
+            value = getattr(self, name)
+            check = next((mark for mark in info.metadata if isinstance(mark, Check)), None)
+            if value is not None and check is not None:
+                yield info.alias or name, check, str(value)
+
+
+class PagedFilter(Filter):
+    """A filter of an operation that answers page by page."""
+
+    page: Annotated[int | None, ASSUMED] = None
+    page_size: Annotated[int | None, ASSUMED] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Tells whether a row passed a filter; needed because servers ignore a query key they don't know.
+
+    `passes(row, value)` is None where the row does not carry what would tell.
+    """
+
+    passes: Callable[[dict[str, Any], str], bool | None]
+
+
+def equals(*wire_names: str, also: str = "") -> Check:
+    """The first of `wire_names` (dots reach into objects) that the row carries has the value, or `also`."""
+
+    def passes(row: dict[str, Any], value: str) -> bool | None:
+        found = next((text for name in wire_names if (text := _text_at(row, name))), None)
+        return None if found is None else found.casefold() in (value.casefold(), also or value.casefold())
+
+    return Check(passes)
+
+
+def owned(wire_name: str) -> Check:
+    """The owner is the value; `unassigned` means none, `me` cannot be told from the row beyond having one."""
+
+    def passes(row: dict[str, Any], value: str) -> bool | None:
+        if wire_name not in row:
+            return None
+        owner = row[wire_name]
+        if value == "unassigned":
+            return owner is None
+        if value == "me":
+            return None if owner else False
+        return bool(owner == value)
+
+    return Check(passes)
+
+
+def mentions(*wire_names: str) -> Check:
+    """The words occur in the named fields, together; with no names, any one of them anywhere in the row.
+
+    The looser rule is for searches of which nobody documented what they look at.
+    """
+
+    def passes(row: dict[str, Any], value: str) -> bool | None:
+        named = [row[name] for name in wire_names] if wire_names and row.keys() >= set(wire_names) else []
+        texts = named if wire_names else list(_strings(row))
+        text = " ".join(plain(text) for text in texts if isinstance(text, str))
+        if not text:
+            return None
+        wanted = plain(value)
+        return wanted in text if wire_names else any(word in text for word in wanted.split())
+
+    return Check(passes)
+
+
+def plain(text: str) -> str:
+    """Text as people compare it: no case, no accents, single spaces."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return " ".join("".join(char for char in decomposed if not unicodedata.combining(char)).split())
+
+
+def _text_at(row: dict[str, Any], name: str) -> str | None:
+    value: Any = row
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
+
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Generic[R]):
+    """One answer of a list operation, and what the CRM says of its place in the whole."""
+
+    records: list[R]
+    total: int | None = None
+    page: int | None = None
+    page_size: int | None = None
+
+
+class Answer(Generic[T]):
+    """What a 2xx means."""
+
+    def read(self, raw: Any) -> T:
+        """Raises UnexpectedResponseError when the shape fits nothing."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class One(Answer[R]):
+    """A record: bare, or under its own name or a common envelope."""
+
+    record: type[R]
+    key: str = ""
+
+    def read(self, raw: Any) -> R:
+        record = _find_record(self.record, self.key, raw)
+        if record is None:
+            raise UnexpectedResponseError(
+                f"The CRM did not send a {self.record.__name__}, but {describe(raw)}."
+            )
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Answer[R | None]):
+    """A write's answer: the record where the CRM sends it, None where it sends nothing or something else.
+
+    That the write succeeded is told by the status; the shape of its answer is undocumented.
+    """
+
+    record: type[R]
+    key: str = ""
+
+    def read(self, raw: Any) -> R | None:
+        return _find_record(self.record, self.key, raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Answer[None]):
+    """A write of which only the success is of interest."""
+
+    def read(self, raw: Any) -> None:
+        """Whatever came is of no interest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Many(Answer[Rows[R]]):
+    """A list: under its plural name, in a common envelope, or as a bare array."""
+
+    record: type[R]
+    key: str
+
+    def read(self, raw: Any) -> Rows[R]:
+        outer = raw if isinstance(raw, dict) else {}
+        rows = next(
+            (outer[name] for name in (self.key, *ENVELOPES) if isinstance(outer.get(name), list)), raw
+        )
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise UnexpectedResponseError(f"The CRM did not send a list of {self.key}, but {describe(raw)}.")
+        return Rows(
+            records=[self.record.from_wire(row) for row in rows],
+            total=_whole_number(outer.get("total")),
+            page=_whole_number(outer.get("page")),
+            page_size=_whole_number(outer.get("pageSize")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """One endpoint of the CRM; `path` names its parameters as Python does, `evidence` is the answer's."""
+
+    name: str
+    summary: str
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
+    path: str
+    answer: Answer[T]
+    evidence: Evidence
+    filter: type[Filter] | None = None
+    body: type[Body] | None = None
+    error_responses: int = 0
+    path_names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path_names", tuple(re.findall(r"{(\w+)}", self.path)))
+
+    @property
+    def scope(self) -> str:
+        return "read:crm" if self.method == "GET" else "write:crm"
+
+    @property
+    def wire_path(self) -> str:
+        return BASE_PATH + re.sub(r"{(\w+)}", lambda match: f"{{{to_camel(match[1])}}}", self.path)
+
+    def url_path(self, **ids: str) -> str:
+        """The path with its ids filled in.
+
+        Raises InvalidInputError for an id that is no UUID, so that nothing else can reach the path.
+        """
+        for name, value in ids.items():
+            if not UUID_PATTERN.fullmatch(value):
+                raise InvalidInputError(f"`{value[:60]}` is no {name.replace('_', ' ')}: ids are UUIDs.")
+        return BASE_PATH + self.path.format(**{name: quote(value, safe="") for name, value in ids.items()})
+
+
+def describe(raw: Any) -> str:
+    """What came, in a few words, for an error: names of fields, never their values."""
+    if raw is None:
+        return "an empty body"
+    if isinstance(raw, dict):
+        names = ", ".join(f"`{name[:40]}`" for name in list(raw)[:8])
+        return f"an object with {names}" if names else "an empty object"
+    if isinstance(raw, list):
+        kinds = sorted({type(item).__name__ for item in raw[:100]})
+        return f"a list of {len(raw)} ({', '.join(kinds)})" if raw else "an empty list"
+    return f"a JSON {type(raw).__name__}"
+
+
+def _find_record(record: type[R], key: str, raw: Any) -> R | None:
+    if not isinstance(raw, dict):
+        return None
+    inner = next((raw[name] for name in (key, *ENVELOPES) if isinstance(raw.get(name), dict)), raw)
+    required = (info.alias for info in record.model_fields.values() if info.is_required())
+    return record.from_wire(inner) if all(name in inner for name in required) else None
+
+
+def _whole_number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
