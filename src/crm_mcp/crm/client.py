@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ import httpx2
 
 from crm_mcp import __version__
 from crm_mcp.crm.activities import Activities
+from crm_mcp.crm.address import check_base_url, is_loopback
 from crm_mcp.crm.companies import Companies
 from crm_mcp.crm.contacts import Contacts
 from crm_mcp.crm.contract import Body, Entity, Operation, PagedFilter, Rows
@@ -44,6 +45,7 @@ E = TypeVar("E", bound=Entity)
 MAX_RESPONSE_BYTES = 32 * 2**20
 MAX_QUOTED_CHARS = 200
 ATTEMPTS = 4
+API_KEY = re.compile(r"ak_[!-~]+")
 RETRIED_STATUSES = (None, 502, 503, 504)
 
 NEVER_LEFT = (
@@ -80,7 +82,8 @@ class CrmClient:
     Every call raises a `CrmError` when it does not do what was asked. GETs are retried on connection errors,
     429, 502, 503 and 504; writes only when nothing was done for certain (no connection, 429).
 
-    Raises ValueError for a base URL that would send the key in clear text over a network.
+    Raises ValueError for a base URL that would send the key in clear text over a network, and for a key
+    that cannot stand in a header.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class CrmClient:
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         check_base_url(base_url)
+        check_api_key(api_key)
         self.base_url = base_url.rstrip("/")
         self.entity_id = entity_id
         self.read_only = read_only
@@ -197,7 +201,9 @@ class CrmClient:
             if isinstance(error, UnavailableError) and error.status not in RETRIED_STATUSES:
                 return False
             wait = error.retry_after_seconds
-            return True if wait is None else wait if time.monotonic() + wait < deadline else False
+            if time.monotonic() + (wait or 0.0) >= deadline:
+                return False
+            return True if wait is None else wait
 
         attempts = stamina.retry_context(
             on=worth_retrying, attempts=ATTEMPTS, timeout=self.timeouts.total_seconds, wait_jitter=0.3
@@ -240,7 +246,8 @@ def _raise_for_failure(error: Exception, request: httpx2.Request, *, sent: bool)
     what = type(error).__name__
     if not sent:
         raise UnavailableError(
-            "The CRM is too busy with earlier calls. Nothing was sent; try again later."
+            "The time ran out before it could be sent: too many calls at once, or too many retries. "
+            "Try again later."
         ) from error
     if isinstance(error, NEVER_LEFT):
         raise UnavailableError(
@@ -265,7 +272,7 @@ def _read_json(response: httpx2.Response, content: bytes) -> Any:
         return None
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = response.headers.get("content-type", "no content type")[:80]
         raise UnexpectedResponseError(
             f"The CRM answered {response.status_code} with something that is not JSON ({kind}, "
@@ -302,14 +309,14 @@ def _raise_for_status(response: httpx2.Response, content: bytes) -> NoReturn:
 
 
 def _quoted_error(content: bytes) -> str:
-    """The CRM's own `error` string, cut and on one line; nothing of an HTML page or an empty body."""
+    """The CRM's own `error` string, cut, on one line and without keys; nothing of HTML or an empty body."""
     try:
         said = json.loads(content)["error"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return ""
     if not isinstance(said, str) or not said.strip():
         return ""
-    printable = "".join(char if char.isprintable() else " " for char in said)
+    printable = "".join(char if char.isprintable() else " " for char in API_KEY.sub("ak_…", said))
     one_line = " ".join(printable.split())
     cut = one_line if len(one_line) <= MAX_QUOTED_CHARS else one_line[: MAX_QUOTED_CHARS - 1] + "…"
     return f': "{cut}"'
@@ -332,27 +339,7 @@ def _may_have_happened(request: httpx2.Request) -> str:
     return "" if request.method == "GET" else " It may have been done: look before doing it again."
 
 
-def is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def check_base_url(base_url: str) -> None:
-    """Raises ValueError, with a sentence for the operator, when the key could not be sent there safely."""
-    try:
-        parts = urlsplit(base_url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError("the base URL is not a URL") from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("the base URL must be an http(s) URL, such as https://crm.example.com")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("the base URL must be only scheme, host and path, such as https://crm.example.com")
-    if parts.path.rstrip("/").endswith("/api/crm"):
-        raise ValueError("the base URL is the part before /api/crm")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("the base URL must be https: over http the key would be sent in clear text")
+def check_api_key(api_key: str) -> None:
+    """Raises ValueError when no header can carry the key; the HTTP library's own error would quote it."""
+    if not re.fullmatch(r"[!-~]+", api_key):
+        raise ValueError("the API key must be printable ASCII without spaces")

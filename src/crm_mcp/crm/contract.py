@@ -43,7 +43,10 @@ DOCUMENTED, OBSERVED, ASSUMED = Evidence.DOCUMENTED, Evidence.OBSERVED, Evidence
 
 
 def _in_utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time in UTC is outside the years 1 to 9999") from error
 
 
 Timestamp = Annotated[datetime, AfterValidator(_in_utc)]
@@ -84,7 +87,7 @@ class Record(WireModel):
         Raises UnexpectedResponseError when what is missing or odd is not merely assumed.
         """
         try:
-            record = cls.model_validate(raw)
+            record = cls.model_validate(raw, by_alias=True, by_name=False)
         except ValidationError as error:
             record = cls._without_odd_fields(raw, error)
         record._wire = raw
@@ -99,7 +102,8 @@ class Record(WireModel):
             raise UnexpectedResponseError(
                 f"The CRM sent a {cls.__name__} without a usable `{needed[0]}`: {describe(raw)}."
             ) from error
-        return cls.model_validate({name: value for name, value in raw.items() if name not in odd})
+        usable = {name: value for name, value in raw.items() if name not in odd}
+        return cls.model_validate(usable, by_alias=True, by_name=False)
 
 
 class Entity(Record):
@@ -168,12 +172,21 @@ class Check:
     passes: Callable[[dict[str, Any], str], bool | None]
 
 
+UNVERIFIABLE = Check(lambda _row, _value: None)
+
+
 def equals(*wire_names: str, also: str = "") -> Check:
-    """The first of `wire_names` (dots reach into objects) that the row carries has the value, or `also`."""
+    """The first of `wire_names` (dots reach into objects) that is set has the value, or `also`.
+
+    Where all that the row carries of them are null, it has no such value.
+    """
 
     def passes(row: dict[str, Any], value: str) -> bool | None:
-        found = next((text for name in wire_names if (text := _text_at(row, name))), None)
-        return None if found is None else found.casefold() in (value.casefold(), also or value.casefold())
+        carried = [found for name in wire_names for found in _values_at(row, name)]
+        if not carried:
+            return None
+        text = next((found.casefold() for found in carried if found is not None), None)
+        return text in (value.casefold(), also or value.casefold())
 
     return Check(passes)
 
@@ -189,7 +202,7 @@ def owned(wire_name: str) -> Check:
             return owner is None
         if value == "me":
             return None if owner else False
-        return bool(owner == value)
+        return isinstance(owner, str) and owner.casefold() == value.casefold()
 
     return Check(passes)
 
@@ -218,11 +231,15 @@ def plain(text: str) -> str:
     return " ".join("".join(char for char in decomposed if not unicodedata.combining(char)).split())
 
 
-def _text_at(row: dict[str, Any], name: str) -> str | None:
+def _values_at(row: dict[str, Any], name: str) -> Iterator[str | None]:
+    """The text or null at a dotted name; nothing where the row does not carry one."""
     value: Any = row
     for part in name.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value if isinstance(value, str) else None
+        if not isinstance(value, dict) or part not in value:
+            return
+        value = value[part]
+    if value is None or isinstance(value, str):
+        yield value
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -275,14 +292,18 @@ class One(Answer[R]):
 class Written(Answer[R | None]):
     """A write's answer: the record where the CRM sends it, None where it sends nothing or something else.
 
-    That the write succeeded is told by the status; the shape of its answer is undocumented.
+    That the write succeeded is told by the status; the shape of its answer is undocumented, so that an odd
+    one must not make the write look like a failure.
     """
 
     record: type[R]
     key: str = ""
 
     def read(self, raw: Any) -> R | None:
-        return _find_record(self.record, self.key, raw)
+        try:
+            return _find_record(self.record, self.key, raw)
+        except UnexpectedResponseError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,3 +64,7 @@ class OutcomeUnknownError(CrmError):
 
 class UnexpectedResponseError(CrmError):
     """The CRM answered, but not what the contract allows."""
+
+
+class UnresolvedReferenceError(CrmError):
+    """What was said names no record, or more than one; the text lists what could be said instead."""

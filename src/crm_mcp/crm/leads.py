@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from crm_mcp.crm.contract import (
     ASSUMED,
     DOCUMENTED,
+    UNVERIFIABLE,
     Body,
     Done,
     Entity,
@@ -80,7 +81,7 @@ class LeadFilter(PagedFilter):
     company_id: Annotated[Uuid | None, ASSUMED, equals("companyId", "company.id")] = None
     contact_id: Annotated[Uuid | None, ASSUMED, equals("contactId", "contact.id")] = None
     stage_id: Annotated[Uuid | None, ASSUMED, equals("stageId", "stage.id")] = None
-    stage: Annotated[str | None, ASSUMED] = None
+    stage: Annotated[str | None, ASSUMED, UNVERIFIABLE] = None
     q: Annotated[str | None, ASSUMED, mentions()] = None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from crm_mcp.crm.contract import (
     ASSUMED,
@@ -20,8 +22,6 @@ from crm_mcp.crm.contract import (
 if TYPE_CHECKING:
     from crm_mcp.crm.client import CrmClient
 
-Channel = Literal["gmail", "outlook"]
-
 
 class EmailConnection(Entity):
     """A mailbox that the CRM can send from."""
@@ -36,7 +36,7 @@ class OutboundEmail(Body):
 
     lead_id: Annotated[Uuid, DOCUMENTED]
     connection_id: Annotated[Uuid, DOCUMENTED]
-    channel: Annotated[Channel, DOCUMENTED]
+    channel: Annotated[str, DOCUMENTED, Field(examples=["gmail", "outlook"])]
     subject: Annotated[str, DOCUMENTED]
     html_body: Annotated[str, DOCUMENTED]
 

@@ -103,7 +103,7 @@ class _Walk(Generic[E]):
         met = self.skipped + len(self._seen)
         short = rows.page_size is not None and len(rows.records) < rows.page_size
         # Rows that were seen before come from a CRM that ignores `page`: it has no more to give.
-        self.at_end = not fresh or short or (rows.total is not None and met >= rows.total)
+        self.at_end = not fresh or (short if rows.total is None else met >= rows.total)
 
     def _passes(self, row: E) -> bool:
         for name, check, value in self._checks:

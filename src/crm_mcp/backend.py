@@ -1,0 +1,88 @@
+"""Which CRM the settings mean, opened: one over the network, or the embedded one in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crm_mcp.access import OpenCrm
+from crm_mcp.settings import IN_MEMORY, Settings, SettingsError
+
+if TYPE_CHECKING:
+    from crm_mcp.crm import CrmClient
+    from crm_mcp.sandbox.store import Store
+
+
+def opener(settings: Settings) -> OpenCrm:
+    """How to open the CRM that the settings mean."""
+
+    @asynccontextmanager
+    async def network() -> AsyncIterator[CrmClient]:
+        key = settings.api_key.get_secret_value()
+        async with _client(settings, settings.base_url, key, settings.entity_id) as crm:
+            yield crm
+
+    @asynccontextmanager
+    async def embedded() -> AsyncIterator[CrmClient]:
+        import httpx2  # noqa: PLC0415
+
+        from crm_mcp.sandbox.app import create_app  # noqa: PLC0415
+
+        with sandbox_store(settings.sandbox) as store:
+            key = store.credentials
+            transport = httpx2.ASGITransport(create_app(store))
+            async with _client(
+                settings, "http://localhost", key.api_key, key.entity_id, transport=transport
+            ) as crm:
+                yield crm
+
+    return embedded if settings.uses_sandbox else network
+
+
+def _client(settings: Settings, base_url: str, api_key: str, entity_id: str, **options: Any) -> CrmClient:
+    from crm_mcp.crm import CrmClient, Timeouts  # noqa: PLC0415
+
+    return CrmClient(
+        base_url,
+        api_key,
+        entity_id,
+        timeouts=Timeouts(
+            connect_seconds=settings.connect_timeout,
+            write_seconds=settings.write_timeout,
+            read_seconds=settings.read_timeout,
+            total_seconds=settings.total_timeout,
+        ),
+        max_in_flight=settings.max_in_flight,
+        read_only=settings.read_only,
+        **options,
+    )
+
+
+@contextmanager
+def sandbox_store(place: str, *, companies: int = 40) -> Iterator[Store]:
+    """The embedded CRM's records, with the demo company where they are new; `place` as in the settings.
+
+    Raises SettingsError when the database cannot be used.
+    """
+    from crm_mcp.sandbox.demo_data import seed  # noqa: PLC0415
+    from crm_mcp.sandbox.store import SandboxError, Store  # noqa: PLC0415
+
+    try:
+        store = Store.open(
+            None if place == IN_MEMORY else Path(place).expanduser() if place else _user_file()
+        )
+    except SandboxError as error:
+        raise SettingsError(str(error)) from error
+    try:
+        seed(store, companies)
+        yield store
+    finally:
+        store.close()
+
+
+def _user_file() -> Path:
+    from platformdirs import user_data_path  # noqa: PLC0415
+
+    return user_data_path("crm-mcp", appauthor=False) / "sandbox.db"

@@ -1,0 +1,102 @@
+"""The server over streamable HTTP: who may connect, a health check, and a clean end."""
+
+from __future__ import annotations
+
+import hmac
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from mcp.server.mcpserver import MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from crm_mcp import __version__
+from crm_mcp.settings import Settings
+
+HEALTH_PATH = "/healthz"
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+SHUTDOWN_GRACE_SECONDS = 3
+
+
+def build_app(server: MCPServer[Any], settings: Settings) -> ASGIApp:
+    """The ASGI app: `/mcp` and `/healthz`; where a token is set, all but the health check needs it."""
+
+    server.custom_route(HEALTH_PATH, methods=["GET"])(_healthz)
+    app = server.streamable_http_app(transport_security=_security(settings))
+    token = settings.http_token.get_secret_value()
+    return BearerGate(app, token) if token else app
+
+
+async def _healthz(_request: Request) -> JSONResponse:
+    return JSONResponse({"status": "ok", "version": __version__})
+
+
+def _security(settings: Settings) -> TransportSecuritySettings:
+    """Host and Origin are checked always: a page in a browser must not reach a server on this machine."""
+    names = (*LOOPBACK_NAMES, *settings.http_allowed_hosts)
+    origins = [f"http://{name}{port}" for name in LOOPBACK_NAMES for port in ("", ":*")]
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=[f"{name}{port}" for name in names for port in ("", ":*")],
+        allowed_origins=[*origins, *settings.http_allowed_origins],
+    )
+
+
+class BearerGate:
+    """Lets a request through that carries the token; compared in constant time."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._expected = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != HEALTH_PATH and not self._is_let_in(scope):
+            refusal = JSONResponse(
+                {"error": "A valid Bearer token is required."}, 401, {"WWW-Authenticate": "Bearer"}
+            )
+            await refusal(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_let_in(self, scope: Scope) -> bool:
+        scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._expected)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but a signal ends it with success and not with the signal."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises OSError when the address cannot be served on.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=2048)
+
+
+async def serve(app: ASGIApp, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT; open streams are given a moment to end."""
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS
+    )
+    await _Server(config).serve([listener])

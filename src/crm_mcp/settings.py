@@ -1,0 +1,237 @@
+"""What an operator can set, by flags, environment and a file; whatever is set wrong is an error."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from crm_mcp.crm.address import check_base_url, is_loopback
+from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS, Toolset
+
+MIN_TOKEN_CHARS = 32
+IN_MEMORY = ":memory:"
+
+
+class SettingsError(Exception):
+    """Something is set wrong; the text is a sentence for the operator and holds no secret."""
+
+
+def _comma_separated(value: Any) -> Any:
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
+
+
+def _toolset_names(value: Any) -> Any:
+    names = _comma_separated(value)
+    if not isinstance(names, tuple):
+        return value
+    every = [toolset.value for toolset in Toolset]
+    if "all" in names:
+        return frozenset(every)
+    for name in names:
+        if name not in every:
+            close = difflib.get_close_matches(name, every, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(f"there is no toolset {name!r}{hint} Toolsets: {', '.join(every)}, all")
+    return frozenset(names)
+
+
+def _host_and_port(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s/]+):)?(?P<port>\d{1,5})", value.strip())
+    if not match or int(match["port"]) > 65535:
+        raise ValueError("must be [HOST:]PORT, such as 8000 or 127.0.0.1:8000")
+    return (match["host"] or "127.0.0.1").strip("[]"), int(match["port"])
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+Seconds = Annotated[float, Field(gt=0, le=600)]
+
+
+class Settings(BaseModel):
+    """A complete and consistent configuration; the aliases are the environment's names.
+
+    Without `base_url` the CRM is the embedded one, its data at `sandbox` (empty: in the user's data
+    directory; `:memory:`: nowhere).
+    """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="forbid")
+
+    base_url: str = Field("", alias="CRM_BASE_URL")
+    api_key: SecretStr = Field(SecretStr(""), alias="CRM_API_KEY")
+    api_key_file: str = Field("", alias="CRM_API_KEY_FILE")
+    entity_id: str = Field("", alias="CRM_ENTITY_ID")
+    sandbox: str = Field("", alias="CRM_MCP_SANDBOX")
+    connect_timeout: Seconds = Field(5.0, alias="CRM_MCP_CONNECT_TIMEOUT")
+    read_timeout: Seconds = Field(30.0, alias="CRM_MCP_READ_TIMEOUT")
+    write_timeout: Seconds = Field(15.0, alias="CRM_MCP_WRITE_TIMEOUT")
+    total_timeout: Seconds = Field(60.0, alias="CRM_MCP_TOTAL_TIMEOUT")
+    max_in_flight: int = Field(8, alias="CRM_MCP_MAX_IN_FLIGHT", ge=1, le=100)
+    toolsets: Annotated[frozenset[Toolset], BeforeValidator(_toolset_names)] = Field(
+        DEFAULT_TOOLSETS, alias="CRM_MCP_TOOLSETS"
+    )
+    read_only: bool = Field(False, alias="CRM_MCP_READ_ONLY")
+    http: Annotated[tuple[str, int] | None, BeforeValidator(_host_and_port)] = Field(
+        None, alias="CRM_MCP_HTTP"
+    )
+    http_token: SecretStr = Field(SecretStr(""), alias="CRM_MCP_HTTP_TOKEN")
+    http_allowed_hosts: Names = Field((), alias="CRM_MCP_HTTP_ALLOWED_HOSTS")
+    http_allowed_origins: Names = Field((), alias="CRM_MCP_HTTP_ALLOWED_ORIGINS")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", alias="CRM_MCP_LOG_LEVEL")
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("entity_id")
+    @classmethod
+    def _is_uuid(cls, value: str) -> str:
+        try:
+            return str(UUID(value)) if value else ""
+        except ValueError:
+            raise ValueError("is no UUID; the CRM shows the entity's id beside its API keys") from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _key_from_file(cls, values: dict[str, Any]) -> dict[str, Any]:
+        path = values.get("CRM_API_KEY_FILE")
+        if not path:
+            return values
+        if values.get("CRM_API_KEY"):
+            raise ValueError("CRM_API_KEY and CRM_API_KEY_FILE are both set; set one")
+        try:
+            key = Path(path).expanduser().read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise ValueError(f"CRM_API_KEY_FILE cannot be read: {path}: {reason}") from None
+        if not key:
+            raise ValueError(f"CRM_API_KEY_FILE is empty: {path}")
+        return values | {"CRM_API_KEY": key}
+
+    @model_validator(mode="after")
+    def _crm_is_whole(self) -> Settings:
+        crm = {
+            "CRM_BASE_URL": self.base_url,
+            "CRM_API_KEY": self.api_key.get_secret_value(),
+            "CRM_ENTITY_ID": self.entity_id,
+        }
+        missing = [name for name, value in crm.items() if not value]
+        if missing and len(missing) < len(crm):
+            given = ", ".join(name for name in crm if name not in missing)
+            raise ValueError(
+                f"{' and '.join(missing)} must be set too, as {given} is; with none of them set, "
+                "the embedded CRM is used"
+            )
+        if not missing and self.sandbox:
+            raise ValueError("CRM_MCP_SANDBOX is for the embedded CRM, but CRM_BASE_URL names another one")
+        return self
+
+    @model_validator(mode="after")
+    def _crm_is_safe(self) -> Settings:
+        if not self.base_url:
+            return self
+        try:
+            check_base_url(self.base_url)
+        except ValueError as error:
+            raise ValueError(f"CRM_BASE_URL: {error}") from None
+        if not re.fullmatch(r"ak_[!-~]+", self.api_key.get_secret_value()):
+            raise ValueError(
+                "the API key must start with ak_ and hold no spaces; create one in the CRM's settings"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _http_is_safe(self) -> Settings:
+        token = self.http_token.get_secret_value()
+        if token and not re.fullmatch(rf"[!-~]{{{MIN_TOKEN_CHARS},}}", token):
+            raise ValueError(
+                f"CRM_MCP_HTTP_TOKEN must have at least {MIN_TOKEN_CHARS} characters, without spaces"
+            )
+        if self.http and not is_loopback(self.http[0]):
+            if not token:
+                raise ValueError(
+                    f"serving on {self.http[0]}, which others can reach, needs CRM_MCP_HTTP_TOKEN "
+                    f"({MIN_TOKEN_CHARS} characters or more)"
+                )
+            if not self.http_allowed_hosts:
+                raise ValueError(
+                    f"serving on {self.http[0]} needs CRM_MCP_HTTP_ALLOWED_HOSTS: the host names that "
+                    "clients use, such as mcp.example.com"
+                )
+        return self
+
+    @property
+    def uses_sandbox(self) -> bool:
+        return not self.base_url
+
+
+# By the environment's name: what each setting is called there.
+VARIABLES = {info.alias: name for name, info in Settings.model_fields.items() if info.alias}
+
+
+def load_settings(
+    flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ, env_file: str | None = None
+) -> Settings:
+    """Settings from flags (by variable name; None: not given), then the environment, then the file.
+
+    Raises SettingsError.
+    """
+    from_file = _read_env_file(env_file) if env_file else {}
+    for source in (environ, from_file):
+        _refuse_slips(source)
+    values: dict[str, Any] = {}
+    for source in (from_file, environ, flags):
+        values |= {name: source[name] for name in VARIABLES if source.get(name) not in (None, "")}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+
+
+def _read_env_file(path: str) -> dict[str, str]:
+    from dotenv import dotenv_values  # noqa: PLC0415  # only where a file is named
+
+    try:
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            return {name: value for name, value in dotenv_values(stream=file).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"the settings file cannot be read: {path}: {reason}") from None
+
+
+def _refuse_slips(names: Mapping[str, str]) -> None:
+    """An unknown name in our own space is an error, and so is a name that is all but one of ours."""
+    for name in names:
+        if name in VARIABLES or not name.upper().startswith("CRM_"):
+            continue
+        ours = name.upper().startswith("CRM_MCP_")
+        close = difflib.get_close_matches(name.upper(), VARIABLES, n=1, cutoff=0.6 if ours else 0.9)
+        if ours or close:
+            hint = f" did you mean {close[0]}?" if close else f" settings: {', '.join(VARIABLES)}"
+            raise SettingsError(f"there is no setting {name};{hint}")
+
+
+def _sentence(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    text = problem["msg"].removeprefix("Value error, ")
+    where = str(problem["loc"][0]) if problem["loc"] else ""
+    return f"{where}: {text}" if where else text
