@@ -267,10 +267,8 @@ def membership_line(membership: Membership) -> str:
 
 
 def lead_line(lead: LeadFacts) -> str:
-    if lead.closed_at:
-        close = f"closed {lead.closed_at:%Y-%m-%d}"
-    else:
-        close = f"close expected {lead.expected_close_date}" if lead.expected_close_date else None
+    expected = f"close expected {lead.expected_close_date}" if lead.expected_close_date else None
+    close = f"closed {lead.closed_at:%Y-%m-%d}" if lead.closed_at else expected
     return _line(lead.title, lead.stage, money(lead.value, lead.currency), close, lead.id)
 
 

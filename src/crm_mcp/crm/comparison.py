@@ -127,19 +127,25 @@ class _Document:
     def resolve(self, node: Any) -> Json:
         """The object that a chain of `$ref`s within the document ends at."""
         met: set[str] = set()
-        while reference := _object(node).get("$ref"):
-            if reference in met or not str(reference).startswith("#/"):
-                raise ValueError(f"The document's reference `{str(reference)[:80]}` leads nowhere within it.")
+        while reference := str(_object(node).get("$ref", "")):
+            node = None if reference in met else self._at(reference)
+            if node is None:
+                raise ValueError(f"The document's reference `{reference[:80]}` leads nowhere within it.")
             met.add(reference)
-            node = self.root
-            for part in reference.removeprefix("#/").split("/"):
-                node = _object(node).get(unquote(part).replace("~1", "/").replace("~0", "~"))
         return _object(node)
+
+    def _at(self, reference: str) -> Any:
+        """What a JSON pointer such as `#/components/schemas/Lead` points at; None where that is nothing."""
+        root, *parts = reference.split("/")
+        node: Any = self.root if root == "#" else None
+        for part in parts:
+            node = _object(node).get(unquote(part).replace("~1", "/").replace("~0", "~"))
+        return node
 
     def properties(self, schema: Any) -> _Properties:
         """What the schema and its parts name; of alternatives, nothing is required."""
         node = self.resolve(schema)
-        found = _Properties(dict(_object(node.get("properties"))), set(_list(node.get("required"))))
+        found = _Properties(dict(_object(node.get("properties"))), set(map(str, _list(node.get("required")))))
         for combination in ("allOf", "anyOf", "oneOf"):
             for part in map(self.properties, _list(node.get(combination))):
                 found.schemas.update(part.schemas)
