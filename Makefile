@@ -7,7 +7,7 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: demo test lint format bench docs clean
+.PHONY: demo test lint format surface docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/crm-mcp demo
@@ -29,6 +29,14 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
+
+# What is derived from the code and committed: the tools' descriptions, the contract's documents, the README's tables.
+surface: $(VENV)/.installed
+	$(BIN)/python -m crm_mcp.tools.surface
+
+docs: surface
+	$(BIN)/python -m crm_mcp.crm.openapi docs
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage dist

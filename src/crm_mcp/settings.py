@@ -66,6 +66,11 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 Seconds = Annotated[float, Field(gt=0, le=600)]
 
 
+def _setting(variable: str, default: Any, description: str, **limits: Any) -> Any:
+    """A setting by its name in the environment; the description is what the README says of it."""
+    return Field(default, alias=variable, description=description, **limits)
+
+
 class Settings(BaseModel):
     """A complete and consistent configuration; the aliases are the environment's names.
 
@@ -75,27 +80,49 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, populate_by_name=True, extra="forbid")
 
-    base_url: str = Field("", alias="CRM_BASE_URL")
-    api_key: SecretStr = Field(SecretStr(""), alias="CRM_API_KEY")
-    api_key_file: str = Field("", alias="CRM_API_KEY_FILE")
-    entity_id: str = Field("", alias="CRM_ENTITY_ID")
-    sandbox: str = Field("", alias="CRM_MCP_SANDBOX")
-    connect_timeout: Seconds = Field(5.0, alias="CRM_MCP_CONNECT_TIMEOUT")
-    read_timeout: Seconds = Field(30.0, alias="CRM_MCP_READ_TIMEOUT")
-    write_timeout: Seconds = Field(15.0, alias="CRM_MCP_WRITE_TIMEOUT")
-    total_timeout: Seconds = Field(60.0, alias="CRM_MCP_TOTAL_TIMEOUT")
-    max_in_flight: int = Field(8, alias="CRM_MCP_MAX_IN_FLIGHT", ge=1, le=100)
-    toolsets: Annotated[frozenset[Toolset], BeforeValidator(_toolset_names)] = Field(
-        DEFAULT_TOOLSETS, alias="CRM_MCP_TOOLSETS"
+    base_url: str = _setting("CRM_BASE_URL", "", "The CRM's address, the part before `/api/crm`; https.")
+    api_key: SecretStr = _setting("CRM_API_KEY", SecretStr(""), "The key, `ak_...`.")
+    api_key_file: str = _setting("CRM_API_KEY_FILE", "", "A file with the key, instead of the key.")
+    entity_id: str = _setting("CRM_ENTITY_ID", "", "The entity (UUID) that the key belongs to.")
+    sandbox: str = _setting(
+        "CRM_MCP_SANDBOX",
+        "",
+        "The embedded CRM's database file, or `:memory:`; else in the user's data directory.",
     )
-    read_only: bool = Field(False, alias="CRM_MCP_READ_ONLY")
-    http: Annotated[tuple[str, int] | None, BeforeValidator(_host_and_port)] = Field(
-        None, alias="CRM_MCP_HTTP"
+    toolsets: Annotated[frozenset[Toolset], BeforeValidator(_toolset_names)] = _setting(
+        "CRM_MCP_TOOLSETS",
+        DEFAULT_TOOLSETS,
+        "Comma-separated: read, sales, email, lists, delete, pipeline; or all.",
     )
-    http_token: SecretStr = Field(SecretStr(""), alias="CRM_MCP_HTTP_TOKEN")
-    http_allowed_hosts: Names = Field((), alias="CRM_MCP_HTTP_ALLOWED_HOSTS")
-    http_allowed_origins: Names = Field((), alias="CRM_MCP_HTTP_ALLOWED_ORIGINS")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", alias="CRM_MCP_LOG_LEVEL")
+    read_only: bool = _setting("CRM_MCP_READ_ONLY", False, "Only reading tools, and only GETs to the CRM.")
+    http: Annotated[tuple[str, int] | None, BeforeValidator(_host_and_port)] = _setting(
+        "CRM_MCP_HTTP", None, "Serve streamable HTTP on [HOST:]PORT instead of stdio."
+    )
+    http_token: SecretStr = _setting(
+        "CRM_MCP_HTTP_TOKEN", SecretStr(""), "The Bearer token that clients must send; 32 characters or more."
+    )
+    http_allowed_hosts: Names = _setting(
+        "CRM_MCP_HTTP_ALLOWED_HOSTS", (), "Host names that clients use, besides loopback; comma-separated."
+    )
+    http_allowed_origins: Names = _setting(
+        "CRM_MCP_HTTP_ALLOWED_ORIGINS",
+        (),
+        "Origins of web pages that may connect, such as `https://app.example.com`.",
+    )
+    connect_timeout: Seconds = _setting("CRM_MCP_CONNECT_TIMEOUT", 5.0, "Seconds to connect to the CRM.")
+    write_timeout: Seconds = _setting("CRM_MCP_WRITE_TIMEOUT", 15.0, "Seconds to send a request.")
+    read_timeout: Seconds = _setting(
+        "CRM_MCP_READ_TIMEOUT", 30.0, "Seconds to wait for the CRM's next bytes."
+    )
+    total_timeout: Seconds = _setting(
+        "CRM_MCP_TOTAL_TIMEOUT", 60.0, "Seconds that one request to the CRM may take with its retries."
+    )
+    max_in_flight: int = _setting(
+        "CRM_MCP_MAX_IN_FLIGHT", 8, "Requests to the CRM at once, at most 100.", ge=1, le=100
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
+        "CRM_MCP_LOG_LEVEL", "WARNING", "DEBUG, INFO, WARNING or ERROR; to stderr."
+    )
 
     @field_validator("log_level", mode="before")
     @classmethod
