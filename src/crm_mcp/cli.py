@@ -6,6 +6,7 @@ import argparse
 import gc
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from crm_mcp import __version__
@@ -154,10 +155,10 @@ def _serve_http(app: Any, host: str, port: int, *, path: str) -> int:
     except OSError as error:
         raise SettingsError(f"cannot serve on {host}:{port}: {error.strerror}") from error
     shown = f"[{host}]" if ":" in host else host
-    print(f"Serving on http://{shown}:{listener.getsockname()[1]}{path}", file=sys.stderr, flush=True)
+    address = f"http://{shown}:{listener.getsockname()[1]}{path}"
     gc.enable()
     gc.freeze()
-    anyio.run(http.serve, app, listener)
+    anyio.run(http.serve, app, listener, lambda: print(f"Serving on {address}", file=sys.stderr, flush=True))
     return OK
 
 
@@ -193,7 +194,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     if arguments.openapi:
         try:
-            differences = doctor.compare_openapi(doctor.read_openapi(arguments.openapi))
+            differences = doctor.compare_openapi(doctor.read_openapi(Path(arguments.openapi)))
         except ValueError as error:
             raise SettingsError(str(error)) from error
         _report(differences, arguments.json, "No difference.")

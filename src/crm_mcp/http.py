@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,7 +71,15 @@ class BearerGate:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, but a signal ends it with success and not with the signal."""
+    """uvicorn, but a signal ends it with success and not with the signal, and it tells when it serves."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -94,9 +102,9 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
-async def serve(app: ASGIApp, listener: socket.socket) -> None:
+async def serve(app: ASGIApp, listener: socket.socket, on_started: Callable[[], object]) -> None:
     """Serve until SIGTERM or SIGINT; open streams are given a moment to end."""
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS
     )
-    await _Server(config).serve([listener])
+    await _Server(config, on_started).serve([listener])

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from crm_mcp.crm.activities import Activity
+from crm_mcp.crm.activities import Activity, ActivityFilter
 from crm_mcp.crm.companies import Company, CompanyChanges, CompanyFilter
 from crm_mcp.crm.contract import Done, Many, One, Rows, Written, describe, equals, mentions, owned, plain
 from crm_mcp.crm.errors import InvalidInputError, UnexpectedResponseError
@@ -248,3 +248,9 @@ def test_an_id_that_is_no_uuid_is_refused() -> None:
     with pytest.raises(InvalidInputError) as caught:
         GET_LEAD.url_path(lead_id="../../x")
     assert str(caught.value) == "`../../x` is no lead id: ids are UUIDs."
+
+
+def test_an_activity_that_names_no_company_may_be_its_leads() -> None:
+    [(_, check, _)] = ActivityFilter(company_id=ID).checks()
+    rows: list[dict[str, Any]] = [{"companyId": ID}, {"companyId": OTHER}, {"companyId": None}, {}]
+    assert [check.passes(row, ID) for row in rows] == [True, False, None, None]

@@ -62,10 +62,10 @@ class NewActivity(NewLeadActivity):
 
 
 class ActivityFilter(PagedFilter):
-    """Two UUID filters are documented, without their names."""
+    """Two UUID filters are documented, without their names. A company's activity may name only its lead."""
 
     lead_id: Annotated[Uuid | None, ASSUMED, equals("leadId", "lead.id")] = None
-    company_id: Annotated[Uuid | None, ASSUMED, equals("companyId", "company.id")] = None
+    company_id: Annotated[Uuid | None, ASSUMED, equals("companyId", "company.id", null_tells=False)] = None
 
 
 class TaskFilter(PagedFilter):

@@ -175,15 +175,16 @@ class Check:
 UNVERIFIABLE = Check(lambda _row, _value: None)
 
 
-def equals(*wire_names: str, also: str = "") -> Check:
+def equals(*wire_names: str, also: str = "", null_tells: bool = True) -> Check:
     """The first of `wire_names` (dots reach into objects) that is set has the value, or `also`.
 
-    Where all that the row carries of them are null, it has no such value.
+    Where all that the row carries of them are null, it has no such value; unless `null_tells` is false, for
+    rows that can belong to the value in another way.
     """
 
     def passes(row: dict[str, Any], value: str) -> bool | None:
         carried = [found for name in wire_names for found in _values_at(row, name)]
-        if not carried:
+        if not carried or (not null_tells and not any(carried)):
             return None
         text = next((found.casefold() for found in carried if found is not None), None)
         return text in (value.casefold(), also or value.casefold())
