@@ -27,7 +27,7 @@ class CrmAccess:
     async def client(self) -> CrmClient:
         """The one client of this server.
 
-        Raises CrmError when it cannot be opened.
+        Raises UnavailableError when it cannot be opened.
         """
         async with self._opening:
             if self._client is None:

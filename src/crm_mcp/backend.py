@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crm_mcp.access import OpenCrm
+from crm_mcp.crm.errors import UnavailableError
 from crm_mcp.settings import IN_MEMORY, Settings, SettingsError
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
     from crm_mcp.sandbox.store import Store
+
+
+class UnusableSandboxError(SettingsError, UnavailableError):
+    """The embedded CRM's database cannot be used: the operator reads it, or the model."""
 
 
 def opener(settings: Settings) -> OpenCrm:
@@ -64,7 +69,7 @@ def _client(settings: Settings, base_url: str, api_key: str, entity_id: str, **o
 def sandbox_store(place: str, *, companies: int = 40) -> Iterator[Store]:
     """The embedded CRM's records, with the demo company where they are new; `place` as in the settings.
 
-    Raises SettingsError when the database cannot be used.
+    Raises UnusableSandboxError.
     """
     from crm_mcp.sandbox.demo_data import seed  # noqa: PLC0415
     from crm_mcp.sandbox.store import SandboxError, Store  # noqa: PLC0415
@@ -74,7 +79,7 @@ def sandbox_store(place: str, *, companies: int = 40) -> Iterator[Store]:
             None if place == IN_MEMORY else Path(place).expanduser() if place else _user_file()
         )
     except SandboxError as error:
-        raise SettingsError(str(error)) from error
+        raise UnusableSandboxError(str(error)) from error
     try:
         seed(store, companies)
         yield store

@@ -137,14 +137,16 @@ def _serve(arguments: argparse.Namespace) -> int:
         from crm_mcp import http  # noqa: PLC0415
 
         app = http.build_app(server, settings)
-        return _serve_http(app, *settings.http, path="/mcp")
+        return _serve_http(app, *settings.http, path="/mcp", on_stopping=http.stream_closer(server))
     gc.enable()
     gc.freeze()
     anyio.run(stdio.serve, server, access)
     return OK
 
 
-def _serve_http(app: Any, host: str, port: int, *, path: str) -> int:
+def _serve_http(
+    app: Any, host: str, port: int, *, path: str, on_stopping: Callable[[], object] = lambda: None
+) -> int:
     import anyio  # noqa: PLC0415
 
     from crm_mcp import http  # noqa: PLC0415
@@ -153,12 +155,18 @@ def _serve_http(app: Any, host: str, port: int, *, path: str) -> int:
     try:
         listener = http.listen(host, port)
     except OSError as error:
-        raise SettingsError(f"cannot serve on {host}:{port}: {error.strerror}") from error
+        # `socket` says the address once more, in brackets.
+        reason = str(error.strerror).partition(" (")[0]
+        raise SettingsError(f"cannot serve on {host}:{port}: {reason}") from error
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}{path}"
     gc.enable()
     gc.freeze()
-    anyio.run(http.serve, app, listener, lambda: print(f"Serving on {address}", file=sys.stderr, flush=True))
+
+    def on_started() -> None:
+        print(f"Serving on {address}", file=sys.stderr, flush=True)
+
+    anyio.run(http.serve, app, listener, on_started, on_stopping)
     return OK
 
 

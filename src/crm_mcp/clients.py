@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crm_mcp.settings import Settings
+from crm_mcp.settings import IN_MEMORY, Settings
 
 WHERE = {
     "claude-desktop": "Paste it into claude_desktop_config.json (Settings > Developer > Edit Config), then "
@@ -18,6 +18,11 @@ WHERE = {
     "vscode": "Paste it into .vscode/mcp.json of a project.",
 }
 KEY_PLACEHOLDER = "ak_..."
+# The client starts its server over stdio, and the key is for the person to put in.
+NOT_HANDED_ON = {
+    *("api_key", "api_key_file"),
+    *("http", "http_token", "http_allowed_hosts", "http_allowed_origins"),
+}
 
 
 def snippet(client: str, settings: Settings) -> tuple[str, str]:
@@ -33,7 +38,7 @@ def snippet(client: str, settings: Settings) -> tuple[str, str]:
         if client == "vscode":
             root, server = "servers", {"type": "stdio", **server}
         text = json.dumps({root: {"crm": server}}, indent=2)
-    missing = f" Put your API key in the place of {KEY_PLACEHOLDER}" if environment else ""
+    missing = f" Put your API key in the place of {KEY_PLACEHOLDER}" if "CRM_API_KEY" in environment else ""
     return text, WHERE[client] + missing
 
 
@@ -44,11 +49,23 @@ def _command() -> list[str]:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    if settings.uses_sandbox:
-        return {}
-    key = (
-        {"CRM_API_KEY_FILE": str(Path(settings.api_key_file).expanduser().absolute())}
-        if settings.api_key_file
-        else {"CRM_API_KEY": KEY_PLACEHOLDER}
-    )
-    return {"CRM_BASE_URL": settings.base_url, "CRM_ENTITY_ID": settings.entity_id, **key}
+    """The settings that were made, as the server that the client starts needs them: it starts elsewhere."""
+    said = settings.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=NOT_HANDED_ON)
+    environment = {name: _as_variable(value) for name, value in said.items()}
+    if settings.sandbox and settings.sandbox != IN_MEMORY:
+        environment["CRM_MCP_SANDBOX"] = _from_anywhere(settings.sandbox)
+    if settings.api_key_file:
+        environment["CRM_API_KEY_FILE"] = _from_anywhere(settings.api_key_file)
+    elif not settings.uses_sandbox:
+        environment["CRM_API_KEY"] = KEY_PLACEHOLDER
+    return environment
+
+
+def _as_variable(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(sorted(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _from_anywhere(path: str) -> str:
+    return str(Path(path).expanduser().absolute())

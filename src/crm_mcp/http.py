@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from mcp.server.mcpserver import MCPServer
+from mcp.server.subscriptions import ListenHandler
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -70,16 +71,32 @@ class BearerGate:
         return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._expected)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, but a signal ends it with success and not with the signal, and it tells when it serves."""
+def stream_closer(server: MCPServer[Any]) -> Callable[[], object]:
+    """What ends the streams that clients of the newest protocol listen on: nothing else does."""
+    # MCPServer makes the handler itself and shows it nowhere.
+    listening = server._lowlevel_server.get_request_handler("subscriptions/listen")
+    if listening is None or not isinstance(listening.handler, ListenHandler):
+        raise TypeError("something else than the SDK's handler serves subscriptions/listen")
+    return listening.handler.close
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], object]) -> None:
+
+class _Server(uvicorn.Server):
+    """uvicorn, but it tells when it serves and stops, and a signal ends it with success."""
+
+    def __init__(
+        self, config: uvicorn.Config, on_started: Callable[[], object], on_stopping: Callable[[], object]
+    ) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._on_stopping = on_stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stopping()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -102,9 +119,14 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
-async def serve(app: ASGIApp, listener: socket.socket, on_started: Callable[[], object]) -> None:
-    """Serve until SIGTERM or SIGINT; open streams are given a moment to end."""
+async def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    on_started: Callable[[], object],
+    on_stopping: Callable[[], object],
+) -> None:
+    """Serve until SIGTERM or SIGINT; what is open then is given a moment to end."""
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS
     )
-    await _Server(config, on_started).serve([listener])
+    await _Server(config, on_started, on_stopping).serve([listener])

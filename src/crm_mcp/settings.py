@@ -26,6 +26,7 @@ from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS, Toolset
 
 MIN_TOKEN_CHARS = 32
 IN_MEMORY = ":memory:"
+TEXT = "utf-8-sig"  # editors on Windows put a mark at the start
 
 
 class SettingsError(Exception):
@@ -48,15 +49,17 @@ def _toolset_names(value: Any) -> Any:
     for name in names:
         if name not in every:
             close = difflib.get_close_matches(name, every, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            hint = f"; did you mean {close[0]}?" if close else "."
             raise ValueError(f"there is no toolset {name!r}{hint} Toolsets: {', '.join(every)}, all")
+    if not names:
+        raise ValueError(f"names no toolset. Toolsets: {', '.join(every)}, all")
     return frozenset(names)
 
 
 def _host_and_port(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s/]+):)?(?P<port>\d{1,5})", value.strip())
+    match = re.fullmatch(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s/\[\]]+):)?(?P<port>\d{1,5})", value.strip())
     if not match or int(match["port"]) > 65535:
         raise ValueError("must be [HOST:]PORT, such as 8000 or 127.0.0.1:8000")
     return (match["host"] or "127.0.0.1").strip("[]"), int(match["port"])
@@ -146,7 +149,7 @@ class Settings(BaseModel):
         if values.get("CRM_API_KEY"):
             raise ValueError("CRM_API_KEY and CRM_API_KEY_FILE are both set; set one")
         try:
-            key = Path(path).expanduser().read_text("utf-8").strip()
+            key = Path(path).expanduser().read_text(TEXT).strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise ValueError(f"CRM_API_KEY_FILE cannot be read: {path}: {reason}") from None
@@ -163,10 +166,10 @@ class Settings(BaseModel):
         }
         missing = [name for name, value in crm.items() if not value]
         if missing and len(missing) < len(crm):
-            given = ", ".join(name for name in crm if name not in missing)
+            given = [name for name in crm if name not in missing]
             raise ValueError(
-                f"{' and '.join(missing)} must be set too, as {given} is; with none of them set, "
-                "the embedded CRM is used"
+                f"{' and '.join(missing)} must be set too, as {' and '.join(given)} "
+                f"{'is' if len(given) == 1 else 'are'}; with none of them set, the embedded CRM is used"
             )
         if not missing and self.sandbox:
             raise ValueError("CRM_MCP_SANDBOX is for the embedded CRM, but CRM_BASE_URL names another one")
@@ -218,16 +221,17 @@ VARIABLES = {info.alias: name for name, info in Settings.model_fields.items() if
 def load_settings(
     flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ, env_file: str | None = None
 ) -> Settings:
-    """Settings from flags (by variable name; None: not given), then the environment, then the file.
+    """Settings from flags (by variable name), then the environment, then the file; a blank says nothing.
 
     Raises SettingsError.
     """
     from_file = _read_env_file(env_file) if env_file else {}
     for source in (environ, from_file):
         _refuse_slips(source)
-    values: dict[str, Any] = {}
+    values: dict[str, str] = {}
     for source in (from_file, environ, flags):
-        values |= {name: source[name] for name in VARIABLES if source.get(name) not in (None, "")}
+        said = {name: source[name].strip() for name in VARIABLES if name in source}
+        values |= {name: value for name, value in said.items() if value}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -238,7 +242,7 @@ def _read_env_file(path: str) -> dict[str, str]:
     from dotenv import dotenv_values  # noqa: PLC0415  # only where a file is named
 
     try:
-        with Path(path).expanduser().open(encoding="utf-8") as file:
+        with Path(path).expanduser().open(encoding=TEXT) as file:
             return {name: value for name, value in dotenv_values(stream=file).items() if value is not None}
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
