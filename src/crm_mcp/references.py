@@ -29,7 +29,9 @@ def find_stage(stages: list[PipelineStage], said: str) -> PipelineStage:
     """
     wanted = plain(said)
     by_id = [stage for stage in stages if stage.id == said.strip().lower()]
-    by_name = [stage for stage in stages if wanted in (plain(stage.name), plain(stage.system_key or ""))]
+    by_name = [
+        stage for stage in stages if wanted in (plain(stage.name), plain(stage.system_key or stage.name))
+    ]
     found = by_id or by_name
     if len(found) == 1:
         return found[0]

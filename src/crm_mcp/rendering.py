@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Self, TypeVar
@@ -21,6 +22,11 @@ R = TypeVar("R", bound=Record)
 
 MAX_FIELD_CHARS = 1000
 MAX_LINE_FIELD_CHARS = 120
+
+# Shown as nothing although Unicode counts them as printable: fillers, joiners and variation selectors.
+BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 PIPELINE_URI = "crm://pipeline-stages"
 DASHBOARD_URI = "crm://dashboard"
@@ -303,7 +309,7 @@ def moment(at: datetime | None) -> str | None:
 
 def clean(text: str, limit: int) -> str:
     """Text from the CRM on one line, without characters that nobody can see; cut, with its length said."""
-    visible = "".join(char if char.isprintable() else " " for char in text)
+    visible = "".join(char if char.isprintable() else " " for char in BLANK.sub(" ", text))
     one_line = " ".join(visible.split())
     if len(one_line) <= limit:
         return one_line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -106,7 +107,7 @@ class Subscriptions:
     """
 
     def __init__(self) -> None:
-        self._listened: set[str] = set()
+        self._listened: Counter[str] = Counter()
         self._subscribed: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
 
     def serve_on(self, server: MCPServer[CrmAccess]) -> None:
@@ -129,11 +130,16 @@ class Subscriptions:
         return EmptyResult()
 
     async def _note_listened(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Remember what is listened for: the bus tells nobody."""
-        if ctx.method == "subscriptions/listen" and ctx.params:
-            wanted = ctx.params.get("notifications", {}).get("resourceSubscriptions") or []
-            self._listened.update(uri for uri in wanted if isinstance(uri, str))
-        return await call_next(ctx)
+        """Remember what is listened for, while it is: the bus tells nobody."""
+        if ctx.method != "subscriptions/listen" or not ctx.params:
+            return await call_next(ctx)
+        wanted = ctx.params.get("notifications", {}).get("resourceSubscriptions") or []
+        uris = Counter(uri for uri in wanted if isinstance(uri, str))
+        self._listened += uris
+        try:
+            return await call_next(ctx)
+        finally:
+            self._listened -= uris
 
     async def tell(self, ctx: Context[Any, Any], result: Result) -> None:
         """Tell whoever watches something that the write with this result has changed."""

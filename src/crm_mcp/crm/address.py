@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ def check_base_url(base_url: str) -> None:
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError("the base URL is not a URL") from error
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or re.search(r"\s", base_url):
         raise ValueError("the base URL must be an http(s) URL, such as https://crm.example.com")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("the base URL must be only scheme, host and path, such as https://crm.example.com")

@@ -45,6 +45,7 @@ E = TypeVar("E", bound=Entity)
 MAX_RESPONSE_BYTES = 32 * 2**20
 MAX_QUOTED_CHARS = 200
 ATTEMPTS = 4
+MAX_BACKOFF_SECONDS = 2.0
 API_KEY = re.compile(r"ak_[!-~]+")
 RETRIED_STATUSES = (None, 502, 503, 504)
 
@@ -201,12 +202,17 @@ class CrmClient:
             if isinstance(error, UnavailableError) and error.status not in RETRIED_STATUSES:
                 return False
             wait = error.retry_after_seconds
-            if time.monotonic() + (wait or 0.0) >= deadline:
+            longest = MAX_BACKOFF_SECONDS if wait is None else wait
+            if time.monotonic() + longest >= deadline:
                 return False
             return True if wait is None else wait
 
         attempts = stamina.retry_context(
-            on=worth_retrying, attempts=ATTEMPTS, timeout=self.timeouts.total_seconds, wait_jitter=0.3
+            on=worth_retrying,
+            attempts=ATTEMPTS,
+            timeout=self.timeouts.total_seconds,
+            wait_max=MAX_BACKOFF_SECONDS,
+            wait_jitter=0.3,
         )
         async for attempt in attempts:
             with attempt:

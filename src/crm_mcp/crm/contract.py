@@ -131,8 +131,7 @@ class Body(WireModel):
             for name in sent
             if self.wire_name(name) in record.wire
         }
-        # `me` comes back as the user's id.
-        return [name for name, value in shown.items() if sent[name] not in ("me", value)]
+        return [name for name, value in shown.items() if not _is_kept(sent[name], value)]
 
 
 class Filter(WireModel):
@@ -372,6 +371,13 @@ class Operation(Generic[T]):
             if not UUID_PATTERN.fullmatch(value):
                 raise InvalidInputError(f"`{value[:60]}` is no {name.replace('_', ' ')}: ids are UUIDs.")
         return BASE_PATH + self.path.format(**{name: quote(value, safe="") for name, value in ids.items()})
+
+
+def _is_kept(sent: Any, shown: Any) -> bool:
+    """`me` comes back as the user's id, and a CRM may keep less than microseconds."""
+    if isinstance(sent, datetime) and isinstance(shown, datetime):
+        return abs((sent - shown).total_seconds()) < 1
+    return sent in ("me", shown)
 
 
 def describe(raw: Any) -> str:

@@ -16,7 +16,9 @@ FIELDS = {
     "company": "company_id",
     "contact": "contact_id",
     "lead": "lead_id",
+    "stage": "stage_id",
     "probability": "probability_pct",
+    "default_probability": "default_probability_pct",
 }
 
 

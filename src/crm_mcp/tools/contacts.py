@@ -26,6 +26,7 @@ from crm_mcp.rendering import (
     company_uri,
     contact_uri,
     counts,
+    lead_uri,
 )
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
@@ -169,7 +170,7 @@ async def delete_contact(crm: Crm, contact: ContactRef) -> RemovalResult:
     """Delete a contact for good. Only on the person's explicit wish."""
     await crm.contacts.delete(contact)
     return RemovalResult(removed="contact", id=contact).after(
-        f"Contact {contact} deleted.", contact_uri(contact), DASHBOARD_URI
+        f"Contact {contact} deleted.", contact_uri(contact), lead_uri(None), DASHBOARD_URI
     )
 
 

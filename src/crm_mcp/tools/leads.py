@@ -110,7 +110,7 @@ async def create_lead(
         title=title,
         company=company,
         contact=contact,
-        stage_id=stage_id,
+        stage=stage_id,
         value=value,
         currency=currency.upper(),
         probability=probability,

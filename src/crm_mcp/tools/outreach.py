@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -76,11 +77,11 @@ async def add_to_marketing_list(
         already_on_list=told.already_on_list if told else None,
     )
     added = "" if result.added is None else f" ({result.added} new)"
-    return result.after(f"{len(unique)} companies put on list {list_id}{added}.")
+    return result.after(f"Companies put on list {list_id}: {len(unique)}{added}.")
 
 
 def email_html(body: str, body_format: str) -> str:
-    """The body as HTML that is safe to send: Markdown rendered, then whatever could act or track removed.
+    """The body as HTML that is safe to send: Markdown rendered, then whatever could act removed.
 
     Raises InvalidInputError when nothing that can be read is left.
     """
@@ -90,6 +91,6 @@ def email_html(body: str, body_format: str) -> str:
     if body_format == "markdown":
         body = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").render(body)
     cleaned = nh3.clean(body, url_schemes={"http", "https", "mailto", "tel"}).strip()
-    if not nh3.clean(cleaned, tags=set()).strip():
+    if not unescape(nh3.clean(cleaned, tags=set())).strip():
         raise InvalidInputError("The e-mail has no text. Nothing was sent.")
     return cleaned

@@ -55,7 +55,7 @@ async def create_pipeline_stage(
 ) -> StageResult:
     """Add a stage at the end of the pipeline."""
     stage = filled(
-        NewStage, name=name, kind=kind, default_probability_pct=default_probability, color_key=color_key
+        NewStage, name=name, kind=kind, default_probability=default_probability, color_key=color_key
     )
     created = await crm.pipeline.create(stage)
     result = StageResult(stage=created, notes=not_kept(stage, created))
@@ -74,7 +74,7 @@ async def update_pipeline_stage(
     """Rename a stage or change its kind, probability or colour."""
     found = find_stage(await crm.pipeline.stages(), stage)
     changes = filled(
-        StageChanges, name=name, kind=kind, default_probability_pct=default_probability, color_key=color_key
+        StageChanges, name=name, kind=kind, default_probability=default_probability, color_key=color_key
     )
     updated = await crm.pipeline.update(found.id, changes)
     updated = updated or find_stage(await crm.pipeline.stages(), found.id)

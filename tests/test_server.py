@@ -1,0 +1,77 @@
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from mcp import Client
+
+from crm_mcp import __version__
+from crm_mcp.crm.companies import NewCompany
+from crm_mcp.crm.errors import ReadOnlyError
+from crm_mcp.server import INSTRUCTIONS, READ_ONLY_INSTRUCTIONS, SANDBOX_INSTRUCTIONS
+from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS
+from crm_mcp.tools.surface import published
+
+pytestmark = pytest.mark.anyio
+
+OpenClient = Callable[..., Awaitable[Client]]
+
+MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("is_sandbox", "read_only", "title", "instructions"),
+    [
+        (False, False, "CRM", INSTRUCTIONS),
+        (True, False, "CRM (sandbox with demo data)", SANDBOX_INSTRUCTIONS + INSTRUCTIONS),
+        (False, True, "CRM", READ_ONLY_INSTRUCTIONS + INSTRUCTIONS),
+        (
+            True,
+            True,
+            "CRM (sandbox with demo data)",
+            SANDBOX_INSTRUCTIONS + READ_ONLY_INSTRUCTIONS + INSTRUCTIONS,
+        ),
+    ],
+)
+async def test_a_server_says_whether_it_is_a_sandbox_and_read_only(
+    open_client: OpenClient, mode: str, is_sandbox: bool, read_only: bool, title: str, instructions: str
+) -> None:
+    client = await open_client(sandbox=is_sandbox, read_only=read_only, mode=mode)
+    assert (client.server_info.name, client.server_info.title, client.server_info.version) == (
+        "crm-mcp",
+        title,
+        __version__,
+    )
+    assert client.instructions == instructions
+    assert len(instructions) < 2_000
+
+
+@MODES
+async def test_each_era_speaks_its_protocol(open_client: OpenClient, mode: str) -> None:
+    client = await open_client(mode=mode)
+    assert client.protocol_version == {"auto": "2026-07-28", "legacy": "2025-11-25"}[mode]
+
+
+def test_the_instructions_name_only_tools_that_there_are_by_default() -> None:
+    default = {toolset.value for toolset in DEFAULT_TOOLSETS}
+    tools = {facts["tool"]["name"] for facts in published() if facts["toolset"] in default}
+    verbs = {name.partition("_")[0] for name in tools}
+    words = {word.strip("(),.;:`") for word in INSTRUCTIONS.replace("(", " ").split()}
+    named = {word for word in words if "_" in word and word.partition("_")[0] in verbs}
+    assert named <= tools
+    assert len(named) >= 5
+
+
+async def test_a_read_only_servers_client_of_the_crm_refuses_to_write(open_crm: Any, wire: Any) -> None:
+    async with open_crm(read_only=True) as crm:
+        with pytest.raises(ReadOnlyError):
+            await crm.companies.create(NewCompany(name="Acme"))
+    assert wire.sent == []
+
+
+@MODES
+async def test_listing_tools_does_not_open_the_crm(open_client: OpenClient, wire: Any, mode: str) -> None:
+    client = await open_client(mode=mode)
+    await client.list_tools()
+    await client.list_resources()
+    assert wire.sent == []

@@ -1,0 +1,46 @@
+"""Tools called as an assistant calls them: over MCP, against the embedded CRM."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import pytest
+from mcp import Client
+from mcp.types import CallToolResult
+
+
+class Answer(NamedTuple):
+    """What the model reads, and the structured content."""
+
+    text: str
+    facts: dict[str, Any]
+
+
+@pytest.fixture
+def call(client: Client) -> Callable[..., Awaitable[Answer]]:
+    """`await call(tool, **arguments)`: the answer of a call that succeeds."""
+
+    async def call(tool: str, /, **arguments: Any) -> Answer:
+        result = await client.call_tool(tool, arguments)
+        assert not result.is_error, result.content
+        return Answer(_text(result), result.structured_content)
+
+    return call
+
+
+@pytest.fixture
+def refusal(client: Client) -> Callable[..., Awaitable[str]]:
+    """`await refusal(tool, **arguments)`: what the model is told by a call that fails."""
+
+    async def refusal(tool: str, /, **arguments: Any) -> str:
+        result = await client.call_tool(tool, arguments)
+        assert result.is_error, result.content
+        assert result.structured_content is None
+        return _text(result)
+
+    return refusal
+
+
+def _text(result: CallToolResult) -> str:
+    [block] = result.content
+    assert block.type == "text"
+    return block.text

@@ -1,0 +1,122 @@
+"""What a model is told of arguments that a tool cannot take; nothing of such a call reaches the CRM."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+Call = Callable[..., Awaitable[Any]]
+
+A = "aaaaaaaa-0000-4000-8000-000000000001"
+NO_ID = "must be an id (a UUID), as the search tools show it"
+PIPELINE = "New, Qualified, Proposal, Negotiation, Won, Lost"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "problem"),
+    [
+        (
+            "search_companies",
+            {"qurey": "acme"},
+            "There is no argument `qurey`. Did you mean `query`? "
+            "Arguments: query, role, status, owner, limit, page.",
+        ),
+        (
+            "search_leads",
+            {"stages": "won"},
+            "There is no argument `stages`. Did you mean `stage`? "
+            "Arguments: query, company, contact, stage, limit, page.",
+        ),
+        (
+            "get_contact",
+            {"contact_id": A},
+            "There is no argument `contact_id`. Did you mean `contact`? Arguments: contact.",
+        ),
+        (
+            "delete_lead",
+            {"lead": A, "xyz": 1},
+            "There is no argument `xyz`. Arguments: lead.",
+        ),
+        ("get_dashboard", {"period": "2030"}, "There is no argument `period`. Arguments: none."),
+        (
+            "get_lead",
+            {"x" * 100: None},
+            f"There is no argument `{'x' * 60}`. Arguments: lead.",
+        ),
+        ("create_company", {"name": "  "}, "Required and not given: `name`."),
+        ("create_company", {}, "Required and not given: `name`."),
+        (
+            "send_outbound_email",
+            {"lead": A, "subject": "", "body": None},
+            "Required and not given: `subject`, `body`.",
+        ),
+        ("get_lead", {"lead": "Acme licence"}, f"`lead`: {NO_ID}."),
+        ("create_lead", {"title": "Deal", "company": "Acme"}, f"`company`: {NO_ID}."),
+        ("add_to_marketing_list", {"list_id": A, "companies": [A, "x"]}, f"`companies.1`: {NO_ID}."),
+        (
+            "add_to_marketing_list",
+            {"list_id": A, "companies": []},
+            "`companies`: List should have at least 1 item after validation, not 0.",
+        ),
+        (
+            "create_company",
+            {"name": "Acme", "role": "partner"},
+            "`role`: Input should be 'prospect', 'customer', 'vendor' or 'both'.",
+        ),
+        (
+            "update_company",
+            {"company": A, "clear": ["name"]},
+            "`clear.0`: Input should be 'role', 'website', 'industry', 'email', 'phone', 'notes' or 'owner'.",
+        ),
+        ("search_leads", {"limit": 0}, "`limit`: Input should be greater than or equal to 1."),
+        ("search_leads", {"limit": 101}, "`limit`: Input should be less than or equal to 100."),
+        (
+            "search_leads",
+            {"page": "next"},
+            "`page`: Input should be a valid integer, unable to parse string as an integer.",
+        ),
+        (
+            "update_lead",
+            {"lead": A, "value": -1, "probability": 101},
+            "`value`: Input should be greater than or equal to 0; "
+            "`probability`: Input should be less than or equal to 100.",
+        ),
+        (
+            "create_lead",
+            {"title": "Deal", "expected_close_date": "soon"},
+            "`expected_close_date`: Input should be a valid date or datetime, input is too short.",
+        ),
+        ("create_company", {"name": {"first": "Acme"}}, "`name`: Input should be a valid string."),
+        (
+            "reorder_pipeline_stages",
+            {"stages": "New"},
+            "`stages`: Input should be a valid list.",
+        ),
+    ],
+)
+async def test_an_argument_that_does_not_fit_is_told_in_one_line_and_nothing_is_sent(
+    refusal: Call, wire: Any, tool: str, arguments: dict[str, Any], problem: str
+) -> None:
+    assert await refusal(tool, **arguments) == f"{problem} Nothing was done."
+    assert wire.sent == []
+
+
+async def test_numbers_may_come_as_text(call: Call, wire: Any) -> None:
+    await call("search_leads", limit="7", page="2")
+    await call("create_lead", title="Deal", value="1200.50", probability="20")
+    assert wire.sent[1].query["pageSize"] == "7"
+    assert wire.writes[0].body == {"title": "Deal", "value": 1200.5, "probabilityPct": 20.0}
+
+
+async def test_lists_may_come_as_json_text(call: Call, wire: Any) -> None:
+    stages = '["Lost", "Won", "Negotiation", "Proposal", "Qualified", "New"]'
+    _, facts = await call("reorder_pipeline_stages", stages=stages)
+    assert [stage["name"] for stage in facts["stages"]] == PIPELINE.split(", ")[::-1]
+
+
+async def test_ids_may_have_spaces_around_and_capital_letters(call: Call, find: Any) -> None:
+    acme = find("companies", name="Acme Inc.")["id"]
+    _, facts = await call("get_company", company=f" {acme.upper()}\n")
+    assert facts["company"]["id"] == acme

@@ -1,0 +1,250 @@
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+Call = Callable[..., Awaitable[Any]]
+Find = Callable[..., dict[str, Any]]
+
+LIST_ID = "11111111-1111-4111-8111-111111111111"
+GMAIL, OUTLOOK = "sales@nordwind.example", "office@nordwind.example"
+
+
+@pytest.fixture
+def licence(find: Find) -> dict[str, Any]:
+    return find("leads", title="Acme annual licence")
+
+
+@pytest.fixture
+def mailboxes(sandbox: Any) -> dict[str, str]:
+    return {row["email"]: row["id"] for row in sandbox.all("SELECT id, email FROM connections")}
+
+
+@pytest.fixture
+def listed(mailboxes: dict[str, str]) -> str:
+    """How a refusal lists the mailboxes."""
+    return (
+        f"Connections: {OUTLOOK} (outlook, disconnected, {mailboxes[OUTLOOK]}); "
+        f"{GMAIL} (gmail, active, {mailboxes[GMAIL]}). Nothing was sent."
+    )
+
+
+@pytest.fixture
+def html_of(call: Call, sandbox: Any, licence: dict[str, Any]) -> Callable[..., Awaitable[str]]:
+    """`await html_of(body, **arguments)`: what a body is when it has arrived."""
+
+    async def html_of(body: str, **arguments: str) -> str:
+        await call("send_outbound_email", lead=licence["id"], subject="Hi", body=body, **arguments)
+        [email] = sandbox.all("SELECT html_body FROM outbox")
+        return str(email["html_body"])
+
+    return html_of
+
+
+async def test_list_email_connections(call: Call, mailboxes: dict[str, str]) -> None:
+    text, facts = await call("list_email_connections")
+    assert (
+        text
+        == f"""\
+E-mail connections: 2
+{OUTLOOK} · outlook · disconnected · {mailboxes[OUTLOOK]}
+{GMAIL} · gmail · active · {mailboxes[GMAIL]}"""
+    )
+    assert facts == {
+        "connections": [
+            {"id": mailboxes[OUTLOOK], "channel": "outlook", "email": OUTLOOK, "status": "disconnected"},
+            {"id": mailboxes[GMAIL], "channel": "gmail", "email": GMAIL, "status": "active"},
+        ]
+    }
+
+
+async def test_an_email_goes_to_the_leads_contact_from_the_active_mailbox(
+    call: Call, find: Find, licence: dict[str, Any], mailboxes: dict[str, str]
+) -> None:
+    recipient = find("contacts", id=licence["contact_id"])["email"]
+
+    text, facts = await call(
+        "send_outbound_email", lead=licence["id"], subject="Our offer", body="Hello *Mira*,\nsee below."
+    )
+
+    assert text == f'E-mail "Our offer" sent to {recipient} from {GMAIL}.'
+    assert facts == {
+        "to": recipient,
+        "sent_from": GMAIL,
+        "subject": "Our offer",
+        "sent_at": facts["sent_at"],
+    }
+    email = find("outbox", lead_id=licence["id"])
+    html = "<p>Hello <em>Mira</em>,<br>\nsee below.</p>"
+    assert (email["recipient"], email["subject"], email["html_body"], email["connection_id"]) == (
+        recipient,
+        "Our offer",
+        html,
+        mailboxes[GMAIL],
+    )
+    _, lead = await call("get_lead", lead=licence["id"])
+    assert ("email", "Our offer", html) in [
+        (entry["type"], entry["subject"], entry.get("body")) for entry in lead["timeline"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("markdown", "html"),
+    [
+        ("# Offer\n\n- one\n- two", "<h1>Offer</h1>\n<ul>\n<li>one</li>\n<li>two</li>\n</ul>"),
+        (
+            "[our site](https://nordwind.example)",
+            '<p><a href="https://nordwind.example" rel="noopener noreferrer">our site</a></p>',
+        ),
+        ("[click](javascript:alert(1))", "<p>[click](javascript:alert(1))</p>"),
+        ("1 < 2 & <b>3</b>", "<p>1 &lt; 2 &amp; &lt;b&gt;3&lt;/b&gt;</p>"),
+        ("<script>alert(1)</script>", "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>"),
+        (
+            "| a | b |\n|---|---|\n| 1 | 2 |",
+            "<table>\n<thead>\n<tr>\n<th>a</th>\n<th>b</th>\n</tr>\n</thead>\n"
+            "<tbody>\n<tr>\n<td>1</td>\n<td>2</td>\n</tr>\n</tbody>\n</table>",
+        ),
+    ],
+)
+async def test_markdown_is_rendered_and_html_in_it_is_text(
+    html_of: Callable[..., Awaitable[str]], markdown: str, html: str
+) -> None:
+    assert await html_of(markdown) == html
+
+
+@pytest.mark.parametrize(
+    ("given", "html"),
+    [
+        ("<p>Hi <b>you</b></p>", "<p>Hi <b>you</b></p>"),
+        ("<p>Hi<script>alert(1)</script></p>", "<p>Hi</p>"),
+        ('<p onclick="x()">Hi</p>', "<p>Hi</p>"),
+        ('<b onerror="x()" style="color:red">Hi</b>', "<b>Hi</b>"),
+        ('<a href="javascript:alert(1)">Hi</a>', '<a rel="noopener noreferrer">Hi</a>'),
+        ('<a href="data:text/html,x">Hi</a>', '<a rel="noopener noreferrer">Hi</a>'),
+        ('<iframe src="https://x.example"></iframe><form><input>Hi</form>', "Hi"),
+        (
+            '<p>Hi<img src="https://x.example/p.gif" onerror="x()"></p>',
+            '<p>Hi<img src="https://x.example/p.gif"></p>',
+        ),
+    ],
+)
+async def test_html_loses_whatever_could_act(
+    html_of: Callable[..., Awaitable[str]], given: str, html: str
+) -> None:
+    assert await html_of(given, body_format="html") == html
+
+
+@pytest.mark.parametrize(
+    ("body", "body_format"),
+    [
+        ("<p> </p>", "html"),
+        ("<script>alert(1)</script>", "html"),
+        ("<p>&nbsp;</p>", "html"),
+        ("---", "markdown"),
+    ],
+)
+async def test_an_email_without_text_is_not_sent(
+    refusal: Call, wire: Any, licence: dict[str, Any], body: str, body_format: str
+) -> None:
+    arguments = {"lead": licence["id"], "subject": "Hi", "body": body, "body_format": body_format}
+    assert await refusal("send_outbound_email", **arguments) == "The e-mail has no text. Nothing was sent."
+    assert wire.sent == []
+
+
+@pytest.mark.parametrize("by", ["address", "ADDRESS", "id"])
+async def test_a_mailbox_can_be_named(
+    call: Call, sandbox: Any, find: Find, licence: dict[str, Any], mailboxes: dict[str, str], by: str
+) -> None:
+    sandbox.execute("UPDATE connections SET status = 'active'")
+    said = {"address": OUTLOOK, "ADDRESS": OUTLOOK.upper(), "id": mailboxes[OUTLOOK]}[by]
+
+    _, facts = await call(
+        "send_outbound_email", lead=licence["id"], subject="Hi", body="Hello", connection=said
+    )
+
+    assert facts["sent_from"] == OUTLOOK
+    assert find("outbox", subject="Hi")["connection_id"] == mailboxes[OUTLOOK]
+
+
+@pytest.mark.parametrize(
+    ("connection", "problem"),
+    [
+        (OUTLOOK, f"The e-mail connection {OUTLOOK} is disconnected, so it cannot send."),
+        ("me@nordwind.example", 'No e-mail connection "me@nordwind.example".'),
+    ],
+)
+async def test_a_mailbox_that_cannot_send_is_refused(
+    refusal: Call, wire: Any, licence: dict[str, Any], listed: str, connection: str, problem: str
+) -> None:
+    arguments = {"lead": licence["id"], "subject": "Hi", "body": "Hello", "connection": connection}
+    assert await refusal("send_outbound_email", **arguments) == f"{problem} {listed}"
+    assert wire.writes == []
+
+
+@pytest.mark.parametrize(
+    ("status", "problem"),
+    [
+        ("active", "Several e-mail connections are active: say which as `connection`."),
+        ("disconnected", "No e-mail connection is active; one is connected in the CRM's own settings."),
+    ],
+)
+async def test_without_one_active_mailbox_nothing_is_sent(
+    refusal: Call,
+    sandbox: Any,
+    wire: Any,
+    licence: dict[str, Any],
+    mailboxes: dict[str, str],
+    status: str,
+    problem: str,
+) -> None:
+    sandbox.execute("UPDATE connections SET status = ?", status)
+    listed = (
+        f"Connections: {OUTLOOK} (outlook, {status}, {mailboxes[OUTLOOK]}); "
+        f"{GMAIL} (gmail, {status}, {mailboxes[GMAIL]}). Nothing was sent."
+    )
+    assert await refusal("send_outbound_email", lead=licence["id"], subject="Hi", body="Hello") == (
+        f"{problem} {listed}"
+    )
+    assert wire.writes == []
+
+
+async def test_a_contact_without_an_address_is_the_crms_refusal(
+    refusal: Call, sandbox: Any, find: Find
+) -> None:
+    [lead] = sandbox.all(
+        "SELECT leads.id FROM leads JOIN contacts ON contacts.id = contact_id WHERE email IS NULL LIMIT 1"
+    )
+    assert await refusal("send_outbound_email", lead=lead["id"], subject="Hi", body="Hello") == (
+        'The CRM found the input invalid: "This lead\'s contact has no e-mail address.".'
+    )
+    assert sandbox.all("SELECT * FROM outbox") == []
+
+
+async def test_companies_are_put_on_a_marketing_list_once(call: Call, sandbox: Any, find: Find) -> None:
+    first, second = (find("companies", name=name)["id"] for name in ("Acme Inc.", "Acme Industries GmbH"))
+
+    one = await call("add_to_marketing_list", list_id=LIST_ID, companies=[first, first.upper()])
+    both = await call("add_to_marketing_list", list_id=LIST_ID, companies=[first, second])
+
+    assert one == (
+        f"Companies put on list {LIST_ID}: 1 (1 new).",
+        {"list_id": LIST_ID, "sent": 1, "added": 1, "already_on_list": 0},
+    )
+    assert both == (
+        f"Companies put on list {LIST_ID}: 2 (1 new).",
+        {"list_id": LIST_ID, "sent": 2, "added": 1, "already_on_list": 1},
+    )
+    on_list = sandbox.all("SELECT company_id FROM marketing_list_companies WHERE list_id = ?", LIST_ID)
+    assert {row["company_id"] for row in on_list} == {first, second}
+
+
+async def test_a_marketing_list_takes_no_company_that_is_not_there(
+    refusal: Call, sandbox: Any, find: Find
+) -> None:
+    acme = find("companies", name="Acme Inc.")["id"]
+    assert await refusal("add_to_marketing_list", list_id=LIST_ID, companies=[acme, LIST_ID]) == (
+        f'The CRM found the input invalid: "companyIds: there is no company {LIST_ID}.".'
+    )
+    assert sandbox.all("SELECT * FROM marketing_list_companies") == []
