@@ -19,7 +19,7 @@ class CrmAccess:
 
     def __init__(self, open_crm: OpenCrm) -> None:
         self._open_crm = open_crm
-        self._opening = anyio.Lock()
+        self._opening = anyio.Lock(fast_acquire=True)
         self._stack = AsyncExitStack()
         self._client: CrmClient | None = None
         self.closed = anyio.Event()
@@ -41,4 +41,5 @@ class CrmAccess:
             async with self._stack:
                 yield self
         finally:
+            self._client = None
             self.closed.set()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from crm_mcp.crm.activities import Activity
 from crm_mcp.crm.companies import Company
@@ -56,6 +56,8 @@ class Result(BaseModel):
 
     `notes` tells what could not be taken at the CRM's word.
     """
+
+    model_config = ConfigDict(defer_build=True)
 
     notes: list[str] = []
 
@@ -309,7 +311,8 @@ def moment(at: datetime | None) -> str | None:
 
 def clean(text: str, limit: int) -> str:
     """Text from the CRM on one line, without characters that nobody can see; cut, with its length said."""
-    visible = "".join(char if char.isprintable() else " " for char in BLANK.sub(" ", text))
+    shown = BLANK.sub(" ", text)
+    visible = shown if shown.isprintable() else "".join(char if char.isprintable() else " " for char in shown)
     one_line = " ".join(visible.split())
     if len(one_line) <= limit:
         return one_line

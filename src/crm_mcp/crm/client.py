@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ MAX_RESPONSE_BYTES = 32 * 2**20
 MAX_QUOTED_CHARS = 200
 ATTEMPTS = 4
 MAX_BACKOFF_SECONDS = 2.0
+# Many servers hang up after 5 s: a write sent just then would have an unknown outcome.
+KEEPALIVE_SECONDS = 3.0
 API_KEY = re.compile(r"ak_[!-~]+")
 RETRIED_STATUSES = (None, 502, 503, 504)
 
@@ -104,7 +107,7 @@ class CrmClient:
         self.entity_id = entity_id
         self.read_only = read_only
         self.timeouts = timeouts or Timeouts()
-        self._slots = anyio.CapacityLimiter(max_in_flight)
+        self._slots = anyio.Semaphore(max_in_flight, fast_acquire=True)
         self._http = httpx2.AsyncClient(
             base_url=self.base_url,
             headers={
@@ -118,7 +121,13 @@ class CrmClient:
                 read=self.timeouts.read_seconds,
                 pool=None,
             ),
-            limits=httpx2.Limits(max_connections=max_in_flight, max_keepalive_connections=max_in_flight),
+            limits=httpx2.Limits(
+                max_connections=max_in_flight,
+                max_keepalive_connections=max_in_flight,
+                keepalive_expiry=KEEPALIVE_SECONDS,
+            ),
+            # The system's certificates take longer to load than a call; without TLS nobody needs them.
+            verify=urlsplit(base_url).scheme == "https" or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             follow_redirects=False,
             # A proxy from the environment is for the network, not for a CRM on this machine.
             trust_env=not is_loopback(urlsplit(base_url).hostname or ""),

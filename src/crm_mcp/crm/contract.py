@@ -227,6 +227,8 @@ def mentions(*wire_names: str) -> Check:
 
 def plain(text: str) -> str:
     """Text as people compare it: no case, no accents, single spaces."""
+    if text.isascii():
+        return " ".join(text.casefold().split())
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return " ".join("".join(char for char in decomposed if not unicodedata.combining(char)).split())
 
