@@ -29,6 +29,15 @@ def seeded(store: Store) -> Store:
     return store
 
 
+@pytest.fixture(scope="session")
+def large() -> Iterator[Store]:
+    """A store with more records than lists count, and with copies of generated ones; to be read only."""
+    store = Store.open(None)
+    seed(store, companies=6_200)
+    yield store
+    store.close()
+
+
 @pytest.fixture
 async def crm(store: Store, connect: Connect) -> AsyncIterator[httpx2.AsyncClient]:
     """The API over the empty store, authorised and with the entity in every query."""

@@ -3,6 +3,7 @@ from typing import Any
 import httpx2
 
 from crm_mcp.sandbox.demo_data import seed
+from crm_mcp.sandbox.search import company_texts, contact_texts, lead_texts
 from crm_mcp.sandbox.store import Store
 
 TABLES = ("companies", "contacts", "memberships", "leads", "activities", "stage_changes", "connections")
@@ -31,6 +32,29 @@ def test_a_larger_seed_begins_with_the_same_records(seeded: Store) -> None:
     assert {row["id"] for row in timeless(seeded, "leads")} < first
     assert larger.number("SELECT count(*) FROM companies") == 150
     larger.close()
+
+
+def test_a_large_seed_is_whole(large: Store) -> None:
+    counts = {table: large.number(f"SELECT count(*) FROM {table}") for table in TABLES[:5]}  # noqa: S608
+    assert counts == {
+        "companies": 6_200,
+        "contacts": 13_950,
+        "memberships": 13_951,
+        "leads": 9_300,
+        "activities": 18_720,
+    }
+    assert large.all("PRAGMA foreign_key_check") == []
+    for table in ("companies", "contacts", "leads"):
+        rows = large.one(f"SELECT count(*) AS n, max(row) - min(row) + 1 AS span FROM {table}")  # noqa: S608
+        assert rows == {"n": counts[table], "span": counts[table]}
+    assert large.number("SELECT count(DISTINCT email) FROM companies") > 6_000
+
+
+def test_what_is_searched_follows_from_the_record(large: Store) -> None:
+    texts = {"companies": company_texts, "contacts": contact_texts, "leads": lead_texts}
+    for table, texts_of in texts.items():
+        for record in large.all(f"SELECT * FROM {table}"):  # noqa: S608
+            assert record == {**record, **texts_of(record)}
 
 
 def test_the_seed_goes_in_once(seeded: Store) -> None:

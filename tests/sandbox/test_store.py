@@ -129,7 +129,7 @@ def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
     store = Store.open(path)
     store.execute("PRAGMA user_version = 7")
     store.close()
-    assert refusal(path) == message(path, "it has format 7, this program knows format 1 only")
+    assert refusal(path) == message(path, "it has format 7, this program knows format 2 only")
 
 
 def refusal(path: Path) -> str:

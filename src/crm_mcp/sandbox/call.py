@@ -26,7 +26,8 @@ class ApiError(Exception):
 class Fields(BaseModel):
     """Declared fields of a body or a query string; unknown ones are dropped, as the real server does."""
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", allow_inf_nan=False)
+    # Each is built with the first call that needs it: building all took most of the time of the import.
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", allow_inf_nan=False, defer_build=True)
 
 
 F = TypeVar("F", bound=Fields)

@@ -8,6 +8,7 @@ from typing import Final
 from crm_mcp.sandbox import records
 from crm_mcp.sandbox.call import Answer, Call, Fields, Json, Operation, to_wire
 from crm_mcp.sandbox.listing import Conditions, Listing, SearchQuery, page, search
+from crm_mcp.sandbox.search import company_texts
 from crm_mcp.sandbox.store import new_id
 from crm_mcp.sandbox.values import Email, Owner, OwnerFilter, RequiredText, Role, Status, Text
 
@@ -48,9 +49,7 @@ def list_companies(call: Call) -> Answer:
     if not query.q:
         sql = f"SELECT sum(n) FROM company_tally WHERE {conditions.sql()}"  # noqa: S608  (clauses are our own)
         total = call.store.number(sql, *conditions.parameters)
-    filtered = bool(conditions.clauses)
-    matches = search(call, "companies", query.q, conditions)
-    total = matches if matches is not None and not filtered else total
+    search(call, "companies", query.q, conditions)
     return 200, page(call, query, _LIST, conditions, total=total)
 
 
@@ -72,7 +71,7 @@ def _conditions(call: Call, query: CompanyQuery) -> Conditions:
 def create_company(call: Call) -> Answer:
     company = call.body_as(CompanyCreate).model_dump()
     company_id, now = new_id(), call.store.now()
-    values = {"id": company_id, **company, "created_at": now, "updated_at": now}
+    values = {"id": company_id, **company, "created_at": now, "updated_at": now, **company_texts(company)}
     call.store.insert_searched("companies", call.caller.entity_no, values)
     return 201, _company(call, company_id)
 
@@ -85,7 +84,8 @@ def update_company(call: Call) -> Answer:
     company = records.of_path(call, "companies", "company_id")
     changes = call.body_as(CompanyPatch).model_dump(exclude_unset=True)
     if changes:
-        call.store.update("companies", company["id"], {**changes, "updated_at": call.store.now()})
+        changes |= {"updated_at": call.store.now(), **company_texts({**company, **changes})}
+        call.store.update("companies", company["id"], changes)
     return 200, _company(call, company["id"])
 
 

@@ -10,6 +10,7 @@ from crm_mcp.sandbox import records
 from crm_mcp.sandbox.call import Answer, Call, Fields, Json, Operation, to_wire
 from crm_mcp.sandbox.listing import Conditions, Listing, SearchQuery, page, search
 from crm_mcp.sandbox.memberships import set_primary_company
+from crm_mcp.sandbox.search import contact_texts
 from crm_mcp.sandbox.store import new_id
 from crm_mcp.sandbox.values import Email, Text, Uuid
 
@@ -39,13 +40,13 @@ class ContactBody(Fields):
 def list_contacts(call: Call) -> Answer:
     query = call.query_as(ContactQuery)
     conditions = Conditions(call.caller.entity_no)
-    total = search(call, "contacts", query.q, conditions)
+    total = None
     if query.company_id:
         members = "SELECT contact_id FROM memberships WHERE company_id = ? AND is_primary"
         conditions.add(f"contacts.id IN ({members})", query.company_id, selective=True)
-        total = None
     elif not query.q:
         total = call.store.number("SELECT n FROM contact_tally WHERE entity_no = ?", call.caller.entity_no)
+    search(call, "contacts", query.q, conditions)
     return 200, page(call, query, _LIST, conditions, total=total)
 
 
@@ -59,13 +60,9 @@ def list_company_contacts(call: Call) -> Answer:
 
 def create_contact(call: Call) -> Answer:
     body = call.body_as(ContactBody)
+    contact = body.model_dump(exclude={"company_id"})
     contact_id, now = new_id(), call.store.now()
-    values = {
-        "id": contact_id,
-        **body.model_dump(exclude={"company_id"}),
-        "created_at": now,
-        "updated_at": now,
-    }
+    values = {"id": contact_id, **contact, "created_at": now, "updated_at": now, **contact_texts(contact)}
     call.store.insert_searched("contacts", call.caller.entity_no, values)
     if body.company_id:
         _set_company(call, contact_id, body.company_id)
@@ -81,7 +78,8 @@ def update_contact(call: Call) -> Answer:
     body = call.body_as(ContactBody)
     if body.model_fields_set:
         changes = body.model_dump(exclude_unset=True, exclude={"company_id"})
-        call.store.update("contacts", contact["id"], {**changes, "updated_at": call.store.now()})
+        changes |= {"updated_at": call.store.now(), **contact_texts({**contact, **changes})}
+        call.store.update("contacts", contact["id"], changes)
     if "company_id" in body.model_fields_set:
         _set_company(call, contact["id"], body.company_id)
     return 200, _contact(call, contact["id"])

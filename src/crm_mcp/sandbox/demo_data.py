@@ -1,10 +1,10 @@
 """The records that a fresh embedded CRM holds: the same every time, but for the moments, which end at now.
 
 A few of the first records are traps that real CRMs have too: near-namesakes, a note that gives orders to
-assistants, a contact without an address. Companies beyond the first 40 come from the same generator.
+assistants, a contact without an address. Companies beyond the first 40 come from the same generator, and from
+2,000 on they are copies.
 """
 
-import itertools
 import random
 import re
 import unicodedata
@@ -14,13 +14,16 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from typing import Final, NamedTuple, TypeVar
 
+from crm_mcp.sandbox import demo_copies
 from crm_mcp.sandbox import demo_words as words
-from crm_mcp.sandbox.store import Record, Store, insert_statement, row_span, stage_id, utc
+from crm_mcp.sandbox.search import company_texts, contact_texts, lead_texts
+from crm_mcp.sandbox.store import Record, Store, row_span, stage_id, utc
 
 DEMO_COMPANIES: Final = 40
 
-# Small, because the garbage collector looks again and again at all that waits in a batch.
-_BATCH: Final = 100
+# So many companies are generated, traps among them, then as many again; further whole laps are copies of the
+# second one. Divisible by 4, so that contacts and leads divide evenly too.
+_LAP: Final = 1_000
 # Ages are whole steps, so that a large seed spells each moment once.
 _STEP: Final = timedelta(minutes=15)
 _DAY: Final = 96  # steps
@@ -80,63 +83,71 @@ def seed(store: Store, companies: int = DEMO_COMPANIES) -> None:
 
     About 2.25 contacts and 1.5 leads come with each company, and two e-mail connections with them all.
     """
-    entity_id = store.credentials.entity_id
-    with store.transaction():
-        entity = store.one("SELECT * FROM entities WHERE id = ?", entity_id) or {}
-        if entity["seeded_at"] is not None:
+    if _first_entity(store)["seeded_at"] is not None:
+        return
+    with store.bulk():
+        entity = _first_entity(store)
+        if entity["seeded_at"] is not None:  # another process was quicker
             return
-        caller = store.caller(store.credentials.api_key)
-        generator = _Generator(entity["no"], entity_id, caller.user_id if caller else "")
-        generated = map(generator.company, range(companies))
-        with store.bulk():
-            for batch in iter(lambda: list(itertools.islice(generated, _BATCH)), []):
-                _insert(store, batch)
-        _insert(store, [{"connections": generator.connections()}])
+        generator = _Generator(entity)
+        ends = []
+        for lap, start in enumerate(range(0, companies, _LAP)):
+            indexes = range(start, min(start + _LAP, companies))
+            if lap < 2 or len(indexes) < _LAP:
+                _insert(store, generator, indexes)
+                ends.append(demo_copies.ends(store))
+            else:
+                demo_copies.add_copy(store, ends[0], ends[1], number=lap - 1)
+        store.insert_all("connections", generator.connections())
         store.execute("UPDATE entities SET seeded_at = ? WHERE no = ?", store.now(), entity["no"])
 
 
-def _insert(store: Store, batch: list[_Tables]) -> None:
-    rows = defaultdict(list)
-    for tables in batch:
-        for table, records in tables.items():
-            rows[table].extend(records)
-    for table, records in rows.items():
-        store.execute_many(insert_statement(table, records[0], named=True), records)
+def _insert(store: Store, generator: "_Generator", indexes: range) -> None:
+    tables: _Tables = defaultdict(list)
+    for index in indexes:
+        generator.add_company(tables, index)
+    for table, records in tables.items():
+        store.insert_all(table, records)
+
+
+def _first_entity(store: Store) -> Record:
+    [entity] = store.all(
+        "SELECT e.*, k.user_id FROM api_keys k JOIN entities e ON e.no = k.entity_no ORDER BY k.no LIMIT 1"
+    )
+    return entity
 
 
 class _Generator:
     """Makes records company by company, so that the first ones are the same however many follow."""
 
-    def __init__(self, entity_no: int, entity_id: str, me: str) -> None:
+    def __init__(self, entity: Record) -> None:
         self._random = random.Random(20_240_229)  # noqa: S311  (believable, not secret)
+        self._fraction = self._random.random
         now = datetime.now(UTC)
         self._moment = cache(lambda age: utc(now - age * _STEP))
-        self._entity_no = entity_no
-        self._first_row = row_span(entity_no)[0] + 1
-        self._stage_ids = {key: stage_id(entity_id, key) for key in _STAGES}
+        self._entity_no = entity["no"]
+        self._first_row = row_span(self._entity_no)[0] + 1
+        self._stage_ids = {key: stage_id(entity["id"], key) for key in _STAGES}
+        me = entity["user_id"]
         self._owners = (me, me, self._id(), self._id(), None)
 
-    def company(self, index: int) -> _Tables:
-        """The company of that place in the sequence, and all that hangs on it."""
+    def add_company(self, tables: _Tables, index: int) -> None:
+        """Add the company of that place in the sequence, and all that hangs on it."""
         company = self._company(index)
         # 9 contacts for 4 companies, 3 leads for 2.
         contacts = [self._contact(number, company) for number in _share(index, 9, 4)]
         leads = [self._lead(number, company, contacts[0]) for number in _share(index, 3, 2)]
         each = _ACTIVITIES_PER_DEMO_LEAD if index < DEMO_COMPANIES else _ACTIVITIES_PER_BULK_LEAD
-        activities = [self._activity(lead) for lead in leads for _ in range(each)]
-        changes = [self._stage_change(lead, lead.pop("stage")) for lead in leads]
         for lead in leads:
-            lead["last_activity_at"] = max(
-                activity["occurred_at"] for activity in activities if activity["lead_id"] == lead["id"]
-            )
-        return {
-            "companies": [company],
-            "contacts": contacts,
-            "memberships": self._memberships(index, company, contacts),
-            "leads": leads,
-            "activities": activities,
-            "stage_changes": [change for change in changes if change],
-        }
+            activities = [self._activity(lead) for _ in range(each)]
+            lead["last_activity_at"] = max([activity["occurred_at"] for activity in activities])
+            tables["activities"] += activities
+        changes = [self._stage_change(lead, lead.pop("stage")) for lead in leads]
+        tables["stage_changes"] += filter(None, changes)
+        tables["companies"].append(company)
+        tables["contacts"] += contacts
+        tables["memberships"] += self._memberships(index, company, contacts)
+        tables["leads"] += leads
 
     def connections(self) -> list[Record]:
         """One that works, one that has to be connected again first."""
@@ -150,7 +161,7 @@ class _Generator:
         name = trap.get("name") or self._company_name(index)
         domain = f"{_ascii(name)}.example"
         age = self._age(120, 700)
-        return {
+        company: Record = {
             "row": self._first_row + index,
             "id": self._id(),
             "entity_no": self._entity_no,
@@ -167,6 +178,7 @@ class _Generator:
             "updated_at": self._moment(self._younger(age)),
             **trap,
         }
+        return company | company_texts(company)
 
     def _company_name(self, index: int) -> str:
         # Pairs repeat after a lap through both lists; from there on a place tells the names apart.
@@ -176,22 +188,25 @@ class _Generator:
         return " ".join((*pair, *place, self._one_of(words.LEGAL_FORMS)))
 
     def _contact(self, number: int, company: Record) -> Record:
+        trap = _CONTACT_TRAPS.get(number, {})
+        first = trap.get("first_name") or _pick(words.FIRST_NAMES, number)
+        last = trap.get("last_name") or _pick(words.LAST_NAMES, number)
         age = self._age(90, 400)
         contact: Record = {
             "row": self._first_row + number,
             "id": self._id(),
             "entity_no": self._entity_no,
-            "first_name": _pick(words.FIRST_NAMES, number),
-            "last_name": _pick(words.LAST_NAMES, number),
+            "first_name": first,
+            "last_name": last,
+            "email": f"{_ascii(first)}.{_ascii(last)}@{company['email'].removeprefix('info@')}",
             "phone": self._phone(),
             "job_title": self._one_of(words.JOB_TITLES),
             "notes": None,
             "created_at": self._moment(age),
             "updated_at": self._moment(self._younger(age)),
-            **_CONTACT_TRAPS.get(number, {}),
+            **trap,
         }
-        mailbox = f"{_ascii(contact['first_name'])}.{_ascii(contact['last_name'])}"
-        return {"email": f"{mailbox}@{company['website'].removeprefix('https://www.')}", **contact}
+        return contact | contact_texts(contact)
 
     def _memberships(self, index: int, company: Record, contacts: list[Record]) -> list[Record]:
         memberships = [self._membership(contact, company, is_primary=1) for contact in contacts]
@@ -215,7 +230,7 @@ class _Generator:
         stage = trap.get("stage") or self._one_of(_STAGE_KEYS)
         age = self._age(45, 120)
         updated_at = self._moment(self._younger(age))
-        return {
+        lead: Record = {
             "row": self._first_row + number,
             "id": self._id(),
             "entity_no": self._entity_no,
@@ -223,7 +238,7 @@ class _Generator:
             "company_id": company["id"],
             "contact_id": contact["id"],
             "owner_user_id": company["owner_user_id"],
-            "value": 500 * int(4 + 236 * self._random.random()),
+            "value": 500 * int(4 + 236 * self._fraction()),
             "currency": self._one_of(_CURRENCIES),
             "source": self._one_of(words.SOURCES),
             "description": None,
@@ -237,6 +252,7 @@ class _Generator:
             "stage_id": self._stage_ids[stage],
             "probability_pct": _STAGES[stage].probability_pct,
         }
+        return lead | lead_texts(lead)
 
     def _stage_change(self, lead: Record, stage: str) -> Record | None:
         if stage == "new":
@@ -269,7 +285,7 @@ class _Generator:
 
     def _task_times(self, age: int) -> Record:
         """Half of the tasks are done; of the rest some are overdue, some still to come."""
-        done = self._random.random() < 0.5
+        done = self._fraction() < 0.5
         return {
             "due_at": self._moment(self._age(-20, 12)),
             "completed_at": self._moment(self._younger(age)) if done else None,
@@ -291,16 +307,16 @@ class _Generator:
 
     def _one_of(self, values: Sequence[_T]) -> _T:
         # A third of the time of `Random.choice`, and there are millions of choices in a large seed.
-        return values[int(self._random.random() * len(values))]
+        return values[int(self._fraction() * len(values))]
 
     def _phone(self) -> str:
-        return f"+49 30 555 {int(self._random.random() * 10_000):04}"
+        return f"+49 30 555 {int(self._fraction() * 10_000):04}"
 
     def _age(self, least_days: int, most_days: int) -> int:
-        return int(_DAY * (least_days + (most_days - least_days) * self._random.random()))
+        return int(_DAY * (least_days + (most_days - least_days) * self._fraction()))
 
     def _younger(self, age: int) -> int:
-        return int(age * self._random.random())
+        return int(age * self._fraction())
 
 
 def _share(index: int, per: int, companies: int) -> range:

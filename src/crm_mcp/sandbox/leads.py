@@ -6,6 +6,7 @@ from crm_mcp.sandbox import records
 from crm_mcp.sandbox.call import Answer, ApiError, Call, Fields, Json, Operation, to_wire
 from crm_mcp.sandbox.listing import Conditions, Listing, SearchQuery, page, search
 from crm_mcp.sandbox.moves import move_lead, on_entering
+from crm_mcp.sandbox.search import lead_texts
 from crm_mcp.sandbox.store import Record, new_id
 from crm_mcp.sandbox.values import Currency, Day, Money, Owner, Percent, RequiredText, Text, Uuid
 
@@ -64,9 +65,7 @@ def list_leads(call: Call) -> Answer:
         total = call.store.number(sql, *conditions.parameters)
     conditions.add_reference("company_id", query.company_id)
     conditions.add_reference("contact_id", query.contact_id)
-    filtered = bool(conditions.clauses)
-    matches = search(call, "leads", query.q, conditions)
-    total = matches if matches is not None and not filtered else total
+    search(call, "leads", query.q, conditions)
     return 200, page(call, query, _LIST, conditions, total=total)
 
 
@@ -77,7 +76,7 @@ def create_lead(call: Call) -> Answer:
     stage = _first_stage(call, body.stage_id)
     lead_id, now = new_id(), call.store.now()
     values = {**on_entering(stage, None, None, now), **given, "created_at": now, "updated_at": now}
-    values["currency"] = _currency(values)
+    values |= {"currency": _currency(values), **lead_texts(values)}
     call.store.insert_searched("leads", call.caller.entity_no, {"id": lead_id, **values})
     return 201, _lead(call, lead_id)
 
@@ -94,8 +93,9 @@ def update_lead(call: Call) -> Answer:
     if stage_id != lead["stage_id"]:
         _move(call, lead, records.referred(call, "stages", "stageId", stage_id), None)
     if changes:
-        changes["currency"] = _currency({**lead, **changes})
-        call.store.update("leads", lead["id"], {**changes, "updated_at": call.store.now()})
+        changed = {**lead, **changes}
+        changes |= {"currency": _currency(changed), "updated_at": call.store.now(), **lead_texts(changed)}
+        call.store.update("leads", lead["id"], changes)
     return 200, _lead(call, lead["id"])
 
 

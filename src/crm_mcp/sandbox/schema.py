@@ -1,7 +1,8 @@
 """The tables of the embedded CRM, and what keeps its lists fast: covering indexes, tallies, search.
 
-Totals come from tallies that triggers keep, because counting 100,000 rows per list call is slow. Search is a
-trigram index, which answers "contains" for terms of three characters and more.
+Totals come from tallies that triggers keep, because counting 100,000 rows per list call is slow. Search is an
+index of all groups of three characters. It knows in which texts a group stands, but not where, so that texts
+with all the groups of a term are candidates to be looked at.
 """
 
 import sqlite3
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 APPLICATION_ID: Final = 0x63726D31  # "crm1": tells our files from other SQLite files
 
 # Rows of one entity have consecutive row numbers, so that the search index, which knows nothing but row
@@ -33,7 +34,7 @@ CREATE TABLE api_keys (
 );
 CREATE TABLE companies (
     row INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     entity_no INTEGER NOT NULL REFERENCES entities,
     name TEXT NOT NULL,
     role TEXT NOT NULL,
@@ -46,11 +47,11 @@ CREATE TABLE companies (
     notes TEXT,
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
-    search TEXT NOT NULL GENERATED ALWAYS AS (casefold(name)) STORED
+    search TEXT NOT NULL
 );
 CREATE TABLE contacts (
     row INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     entity_no INTEGER NOT NULL REFERENCES entities,
     first_name TEXT,
     last_name TEXT,
@@ -60,21 +61,16 @@ CREATE TABLE contacts (
     notes TEXT,
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
-    sort_key TEXT NOT NULL GENERATED ALWAYS AS
-        (casefold(coalesce(last_name, '') || ' ' || coalesce(first_name, ''))) STORED,
-    search TEXT NOT NULL GENERATED ALWAYS AS
-        (casefold(
-            coalesce(first_name || ' ', '') || coalesce(last_name, '') || char(10) || coalesce(email, '')
-        )) STORED
+    sort_key TEXT NOT NULL,
+    search TEXT NOT NULL
 );
 CREATE TABLE memberships (
     no INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     contact_id TEXT NOT NULL REFERENCES contacts (id) ON DELETE CASCADE,
     company_id TEXT NOT NULL REFERENCES companies (id),
     title TEXT,
-    is_primary INTEGER NOT NULL,
-    UNIQUE (contact_id, company_id)
+    is_primary INTEGER NOT NULL
 );
 CREATE TABLE stages (
     id TEXT NOT NULL UNIQUE,
@@ -90,7 +86,7 @@ CREATE TABLE stages (
 );
 CREATE TABLE leads (
     row INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     entity_no INTEGER NOT NULL REFERENCES entities,
     title TEXT NOT NULL,
     company_id TEXT REFERENCES companies (id),
@@ -108,11 +104,11 @@ CREATE TABLE leads (
     last_activity_at TEXT,
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
-    search TEXT NOT NULL GENERATED ALWAYS AS (casefold(title)) STORED
+    search TEXT NOT NULL
 );
 CREATE TABLE activities (
     no INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     entity_no INTEGER NOT NULL REFERENCES entities,
     type TEXT NOT NULL,
     subject TEXT NOT NULL,
@@ -127,7 +123,7 @@ CREATE TABLE activities (
     created_at TEXT NOT NULL
 );
 CREATE TABLE stage_changes (
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     lead_id TEXT NOT NULL REFERENCES leads (id) ON DELETE CASCADE,
     subject TEXT NOT NULL,
     body TEXT,
@@ -164,26 +160,33 @@ CREATE TABLE marketing_list_companies (
 ) WITHOUT ROWID;
 """
 
-# Each list walks its index in list order; the filter columns at the end spare the look into the table.
+# Each list walks its index in list order; what it is filtered by stands at the end and spares the look into
+# the table. Constraints are indexes too, so that a bulk of rows can go in before them.
 _INDEXES: Final = """
+CREATE UNIQUE INDEX companies_id ON companies (id);
 CREATE INDEX companies_by_name ON companies (entity_no, search, id, role, status, owner_user_id);
+CREATE UNIQUE INDEX contacts_id ON contacts (id);
 CREATE INDEX contacts_by_name ON contacts (entity_no, sort_key, id, search);
-CREATE INDEX memberships_by_company ON memberships (company_id, is_primary, contact_id);
+CREATE UNIQUE INDEX memberships_id ON memberships (id);
+CREATE UNIQUE INDEX memberships_once ON memberships (contact_id, company_id);
 CREATE UNIQUE INDEX memberships_primary ON memberships (contact_id) WHERE is_primary;
+CREATE INDEX memberships_by_company ON memberships (company_id, is_primary, contact_id);
 CREATE INDEX stages_in_order ON stages (entity_no, sort_order);
-CREATE INDEX leads_by_stage ON leads (entity_no, stage_id, updated_at DESC, id);
+CREATE UNIQUE INDEX leads_id ON leads (id);
+CREATE INDEX leads_by_stage ON leads (entity_no, stage_id, updated_at DESC, id, search);
 CREATE INDEX leads_by_update ON leads (entity_no, updated_at DESC, id, search);
-CREATE INDEX leads_by_stage_alone ON leads (stage_id);
 CREATE INDEX leads_by_company ON leads (company_id);
 CREATE INDEX leads_by_contact ON leads (contact_id);
 CREATE INDEX leads_closed ON leads (entity_no, closed_at, stage_id, value) WHERE closed_at IS NOT NULL;
+CREATE UNIQUE INDEX activities_id ON activities (id);
 CREATE INDEX activities_by_time ON activities (entity_no, occurred_at DESC, id);
-CREATE INDEX activities_by_lead ON activities (lead_id, occurred_at DESC);
-CREATE INDEX activities_by_company ON activities (company_id, occurred_at DESC);
+CREATE INDEX activities_by_lead ON activities (lead_id);
+CREATE INDEX activities_by_company ON activities (company_id);
 CREATE INDEX activities_by_contact ON activities (contact_id);
 CREATE INDEX tasks_in_order ON activities
     (entity_no, completed_at IS NOT NULL, due_at IS NULL, due_at, id) WHERE type = 'task';
-CREATE INDEX stage_changes_by_lead ON stage_changes (lead_id, occurred_at DESC);
+CREATE UNIQUE INDEX stage_changes_id ON stage_changes (id);
+CREATE INDEX stage_changes_by_lead ON stage_changes (lead_id);
 CREATE INDEX outbox_by_lead ON outbox (lead_id);
 """
 
@@ -293,8 +296,10 @@ _COUNTED: Final = (
 def _search_index(table: str) -> str:
     return f"""
 CREATE VIRTUAL TABLE {table}_search USING fts5(
-    search, content='{table}', content_rowid='row', tokenize='trigram case_sensitive 1'
+    search, content='{table}', content_rowid='row',
+    tokenize='trigram case_sensitive 1', detail=none, columnsize=0
 );
+CREATE VIRTUAL TABLE {table}_grams USING fts5vocab({table}_search, instance);
 """
 
 

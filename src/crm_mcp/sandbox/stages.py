@@ -84,7 +84,8 @@ def delete_stage(call: Call) -> Answer:
         if target["id"] == stage["id"]:
             raise ApiError(400, "reassignToStageId: must be another stage than the one to delete.")
     _refuse_last_open(call, stage)
-    for lead in call.store.all("SELECT * FROM leads WHERE stage_id = ?", stage["id"]):
+    leads = "SELECT * FROM leads WHERE entity_no = ? AND stage_id = ?"
+    for lead in call.store.all(leads, call.caller.entity_no, stage["id"]):
         if target is None:
             raise ApiError(409, "The stage has leads; name another stage for them in reassignToStageId.")
         move_lead(call.store, lead, stage, target)
