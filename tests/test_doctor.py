@@ -8,7 +8,8 @@ import pytest
 import stamina
 
 from crm_mcp.crm import CrmClient, openapi
-from crm_mcp.doctor import Difference, Finding, examine, table
+from crm_mcp.crm.comparison import Difference
+from crm_mcp.doctor import Finding, examine, table
 from crm_mcp.sandbox.app import create_app
 from crm_mcp.sandbox.demo_data import seed
 from crm_mcp.sandbox.store import Store
@@ -70,7 +71,11 @@ def by_check(findings: list[Finding]) -> dict[str, Finding]:
 
 
 def complaints(findings: list[Finding]) -> list[Finding]:
-    return [replace(finding, milliseconds=None) for finding in findings if finding.status != "ok"]
+    return [
+        replace(finding, milliseconds=None)
+        for finding in findings
+        if finding.status in ("warning", "problem")
+    ]
 
 
 async def test_a_crm_that_is_as_believed_has_no_complaint(crm: CrmClient, transport: Recorded) -> None:
@@ -79,7 +84,7 @@ async def test_a_crm_that_is_as_believed_has_no_complaint(crm: CrmClient, transp
     assert set(transport.methods) == {"GET"}
     found = by_check(findings)
     assert len(found) == len(findings)
-    assert found["write scope"] == Finding("write scope", "ok", "Not probed: only a write would tell.")
+    assert found["write scope"] == Finding("write scope", "unknown", "Not probed: only a write would tell.")
     assert found["stages"] == Finding("stages", "ok", "Every field is as documented; stages: 6.")
     assert found["/leads filter stageId"] == Finding("/leads filter stageId", "ok", "Applied.")
     assert found["/leads pages"] == Finding("/leads pages", "ok", "Applied.")
@@ -186,19 +191,21 @@ async def test_a_filter_whose_value_is_refused_is_known(crm: CrmClient, transpor
     assert found["/tasks filter leadId"] == Finding(
         "/tasks filter leadId", "ok", "The CRM knows it: it refuses a value that does not exist."
     )
-    assert found["/tasks pages"] == Finding("/tasks pages", "ok", "Not probed: it takes two rows to tell.")
+    assert found["/tasks pages"] == Finding(
+        "/tasks pages", "unknown", "Not probed: it takes two rows to tell."
+    )
 
 
 async def test_an_empty_crm_leaves_things_unprobed_and_says_so(crm: CrmClient, transport: Recorded) -> None:
     transport.answers["/companies"] = lambda _: httpx2.Response(200, json=[])
     found = by_check(await examine(crm))
     assert {
-        check: found[check].detail
+        check: (found[check].status, found[check].detail)
         for check in ("GET /companies/{id}", "/companies filter q", "/companies pages")
     } == {
-        "GET /companies/{id}": "Not checked: there is no record to ask about.",
-        "/companies filter q": "Not probed: the list shows no rows to leave out.",
-        "/companies pages": "Not probed: it takes two rows to tell.",
+        "GET /companies/{id}": ("unknown", "Not checked: there is no record to ask about."),
+        "/companies filter q": ("unknown", "Not probed: the list shows no rows to leave out."),
+        "/companies pages": ("unknown", "Not probed: it takes two rows to tell."),
     }
 
 
@@ -206,7 +213,7 @@ async def test_an_enum_that_all_rows_share_cannot_tell(crm: CrmClient, transport
     rows = [{"id": number, "name": "Acme", "role": "both"} for number in (A, B)]
     transport.answers["/companies"] = lambda _: httpx2.Response(200, json=rows)
     assert by_check(await examine(crm))["/companies filter role"] == Finding(
-        "/companies filter role", "ok", "Not probed: the list's rows do not differ in it."
+        "/companies filter role", "unknown", "Not probed: the list's rows do not differ in it."
     )
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from crm_mcp.crm import CrmClient, openapi
-from crm_mcp.crm.comparison import Difference, compare_openapi, read_openapi
+from crm_mcp.crm.comparison import compare_openapi, read_openapi
 from crm_mcp.crm.contract import (
     ASSUMED,
     DOCUMENTED,
@@ -39,9 +39,9 @@ from crm_mcp.crm.errors import (
 )
 from crm_mcp.crm.pipeline import LIST_STAGES, PipelineStage
 
-__all__ = ["Difference", "Finding", "compare_openapi", "examine", "read_openapi", "table"]
+__all__ = ["Finding", "compare_openapi", "examine", "read_openapi", "table"]
 
-Status = Literal["ok", "warning", "problem"]
+Status = Literal["ok", "unknown", "warning", "problem"]
 
 LATENCY_CALLS = 5
 TABLE_WIDTH = 96
@@ -50,7 +50,7 @@ MIN_WRAP = 24
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check told; `milliseconds` is set where it timed the CRM."""
+    """What one check told, `unknown` where it could not be made; `milliseconds` where it timed the CRM."""
 
     check: str
     status: Status
@@ -74,7 +74,7 @@ async def examine(crm: CrmClient) -> list[Finding]:
     return [
         Finding("key and entity", "ok", "Accepted."),
         Finding("read scope", "ok", "The key may read."),
-        Finding("write scope", "ok", "Not probed: only a write would tell."),
+        Finding("write scope", "unknown", "Not probed: only a write would tell."),
         await _settled("latency", _latency(crm)),
         _stage_shape(stages),
         *[finding async for finding in _Survey(crm).findings()],
@@ -177,7 +177,7 @@ class _Survey:
     async def _answer(self, check: str, operation: Operation[Any]) -> Finding:
         parents = self.lists.get(operation.path.partition("/{")[0])
         if operation.path_names and not parents:
-            return Finding(check, "ok", "Not checked: there is no record to ask about.")
+            return Finding(check, "unknown", "Not checked: there is no record to ask about.")
         ids: dict[str, Any] = {name: str(parents[0].wire["id"]) for name in operation.path_names if parents}
         start = time.perf_counter()
         answer = await self.crm.call(operation, **ids)
@@ -190,10 +190,10 @@ class _Survey:
     async def _filter(self, probe: _Probe) -> Finding:
         rows = self.lists.get(probe.operation.path)
         if not rows:
-            return Finding(probe.check, "ok", "Not probed: the list shows no rows to leave out.")
+            return Finding(probe.check, "unknown", "Not probed: the list shows no rows to leave out.")
         value = probe.telling_value(rows)
         if value is None:
-            return Finding(probe.check, "ok", "Not probed: the list's rows do not differ in it.")
+            return Finding(probe.check, "unknown", "Not probed: the list's rows do not differ in it.")
         query = probe.model.model_validate({probe.name: value}).to_wire()
         try:
             answer = await self.crm.call(probe.operation, query=query)
@@ -203,7 +203,7 @@ class _Survey:
 
     async def _paging(self, check: str, operation: Operation[Any], model: type[PagedFilter]) -> Finding:
         if len(self.lists.get(operation.path, [])) < 2:
-            return Finding(check, "ok", "Not probed: it takes two rows to tell.")
+            return Finding(check, "unknown", "Not probed: it takes two rows to tell.")
         fetch = self.crm.pages(operation, model())
         first, second = await fetch(1, 1), await fetch(2, 1)
         if len(first.records) != 1:

@@ -1,17 +1,21 @@
 import json
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import anyio
+import anyio.abc
 import httpx2
 import pytest
+import stamina
 
 from crm_mcp import __version__
 from crm_mcp.crm import CrmClient, Timeouts, openapi
-from crm_mcp.crm.client import MAX_RESPONSE_BYTES
+from crm_mcp.crm.client import LONGEST_BACKOFF_SECONDS, MAX_RESPONSE_BYTES, retry_wait
 from crm_mcp.crm.companies import CREATE_COMPANY, Company, NewCompany
 from crm_mcp.crm.contract import Rows
 from crm_mcp.crm.errors import (
@@ -60,7 +64,7 @@ def status(code: int, **options: Any) -> httpx2.Response:
     return httpx2.Response(code, **options)
 
 
-STAGES = {"stages": []}
+STAGES: dict[str, Any] = {"stages": []}
 
 
 async def read(client: CrmClient) -> Any:
@@ -87,7 +91,7 @@ STATUSES: list[tuple[int, type[CrmError], int, type[CrmError], int]] = [
     (409, ConflictError, 1, ConflictError, 1),
     (418, RejectedError, 1, RejectedError, 1),
     (422, InvalidInputError, 1, InvalidInputError, 1),
-    (429, RateLimitedError, 4, RateLimitedError, 4),
+    (429, RateLimitedError, 4, RateLimitedError, 2),
     (500, UnavailableError, 1, OutcomeUnknownError, 1),
     (502, UnavailableError, 4, OutcomeUnknownError, 1),
     (503, UnavailableError, 4, OutcomeUnknownError, 1),
@@ -220,7 +224,17 @@ async def test_of_an_error_body_only_its_error_string_is_quoted(
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("soon", None), ("", None), (None, None)],
+    [
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        ("inf", None),
+        ("nan", None),
+        ("86401", None),
+    ],
 )
 async def test_retry_after_is_told(connect: Connect, value: str | None, seconds: float | None) -> None:
     headers = {} if value is None else {"Retry-After": value}
@@ -234,6 +248,146 @@ async def test_retry_after_may_be_a_date(connect: Connect) -> None:
     error = await failure(read, connect(Crm(status(429, headers={"Retry-After": in_an_hour}))))
     assert isinstance(error, RateLimitedError)
     assert error.retry_after_seconds == pytest.approx(3600, abs=5)
+
+
+async def waits_told(connect: Connect, headers: dict[str, str]) -> float | None:
+    error = await failure(read, connect(Crm(status(429, headers=headers))))
+    assert isinstance(error, RateLimitedError)
+    return error.retry_after_seconds
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "soon", ""])
+async def test_a_reset_that_says_nothing_is_ignored(connect: Connect, value: str) -> None:
+    assert await waits_told(connect, {"X-RateLimit-Reset": value}) is None
+
+
+async def test_a_reset_is_used_where_there_is_no_retry_after(connect: Connect) -> None:
+    assert await waits_told(connect, {"X-RateLimit-Reset": "40"}) == 40.0
+    assert await waits_told(connect, {"X-RateLimit-Reset": "40", "Retry-After": "inf"}) == 40.0
+    assert await waits_told(connect, {"X-RateLimit-Reset": "40", "Retry-After": "7"}) == 7.0
+
+
+async def test_a_reset_may_be_a_point_in_time(connect: Connect) -> None:
+    in_an_hour, an_hour_ago = (str(time.time() + distance) for distance in (3600, -3600))
+    assert await waits_told(connect, {"X-RateLimit-Reset": in_an_hour}) == pytest.approx(3600, abs=5)
+    assert await waits_told(connect, {"X-RateLimit-Reset": an_hour_ago}) == 0.0
+
+
+def limited(wait: float | None = None) -> RateLimitedError:
+    return RateLimitedError("Limited.", retry_after_seconds=wait)
+
+
+def down(status: int | None = None, wait: float | None = None) -> UnavailableError:
+    return UnavailableError("Down.", status=status, retry_after_seconds=wait)
+
+
+@pytest.mark.parametrize(
+    ("error", "writing", "attempt", "seconds_left", "wait"),
+    [
+        (limited(7), False, 1, 60, 7),
+        (limited(7), True, 3, 60, 7),
+        (limited(0), True, 3, 60, 0),
+        (limited(7), False, 1, 7, False),
+        (limited(), False, 3, 60, True),
+        (limited(), True, 1, 60, True),
+        (limited(), True, 2, 60, False),
+        (limited(), False, 1, 0.7, False),
+        (down(), False, 3, 60, True),
+        (down(), True, 3, 60, True),
+        (down(), True, 3, 0.7, False),
+        (down(503, 7), False, 1, 60, 7),
+        (down(503, 61), False, 1, 60, False),
+        (down(502), False, 1, 60, True),
+        (down(504), False, 1, 60, True),
+        (down(500), False, 1, 60, False),
+        (down(500, 7), False, 1, 60, False),
+        (NotFoundError("None.", status=404), False, 1, 60, False),
+        (OutcomeUnknownError("Who knows."), True, 1, 60, False),
+        (KeyError("a bug"), False, 1, 60, False),
+    ],
+)
+def test_what_is_tried_again_and_when(
+    error: Exception, writing: bool, attempt: int, seconds_left: float, wait: float
+) -> None:
+    decided = retry_wait(error, writing=writing, attempt=attempt, seconds_left=seconds_left)
+    assert (type(decided), decided) == (type(wait), wait)
+
+
+@pytest.fixture
+def waits() -> Iterator[list[float]]:
+    """The seconds that are waited before each retry; they really are."""
+    seen: list[float] = []
+    before = stamina.instrumentation.get_on_retry_hooks()
+    stamina.instrumentation.set_on_retry_hooks([lambda details: seen.append(details.wait_for)])
+    with stamina.set_testing(False):
+        yield seen
+    stamina.instrumentation.set_on_retry_hooks(before)
+
+
+async def test_the_crm_is_left_alone_for_as_long_as_it_asks(connect: Connect, waits: list[float]) -> None:
+    crm = Crm(status(429, headers={"Retry-After": "0.05"}), status(200, json=STAGES))
+    begun = time.monotonic()
+    await read(connect(crm))
+    assert time.monotonic() - begun >= 0.05
+    assert waits == [pytest.approx(0.05)]
+
+
+async def test_without_a_word_of_the_crm_the_wait_is_short(connect: Connect, waits: list[float]) -> None:
+    await read(connect(Crm(status(503), status(200, json=STAGES))))
+    assert waits == [pytest.approx(0.25, abs=0.15)]
+    assert max(waits) <= LONGEST_BACKOFF_SECONDS
+
+
+async def test_each_wait_for_the_network_has_its_own_bound(connect: Connect) -> None:
+    crm = Crm(status(200, json=STAGES))
+    await read(connect(crm, timeouts=Timeouts(connect_seconds=1, write_seconds=2, read_seconds=3)))
+    (request,) = crm.requests
+    assert request.extensions["timeout"] == {"connect": 1, "write": 2, "read": 3, "pool": None}
+
+
+@asynccontextmanager
+async def listening(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A port of this machine that gives this answer, and the first lines of what reached it."""
+    heard = []
+
+    async def converse(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            heard.append((await stream.receive()).split(b"\r\n")[0])
+            await stream.send(answer)
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, converse)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610  # not Django's
+        yield port, heard
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("base_url", "heard_by_proxy"),
+    [("https://crm.test", [b"CONNECT crm.test:443 HTTP/1.1"]), ("http://127.0.0.1:{crm}", [])],
+)
+async def test_a_proxy_of_the_environment_is_for_the_network_alone(
+    monkeypatch: pytest.MonkeyPatch, base_url: str, heard_by_proxy: list[bytes]
+) -> None:
+    no_content = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with listening(no_content) as (crm, _), listening(b"HTTP/1.1 403 No\r\n\r\n") as (proxy, heard):
+            monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy}")
+            async with CrmClient(base_url.format(crm=crm), CANARY_KEY, ENTITY_ID) as client:
+                with suppress(UnavailableError):
+                    await client.pipeline.reorder([])
+            assert list(dict.fromkeys(heard)) == heard_by_proxy
+
+
+async def test_cookies_are_neither_kept_nor_sent(connect: Connect) -> None:
+    crm = Crm(status(200, json=STAGES, headers={"Set-Cookie": "session=1; Path=/"}))
+    client = connect(crm)
+    await read(client)
+    await read(client)
+    assert [request.headers.get("cookie") for request in crm.requests] == [None, None]
 
 
 @pytest.mark.parametrize("code", [429, 503])
@@ -380,8 +534,11 @@ def test_a_key_that_no_header_can_carry_is_refused_unquoted(key: str) -> None:
 
 
 async def test_redirects_are_not_followed(connect: Connect) -> None:
-    crm = Crm(status(307, headers={"Location": "https://elsewhere.test/"}))
-    await failure(write, connect(crm))
+    crm = Crm(status(303, headers={"Location": "https://elsewhere.test/"}))
+    assert str(await failure(write, connect(crm))) == (
+        "The CRM redirects (303); redirects are not followed with the key. Is the base URL right? "
+        "It may have been done: look before doing it again."
+    )
     assert [request.url.host for request in crm.requests] == ["crm.test"]
 
 
@@ -453,6 +610,29 @@ async def test_success_that_is_no_json_is_an_error(connect: Connect, body: bytes
     assert str(await failure(write, connect(Crm(answer)))) == (
         f"{said} It may have been done: look before doing it again."
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "wire"),
+    [
+        (rb'{"a": "cut \ud83d"}', {"a": "cut ?"}),
+        (rb'{"a\uD83D": ["\uDE80 x", "\ud83d\ude80"]}', {"a?": ["? x", "\U0001f680"]}),
+        (b'{"a": "\xed\xa0\xbd"}', {"a": "\ufffd\ufffd\ufffd"}),
+        (b'\xef\xbb\xbf{"a": "\xed\x95\x9c"}', {"a": "\ud55c"}),
+        (b'{"a": 1e999, "b": [-1e999, NaN, Infinity, 1.5]}', {"a": None, "b": [None, None, None, 1.5]}),
+    ],
+)
+async def test_what_no_encoding_can_carry_on_is_not_let_in(
+    connect: Connect, content: bytes, wire: dict[str, Any]
+) -> None:
+    dashboard = await connect(Crm(status(200, content=content))).pipeline.dashboard()
+    assert dashboard.wire == wire
+
+
+async def test_a_number_beyond_all_bounds_is_no_value(connect: Connect) -> None:
+    content = f'{{"id": "{ID}", "title": "Deal", "value": 1e999}}'.encode()
+    lead = await connect(Crm(status(200, content=content))).leads.get(ID)
+    assert (lead.value, lead.wire["value"]) == (None, None)
 
 
 class EndlessAnswer(httpx2.AsyncByteStream):

@@ -8,6 +8,7 @@ import pytest
 
 from crm_mcp.crm import openapi
 from crm_mcp.crm.comparison import Difference, compare_openapi, read_openapi
+from crm_mcp.crm.leads import Lead
 
 Json = dict[str, Any]
 
@@ -130,7 +131,10 @@ def test_query_parameters_that_differ_are_told(theirs: Json) -> None:
             "query parameter `role`: they allow `customer`, `partner`, `prospect`; "
             "we `both`, `customer`, `prospect`, `vendor`",
         ),
-        Difference("GET /api/crm/leads", "query parameter `stage`: they have none of that name"),
+        Difference(
+            "GET /api/crm/leads",
+            "query parameter `stage`: they have none of that name; they have: `stageName`",
+        ),
         Difference("GET /api/crm/leads", "query parameter `stageName`: they require it, we do not"),
     ]
 
@@ -149,7 +153,9 @@ def test_body_fields_that_differ_are_told(theirs: Json) -> None:
     properties_of(theirs, "NewStage")["kind"]["enum"] = ["open", "closed"]
     del theirs["paths"]["/api/crm/pipeline-stages/{stageId}"]["delete"]["requestBody"]
     assert compare_openapi(theirs) == [
-        Difference("POST /api/crm/leads", "body field `value`: they have none of that name"),
+        Difference(
+            "POST /api/crm/leads", "body field `value`: they have none of that name; they have: `amount`"
+        ),
         Difference("POST /api/crm/leads", "body field `stageId`: they require it, we do not"),
         Difference(
             "POST /api/crm/pipeline-stages",
@@ -165,8 +171,73 @@ def test_a_body_that_we_do_not_send_is_told(theirs: Json) -> None:
         "content": {"application/json": {"schema": reason}}
     }
     assert compare_openapi(theirs) == [
-        Difference("DELETE /api/crm/leads/{leadId}", "body field `reason`: they require it, we do not")
+        Difference("DELETE /api/crm/leads/{leadId}", "body field `reason`: we do not know it"),
+        Difference("DELETE /api/crm/leads/{leadId}", "body field `reason`: they require it, we do not"),
     ]
+
+
+def test_optional_parameters_that_we_do_not_know_and_other_types_are_told(theirs: Json) -> None:
+    added = {"name": "sort", "in": "query", "schema": {"type": "string"}}
+    theirs["paths"][LEADS]["get"]["parameters"].append(added)
+    query_of(theirs, LEADS, "page")["schema"] = {"oneOf": [{"type": "string"}, {"type": "null"}]}
+    properties_of(theirs, "NewLead")["value"]["type"] = ["string", "null"]
+    properties_of(theirs, "NewLead")["probabilityPct"]["type"] = "integer"
+    assert compare_openapi(theirs) == [
+        Difference("GET /api/crm/leads", "query parameter `sort`: we do not know it"),
+        Difference("GET /api/crm/leads", "query parameter `page`: they type it `string`; we `number`"),
+        Difference("POST /api/crm/leads", "body field `value`: they type it `string`; we `number`"),
+    ]
+
+
+def test_fields_of_an_answer_that_differ_are_told(theirs: Json) -> None:
+    membership = properties_of(theirs, "Membership")
+    membership["role"] = membership.pop("title")
+    properties_of(theirs, "Dashboard")["openLeads"] = {"type": "integer"}
+    path = "/api/crm/contacts/{contactId}/company-memberships"
+    role = "answer field `title`: they have none of that name; they have: `role`"
+    assert compare_openapi(theirs) == [
+        Difference(f"GET {path}", role),
+        Difference(f"POST {path}", role),
+        Difference(f"PATCH {path}/{{membershipId}}", role),
+        Difference("GET /api/crm/dashboard", "answer field `openLeads`: we do not know it"),
+    ]
+
+
+def test_fields_of_an_answer_are_found_in_its_envelope(theirs: Json) -> None:
+    rows = theirs["paths"][LEADS]["get"]["responses"]["2XX"]["content"]["application/json"]["schema"]
+    rows["properties"]["leads"]["items"] = {"type": "object", "properties": {"id": {"type": "string"}}}
+    lead = theirs["paths"]["/api/crm/leads/{leadId}"]["get"]["responses"]["2XX"]
+    lead["content"]["application/json"]["schema"] = {
+        "type": "object",
+        "properties": {"data": rows["properties"]["leads"]["items"], "requestId": {"type": "string"}},
+    }
+    lacking = ", ".join(f"`{name}`" for name in sorted(openapi.properties(Lead).keys() - {"id"}))
+    assert compare_openapi(theirs) == [
+        Difference("GET /api/crm/leads", f"answer field {lacking}: they have none of that name"),
+        Difference("GET /api/crm/leads/{leadId}", f"answer field {lacking}: they have none of that name"),
+    ]
+
+
+def test_an_operation_without_a_success_is_told(theirs: Json) -> None:
+    responses = theirs["paths"]["/api/crm/dashboard"]["get"]["responses"]
+    theirs["paths"]["/api/crm/dashboard"]["get"]["responses"] = {"default": responses["2XX"]}
+    assert compare_openapi(theirs) == [
+        Difference("GET /api/crm/dashboard", "answer: they describe no 2xx, only `default`")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pointer", "leads_somewhere"), [("0", True), ("1", False), ("-1", False), ("x", False)]
+)
+def test_references_into_lists_are_followed(theirs: Json, pointer: str, leads_somewhere: bool) -> None:
+    parameters = theirs["paths"]["/api/crm/dashboard"]["get"]["parameters"]
+    theirs["components"]["parameters"]["all"] = parameters[:]
+    parameters[0] = {"$ref": f"#/components/parameters/all/{pointer}"}
+    if leads_somewhere:
+        assert compare_openapi(theirs) == []
+    else:
+        with pytest.raises(ValueError, match="leads nowhere within it"):
+            compare_openapi(theirs)
 
 
 def test_lists_under_another_name_are_told(theirs: Json) -> None:
@@ -217,7 +288,10 @@ def test_a_document_that_cannot_be_compared_is_refused(document: Json, why: str)
 def test_nonsense_within_a_document_counts_as_empty() -> None:
     nonsense: Json = {"get": {"parameters": [1, {"in": "query"}], "responses": [], "requestBody": "none"}}
     found = compare_openapi({"openapi": "3.0.0", "servers": ["x"], "paths": {LEADS: nonsense, COMPANIES: 1}})
-    assert Difference("GET /api/crm/leads", "query parameter `stageId`: they have none of that name") in found
+    assert [difference.detail for difference in found if difference.operation == "GET /api/crm/leads"] == [
+        "query parameter `companyId`, `contactId`, `entityId`, `page`, `pageSize`, `q`, `stage`, `stageId`: "
+        "they have none of that name"
+    ]
 
 
 def test_schemas_that_contain_themselves_are_refused() -> None:

@@ -6,6 +6,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from crm_mcp.crm import openapi
 from crm_mcp.crm.companies import CompanyFilter, NewCompany
+from crm_mcp.crm.pipeline import PipelineStage
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -51,6 +52,27 @@ def test_every_property_and_parameter_carries_its_evidence() -> None:
     facts += document["components"]["parameters"].values()
     facts += document["components"]["responses"].values()
     assert {fact["x-evidence"] for fact in facts} == marks
+
+
+def test_only_required_fields_of_new_records_and_the_stages_are_documented() -> None:
+    documented: dict[str, set[str]] = {}
+    for model, shape in openapi.document()["components"]["schemas"].items():
+        for name, fact in shape["properties"].items():
+            if fact["x-evidence"] == "documented":
+                documented.setdefault(model, set()).add(name)
+    assert documented == {
+        "Error": {"error"},
+        "ListAddition": {"listId"},
+        "NewActivity": {"type", "subject"},
+        "NewCompany": {"name"},
+        "NewLead": {"title"},
+        "NewLeadActivity": {"type", "subject"},
+        "NewMembership": {"companyId"},
+        "NewStage": {"name"},
+        "OutboundEmail": {"leadId", "connectionId", "channel", "subject", "htmlBody"},
+        "PipelineStage": set(openapi.properties(PipelineStage)),
+        "StageOrder": {"stageIds"},
+    }
 
 
 def test_document_describes_an_operation_in_full() -> None:

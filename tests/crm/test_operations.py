@@ -8,9 +8,10 @@ import pytest
 
 from crm_mcp.crm import CrmClient, openapi
 from crm_mcp.crm.activities import ActivityFilter, NewActivity, NewLeadActivity, TaskFilter
-from crm_mcp.crm.companies import CompanyChanges, CompanyFilter, NewCompany
-from crm_mcp.crm.contacts import ContactChanges, ContactFilter, MembershipChanges, NewMembership
-from crm_mcp.crm.leads import LeadChanges, LeadFilter, NewLead
+from crm_mcp.crm.companies import Company, CompanyChanges, CompanyFilter, NewCompany
+from crm_mcp.crm.contacts import Contact, ContactChanges, ContactFilter, MembershipChanges, NewMembership
+from crm_mcp.crm.errors import NotFoundError
+from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead
 from crm_mcp.crm.outreach import ListAddition, OutboundEmail
 from crm_mcp.crm.pipeline import NewStage, StageChanges
 
@@ -267,7 +268,7 @@ async def test_optional_fields_are_not_sent_when_not_given(connect: Connect) -> 
     assert bodies == [{"stageId": B}, {}]
 
 
-@pytest.mark.parametrize(
+updates = pytest.mark.parametrize(
     "update",
     [
         lambda crm: crm.companies.update(A, CompanyChanges(phone=None)),
@@ -276,6 +277,9 @@ async def test_optional_fields_are_not_sent_when_not_given(connect: Connect) -> 
         lambda crm: crm.leads.move(A, B),
     ],
 )
+
+
+@updates
 async def test_an_update_without_an_answer_is_read_back(
     connect: Connect, update: Callable[[CrmClient], Awaitable[Any]]
 ) -> None:
@@ -287,6 +291,25 @@ async def test_an_update_without_an_answer_is_read_back(
 
     assert (await update(connect(crm))).wire == ANSWER
     assert methods == ["PATCH", "GET"]
+
+
+@updates
+async def test_an_update_that_cannot_be_read_back_is_done(
+    connect: Connect, update: Callable[[CrmClient], Awaitable[Any]]
+) -> None:
+    def crm(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(500 if request.method == "GET" else 204)
+
+    assert await update(connect(crm)) is None
+
+
+@updates
+async def test_an_update_that_fails_is_no_update(
+    connect: Connect, update: Callable[[CrmClient], Awaitable[Any]]
+) -> None:
+    client = connect(lambda _: httpx2.Response(404))
+    with pytest.raises(NotFoundError):
+        await update(client)
 
 
 async def test_stages_and_timeline_come_in_their_order(connect: Connect) -> None:
@@ -305,18 +328,50 @@ async def test_stages_and_timeline_come_in_their_order(connect: Connect) -> None
     assert [entry.id for entry in await client.leads.timeline(A)] == ["new", "old", "undated"]
 
 
+async def test_a_record_that_calls_its_name_otherwise_can_be_read(connect: Connect) -> None:
+    rows = [{"id": A, "displayName": "Acme"}, {"id": B, "name": None}]
+    client = connect(lambda _: httpx2.Response(200, json={"companies": rows, "leads": rows}))
+    assert [company.label for company in (await client.companies.search()).records] == ["Acme", B]
+    assert [lead.label for lead in (await client.leads.search()).records] == ["Acme", B]
+
+
 @pytest.mark.parametrize(
-    ("fields", "name"),
+    ("fields", "label"),
+    [
+        ({"name": "Acme", "title": "Inc."}, "Acme"),
+        ({"name": {"de": "Acme"}, "displayName": "Acme", "title": "Inc."}, "Acme"),
+        ({"title": "Acme", "email": "a@acme.test"}, "Acme"),
+        ({"name": "", "email": "a@acme.test"}, "a@acme.test"),
+        ({}, A),
+    ],
+)
+def test_a_company_is_called_what_there_is(fields: dict[str, Any], label: str) -> None:
+    assert Company.from_wire({"id": A, **fields}).label == label
+
+
+@pytest.mark.parametrize(
+    ("fields", "label"),
+    [
+        ({"title": "Fleet", "name": "Deal 7"}, "Fleet"),
+        ({"name": "Fleet", "displayName": "Deal 7"}, "Fleet"),
+        ({"title": None, "displayName": "Fleet"}, "Fleet"),
+        ({}, A),
+    ],
+)
+def test_a_lead_is_called_what_there_is(fields: dict[str, Any], label: str) -> None:
+    assert Lead.from_wire({"id": A, **fields}).label == label
+
+
+@pytest.mark.parametrize(
+    ("fields", "label"),
     [
         ({"firstName": "Anna", "lastName": "Lind", "email": "a@acme.test"}, "Anna Lind"),
         ({"lastName": "Lind"}, "Lind"),
         ({"name": "A. Lind", "email": "a@acme.test"}, "A. Lind"),
+        ({"displayName": "A. Lind", "title": "Dr"}, "A. Lind"),
         ({"email": "a@acme.test"}, "a@acme.test"),
         ({}, A),
     ],
 )
-async def test_a_contact_is_named_by_what_there_is(
-    connect: Connect, fields: dict[str, str], name: str
-) -> None:
-    client = connect(lambda _: httpx2.Response(200, json={"id": A, **fields}))
-    assert (await client.contacts.get(A)).name == name
+def test_a_contact_is_called_what_there_is(fields: dict[str, Any], label: str) -> None:
+    assert Contact.from_wire({"id": A, **fields}).label == label

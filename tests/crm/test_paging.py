@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from crm_mcp.crm import CrmClient
-from crm_mcp.crm.contacts import ContactFilter
-from crm_mcp.crm.paging import MAX_CALLS, Page
+from crm_mcp.crm.contacts import Contact, ContactFilter
+from crm_mcp.crm.paging import MAX_CALLS, MAX_PAGE_SIZE, Page, narrowed
 
 pytestmark = pytest.mark.anyio
 
@@ -62,6 +62,7 @@ def ids(*numbers: int) -> list[str]:
     return [str(number) for number in numbers]
 
 
+ONLY_100 = "The CRM shows only 100 of its 300 rows; narrow the search."
 ROWS = [row(number) for number in range(10)]
 OF_ACME = ContactFilter(company_id=ACME)
 
@@ -97,12 +98,53 @@ async def test_a_limit_above_the_greatest_page_size_takes_several_calls(connect:
     assert {query["pageSize"] for query in crm.queries} == {"100"}
 
 
-async def test_a_crm_that_ignores_page_has_no_second_page(connect: Connect) -> None:
+async def test_a_limit_beyond_the_usual_number_of_requests_loses_no_rows(connect: Connect) -> None:
+    client = connect(Crm([row(number) for number in range(5000)], tells_total=False))
+    first = await client.contacts.search(limit=3000)
+    second = await client.contacts.search(page=2, limit=3000)
+    assert summary(first) == (ids(*range(3000)), True, None, [])
+    assert summary(second) == (ids(*range(3000, 5000)), False, 5000, [])
+
+
+async def test_a_crm_that_ignores_page_is_asked_for_a_large_one(connect: Connect) -> None:
     crm = Crm(ROWS, knows_page=False, tells_total=False, echoes=False)
     first = await connect(crm).contacts.search(limit=4)
-    second = await connect(crm).contacts.search(page=2, limit=4)
-    assert summary(first) == (ids(0, 1, 2, 3), False, 4, [])
-    assert summary(second) == ([], False, 4, [])
+    last = await connect(crm).contacts.search(page=3, limit=4)
+    assert summary(first) == (ids(0, 1, 2, 3), True, None, [])
+    assert summary(last) == (ids(8, 9), False, 10, [])
+
+
+async def test_a_crm_that_ignores_page_and_tells_of_more_than_it_shows(connect: Connect) -> None:
+    crm = Crm([row(number) for number in range(300)], knows_page=False, echoes=False)
+    client = connect(crm)
+    assert summary(await client.contacts.search(page=3, limit=40)) == (
+        ids(*range(80, 100)),
+        False,
+        300,
+        [ONLY_100],
+    )
+    assert summary(await client.contacts.search(page=4, limit=40)) == ([], False, 300, [ONLY_100])
+
+
+async def test_the_count_of_a_page_is_not_taken_for_the_total(connect: Connect) -> None:
+    def crm(request: httpx2.Request) -> httpx2.Response:
+        page, size = (int(request.url.params[name]) for name in ("page", "pageSize"))
+        rows = ROWS[(page - 1) * size : page * size]
+        return httpx2.Response(
+            200, json={"contacts": rows, "total": len(rows), "page": page, "pageSize": size}
+        )
+
+    client = connect(crm)
+    assert summary(await client.contacts.search(limit=4)) == (ids(0, 1, 2, 3), True, None, [])
+    assert summary(await client.contacts.search(page=2, limit=4)) == (ids(4, 5, 6, 7), True, 10, [])
+    assert summary(await client.contacts.search(page=3, limit=4)) == (ids(8, 9), False, 10, [])
+    assert summary(await client.contacts.search(limit=10)) == (ids(*range(10)), False, 10, [])
+
+
+async def test_a_full_first_page_that_is_all_is_asked_beyond_once(connect: Connect) -> None:
+    crm = Crm(ROWS)
+    assert summary(await connect(crm).contacts.search(limit=10)) == (ids(*range(10)), False, 10, [])
+    assert crm.pages_asked == ["1", "2"]
 
 
 @pytest.mark.parametrize("echoes", [True, False])
@@ -149,6 +191,35 @@ async def test_rows_of_an_ignored_filter_are_left_out_and_told(connect: Connect)
     assert summary(whole) == (ids(1, 3, 5, 7, 9), False, 5, [left_out])
 
 
+async def test_an_ignored_filter_over_many_rows_ends_where_the_walk_does(connect: Connect) -> None:
+    crm = Crm([row(number) for number in range(10_000)], knows_filter=False)
+    first = await connect(crm).contacts.search(OF_ACME, limit=600)
+    last = await connect(crm).contacts.search(OF_ACME, page=2, limit=600)
+    notes = [
+        "The CRM did not apply the filter `companyId`: 1000 rows that do not match were left out.",
+        "Stopped after 20 requests to the CRM and 2000 rows; narrow the search.",
+    ]
+    assert (len(first.records), first.has_more, first.total) == (600, True, None)
+    assert (len(last.records), last.has_more, last.total, last.notes) == (400, False, None, notes)
+    assert not {record.id for record in first.records} & {record.id for record in last.records}
+
+
+async def test_rows_that_are_left_out_make_the_steps_large(connect: Connect) -> None:
+    crm = Crm([row(number) for number in range(10_000)], knows_filter=False)
+    page = await connect(crm).contacts.search(OF_ACME, page=3, limit=25)
+    assert [record.id for record in page.records] == ids(*range(101, 151, 2))
+    assert [query["pageSize"] for query in crm.queries] == ["25", "100", "100"]
+
+
+async def test_a_short_page_before_the_end_was_not_skipped_to(connect: Connect) -> None:
+    def crm(request: httpx2.Request) -> httpx2.Response:
+        page, size = (int(request.url.params[name]) for name in ("page", "pageSize"))
+        rows = ROWS[(page - 1) * 3 : page * 3]
+        return httpx2.Response(200, json={"contacts": rows, "total": 10, "page": page, "pageSize": size})
+
+    assert summary(await connect(crm).contacts.search(page=2, limit=5)) == (ids(5, 6, 7, 8, 9), False, 10, [])
+
+
 async def test_a_row_whose_field_is_null_does_not_pass_an_ignored_filter(connect: Connect) -> None:
     crm = Crm([row(1), row(3, companyId=None)], knows_filter=False)
     page = await connect(crm).contacts.search(OF_ACME)
@@ -174,10 +245,10 @@ async def test_endless_new_rows_are_walked_within_a_bound(connect: Connect) -> N
 
     page = await connect(crm).contacts.search(OF_ACME)
     assert page.records == []
-    assert (page.has_more, page.total, len(asked)) == (True, None, MAX_CALLS)
+    assert (page.has_more, page.total, len(asked)) == (False, None, 1 + MAX_CALLS)
     assert page.notes == [
         "The CRM did not apply the filter `companyId`: 20 rows that do not match were left out.",
-        "Stopped after 20 requests to the CRM; there may be more.",
+        "Stopped after 20 requests to the CRM and 20 rows; narrow the search.",
     ]
 
 
@@ -186,8 +257,44 @@ async def test_a_deep_page_of_a_crm_that_cannot_skip_stays_within_the_bound(conn
     page = await connect(crm).contacts.search(page=9, limit=25)
     assert summary(page) == (
         [],
-        True,
+        False,
         1000,
-        ["Stopped after 20 requests to the CRM; there may be more."],
+        ["Stopped after 20 requests to the CRM and 200 rows; narrow the search."],
     )
     assert len(crm.queries) == 1 + MAX_CALLS
+
+
+def even(contact: Contact) -> bool:
+    return int(contact.id) % 2 == 0
+
+
+async def few_of(client: CrmClient, wanted: ContactFilter, **place: int) -> Page[Contact]:
+    return await narrowed(
+        lambda number: client.contacts.search(wanted, page=number, limit=MAX_PAGE_SIZE), even, **place
+    )
+
+
+async def test_rows_that_the_crm_cannot_select_are_selected_here(connect: Connect) -> None:
+    client = connect(Crm([row(number) for number in range(250)]))
+    page = await few_of(client, ContactFilter(), page=2, limit=100)
+    assert summary(page) == (ids(*range(200, 250, 2)), False, 125, [])
+
+
+async def test_a_selection_among_too_many_rows_says_so(connect: Connect) -> None:
+    client = connect(Crm([row(number) for number in range(3000)]))
+    page = await few_of(client, ContactFilter(), page=10, limit=100)
+    bound = "Only the first 2000 rows were looked at, there are more; narrow the search."
+    assert summary(page) == (ids(*range(1800, 2000, 2)), False, None, [bound])
+
+
+async def test_a_selection_from_a_list_that_is_not_shown_whole_says_so(connect: Connect) -> None:
+    crm = Crm([row(number) for number in range(300)], knows_page=False, echoes=False)
+    page = await few_of(connect(crm), ContactFilter(), page=1, limit=2)
+    assert summary(page) == (ids(0, 2), True, None, [ONLY_100])
+
+
+async def test_a_selection_under_an_ignored_filter_tells_of_all_that_was_left_out(connect: Connect) -> None:
+    crm = Crm([row(number) for number in range(250)], knows_filter=False)
+    page = await few_of(connect(crm), OF_ACME, page=1, limit=2)
+    left_out = "The CRM did not apply the filter `companyId`: 125 rows that do not match were left out."
+    assert summary(page) == ([], False, 0, [left_out])

@@ -29,8 +29,8 @@ ActivityType = Literal["call", "email", "meeting", "note", "task"]
 class ActivityFields(WireModel):
     """What can be read from and written to an activity; a task is one of type `task` (assumed)."""
 
-    type: Annotated[str | None, DOCUMENTED] = None
-    subject: Annotated[str | None, DOCUMENTED] = None
+    type: Annotated[str | None, ASSUMED] = None
+    subject: Annotated[str | None, ASSUMED] = None
     body: Annotated[str | None, ASSUMED] = None
     occurred_at: Annotated[Timestamp | None, ASSUMED] = None
     due_at: Annotated[Timestamp | None, ASSUMED] = None

@@ -7,9 +7,13 @@ import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from itertools import count
+from math import isfinite
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
@@ -26,6 +30,7 @@ from crm_mcp.crm.contract import Body, Entity, Operation, PagedFilter, Rows
 from crm_mcp.crm.errors import (
     AuthenticationError,
     ConflictError,
+    CrmError,
     InvalidInputError,
     NotFoundError,
     OutcomeUnknownError,
@@ -46,11 +51,18 @@ E = TypeVar("E", bound=Entity)
 MAX_RESPONSE_BYTES = 32 * 2**20
 MAX_QUOTED_CHARS = 200
 ATTEMPTS = 4
-MAX_BACKOFF_SECONDS = 2.0
+# Where the CRM names no wait: 0.1, 0.2 and 0.4 s, each with up to JITTER_SECONDS more.
+JITTER_SECONDS = 0.3
+LONGEST_BACKOFF_SECONDS = 0.7
+# A reset from here on is a point in time, a smaller one a number of seconds.
+FIRST_EPOCH = 1_000_000_000
+MAX_WAIT_SECONDS = 86_400
 # Many servers hang up after 5 s: a write sent just then would have an unknown outcome.
 KEEPALIVE_SECONDS = 3.0
 API_KEY = re.compile(r"ak_[!-~]+")
-RETRIED_STATUSES = (None, 502, 503, 504)
+# Whole pairs are escaped like this as well.
+HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+RETRIED_STATUSES = (None, 429, 502, 503, 504)
 
 NEVER_LEFT = (
     httpx2.ConnectError,
@@ -129,6 +141,8 @@ class CrmClient:
             # The system's certificates take longer to load than a call; without TLS nobody needs them.
             verify=urlsplit(base_url).scheme == "https" or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             follow_redirects=False,
+            # The key says who calls; a cookie could only say somebody else.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             # A proxy from the environment is for the network, not for a CRM on this machine.
             trust_env=not is_loopback(urlsplit(base_url).hostname or ""),
             transport=transport,
@@ -189,6 +203,20 @@ class CrmClient:
         )
         return operation.answer.read(await self._send(request))
 
+    async def change(
+        self, operation: Operation[E | None], reading: Operation[E], *, body: Body, **ids: Any
+    ) -> E | None:
+        """Do a write; then the record as it is now, or None if it cannot be read now: the write is done.
+
+        Raises a CrmError of the write alone.
+        """
+        record = await self.call(operation, body=body, **ids)
+        if record is None:
+            with suppress(CrmError):
+                found: E = await self.call(reading, **ids)
+                return found
+        return record
+
     def pages(
         self, operation: Operation[Rows[E]], wanted: PagedFilter
     ) -> Callable[[int, int], Awaitable[Rows[E]]]:
@@ -204,26 +232,23 @@ class CrmClient:
         import stamina  # noqa: PLC0415  # not needed until there is a first call
 
         deadline = time.monotonic() + self.timeouts.total_seconds
+        attempts = count(1)
 
-        def worth_retrying(error: Exception) -> bool | float:
-            if not isinstance(error, UnavailableError | RateLimitedError):
-                return False
-            if isinstance(error, UnavailableError) and error.status not in RETRIED_STATUSES:
-                return False
-            wait = error.retry_after_seconds
-            longest = MAX_BACKOFF_SECONDS if wait is None else wait
-            if time.monotonic() + longest >= deadline:
-                return False
-            return True if wait is None else wait
+        def decide(error: Exception) -> bool | float:
+            return retry_wait(
+                error,
+                writing=request.method != "GET",
+                attempt=next(attempts),
+                seconds_left=deadline - time.monotonic(),
+            )
 
-        attempts = stamina.retry_context(
-            on=worth_retrying,
+        retries = stamina.retry_context(
+            on=decide,
             attempts=ATTEMPTS,
             timeout=self.timeouts.total_seconds,
-            wait_max=MAX_BACKOFF_SECONDS,
-            wait_jitter=0.3,
+            wait_jitter=JITTER_SECONDS,
         )
-        async for attempt in attempts:
+        async for attempt in retries:
             with attempt:
                 return await self._send_once(request, deadline)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -242,6 +267,22 @@ class CrmClient:
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, TimeoutError) as error:
             _raise_for_failure(error, request, sent=sent)
         return _read_json(response, content)
+
+
+def retry_wait(error: Exception, *, writing: bool, attempt: int, seconds_left: float) -> bool | float:
+    """Whether to try again after this attempt (from 1): False, the CRM's own wait in seconds, or True for a
+    short one.
+
+    A limit without a word of when it ends may last a minute: a write is not knocked against it.
+    """
+    if not isinstance(error, UnavailableError | RateLimitedError) or error.status not in RETRIED_STATUSES:
+        return False
+    wait = error.retry_after_seconds
+    if writing and wait is None and error.status == 429 and attempt > 1:
+        return False
+    if (LONGEST_BACKOFF_SECONDS if wait is None else wait) >= seconds_left:
+        return False
+    return True if wait is None else wait
 
 
 async def _read_bounded(response: httpx2.Response) -> bytes:
@@ -286,7 +327,7 @@ def _read_json(response: httpx2.Response, content: bytes) -> Any:
     if not content.strip():
         return None
     try:
-        return json.loads(content)
+        return _json(content)
     except (ValueError, RecursionError) as error:
         kind = response.headers.get("content-type", "no content type")[:80]
         raise UnexpectedResponseError(
@@ -295,11 +336,29 @@ def _read_json(response: httpx2.Response, content: bytes) -> Any:
         ) from error
 
 
+def _json(content: bytes) -> Any:
+    """The JSON, of what every encoding can carry on: numbers beyond all bounds are null, half surrogate pairs
+    (a text that was cut within an emoji) are replaced.
+
+    Raises ValueError or RecursionError where it is none.
+    """
+    text = content.decode("utf-8-sig", errors="replace")
+    value = json.loads(text, parse_float=_finite, parse_constant=lambda _: None)
+    if HALF_PAIR.search(text) is None:
+        return value
+    return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+
+
+def _finite(number: str) -> float | None:
+    return value if isfinite(value := float(number)) else None
+
+
 def _raise_for_status(response: httpx2.Response, content: bytes) -> NoReturn:
     status = response.status_code
     said = _quoted_error(content)
     wait = _retry_after_seconds(response.headers)
     if status == 429:
+        wait = _reset_seconds(response.headers) if wait is None else wait
         later = f"Try again in {wait:.0f} s." if wait is not None else "Try again in a minute."
         raise RateLimitedError(
             f"The CRM's rate limit is reached{said}. Nothing was done. {later}", retry_after_seconds=wait
@@ -307,6 +366,7 @@ def _raise_for_status(response: httpx2.Response, content: bytes) -> NoReturn:
     if 300 <= status < 400:
         raise UnexpectedResponseError(
             f"The CRM redirects ({status}); redirects are not followed with the key. Is the base URL right?"
+            + _may_have_happened(response.request)
         )
     if status < 500:
         kind, text = REJECTIONS.get(status, (RejectedError, f"The CRM rejected it with status {status}"))
@@ -341,13 +401,27 @@ def _retry_after_seconds(headers: httpx2.Headers) -> float | None:
     """Seconds to wait by `Retry-After`, which is a number or a date; None where neither can be read."""
     value = headers.get("retry-after", "")
     try:
-        return max(0.0, float(value))
+        return _wait(float(value))
     except ValueError:
         pass
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        return _wait(parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
+
+
+def _reset_seconds(headers: httpx2.Headers) -> float | None:
+    """Seconds to wait by `X-RateLimit-Reset`: a duration or a time, nobody documented which."""
+    try:
+        value = float(headers.get("x-ratelimit-reset", ""))
+    except ValueError:
+        return None
+    return _wait(value if value < FIRST_EPOCH else value - time.time())
+
+
+def _wait(seconds: float) -> float | None:
+    """None for what nobody would wait for: longer than a day, infinite, not a number."""
+    return max(0.0, seconds) if seconds <= MAX_WAIT_SECONDS else None
 
 
 def _may_have_happened(request: httpx2.Request) -> str:

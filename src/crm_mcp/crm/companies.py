@@ -35,7 +35,7 @@ Status = Literal["active", "inactive"]
 class CompanyFields(WireModel):
     """What can be read from and written to a company."""
 
-    name: Annotated[str | None, DOCUMENTED] = None
+    name: Annotated[str | None, ASSUMED] = None
     role: Annotated[str | None, ASSUMED] = None
     status: Annotated[str | None, ASSUMED] = None
     owner_user_id: Annotated[Uuid | None, ASSUMED] = None
@@ -49,9 +49,14 @@ class CompanyFields(WireModel):
 class Company(CompanyFields, Entity):
     """A company; `role` is its commercial relationship, `status` inactive means archived."""
 
-    name: Annotated[str, DOCUMENTED]
     created_at: Annotated[Timestamp | None, ASSUMED] = None
     updated_at: Annotated[Timestamp | None, ASSUMED] = None
+
+    @property
+    def label(self) -> str:
+        """The name, or what else tells the company from others."""
+        other = self.wire.get("displayName") or self.wire.get("title") or self.email or self.id
+        return self.name or str(other)
 
 
 class CompanyChanges(CompanyFields, Body):
@@ -147,9 +152,9 @@ class Companies:
         """The new company, or None where the CRM's answer does not show it."""
         return await self._client.call(CREATE_COMPANY, body=company)
 
-    async def update(self, company_id: str, changes: CompanyChanges) -> Company:
-        updated = await self._client.call(UPDATE_COMPANY, body=changes, company_id=company_id)
-        return updated or await self.get(company_id)
+    async def update(self, company_id: str, changes: CompanyChanges) -> Company | None:
+        """The company as it is now, or None if it cannot be read now: the update is done."""
+        return await self._client.change(UPDATE_COMPANY, GET_COMPANY, body=changes, company_id=company_id)
 
     async def contacts(self, company_id: str) -> list[Contact]:
         """All contacts that are members of the company."""

@@ -11,11 +11,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from crm_mcp.crm import openapi
-from crm_mcp.crm.contract import BASE_PATH, Many, Operation
+from crm_mcp.crm.contract import BASE_PATH, ENVELOPES, Many, One, Operation, Record, Written
 
 Json = dict[str, Any]
 
 METHODS = ("get", "post", "put", "patch", "delete")
+COMBINATIONS = ("allOf", "anyOf", "oneOf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,10 @@ def _quoted(names: set[str]) -> str:
     return ", ".join(f"`{name}`" for name in sorted(names))
 
 
+def _alternatives(schema: Json) -> list[Any]:
+    return [part for combination in COMBINATIONS for part in _list(schema.get(combination))]
+
+
 @dataclass(frozen=True, slots=True)
 class _Properties:
     """Named schemas, and which of the names are required."""
@@ -139,14 +144,17 @@ class _Document:
         root, *parts = reference.split("/")
         node: Any = self.root if root == "#" else None
         for part in parts:
-            node = _object(node).get(unquote(part).replace("~1", "/").replace("~0", "~"))
+            children = (
+                {str(i): item for i, item in enumerate(node)} if isinstance(node, list) else _object(node)
+            )
+            node = children.get(unquote(part).replace("~1", "/").replace("~0", "~"))
         return node
 
     def properties(self, schema: Any) -> _Properties:
         """What the schema and its parts name; of alternatives, nothing is required."""
         node = self.resolve(schema)
         found = _Properties(dict(_object(node.get("properties"))), set(map(str, _list(node.get("required")))))
-        for combination in ("allOf", "anyOf", "oneOf"):
+        for combination in COMBINATIONS:
             for part in map(self.properties, _list(node.get(combination))):
                 found.schemas.update(part.schemas)
                 found.required.update(part.required if combination == "allOf" else ())
@@ -156,12 +164,18 @@ class _Document:
         """The texts that are allowed; empty where nothing limits them."""
         node = self.resolve(schema)
         own = {value for value in [*_list(node.get("enum")), node.get("const")] if isinstance(value, str)}
-        parts = [part for name in ("allOf", "anyOf", "oneOf") for part in _list(node.get(name))]
-        return own.union(*map(self.enum, parts))
+        return own.union(*map(self.enum, _alternatives(node)))
+
+    def types(self, schema: Any) -> set[str]:
+        """The JSON types that are allowed, null apart; empty where nothing limits them."""
+        node = self.resolve(schema)
+        kind = node.get("type")
+        named = kind if isinstance(kind, list) else [kind]
+        own = {"number" if name == "integer" else str(name) for name in named if name not in (None, "null")}
+        return own.union(*map(self.types, _alternatives(node)))
 
     def is_list(self, schema: Any) -> bool:
-        kind = self.resolve(schema).get("type")
-        return "array" in (kind if isinstance(kind, list) else [kind])
+        return "array" in self.types(schema)
 
     def json_schema(self, holder: Any) -> Json:
         """The schema of the JSON that a request body or a response carries; empty where none is given."""
@@ -186,24 +200,29 @@ class _Theirs:
         query = {"entityId": {}, **(openapi.properties(ours.filter) if ours.filter else {})}
         yield from self._named("query parameter", _Properties(query, set(query)), self._query())
         yield from self._body(ours)
-        if isinstance(ours.answer, Many):
-            yield from self._list_key(ours.answer.key)
+        yield from self._answer(ours)
 
     def _named(self, kind: str, ours: _Properties, theirs: _Properties) -> Iterator[str]:
+        missing, unknown = ours.schemas.keys() - theirs.schemas, theirs.schemas.keys() - ours.schemas
+        if missing:
+            they_have = f"; they have: {_quoted(unknown)}" if unknown else ""
+            yield f"{kind} {_quoted(missing)}: they have none of that name{they_have}"
+        elif unknown:
+            yield f"{kind} {_quoted(unknown)}: we do not know it"
         for name, schema in ours.schemas.items():
-            if name not in theirs.schemas:
-                yield f"{kind} `{name}`: they have none of that name"
-                continue
-            we_allow, they_allow = self.document.enum(schema), self.document.enum(theirs.schemas[name])
-            if we_allow and they_allow and we_allow != they_allow:
-                yield f"{kind} `{name}`: they allow {_quoted(they_allow)}; we {_quoted(we_allow)}"
+            for facet, of in (("allow", self.document.enum), ("type it", self.document.types)):
+                we, they = of(schema), of(theirs.schemas.get(name))
+                if we and they and we != they:
+                    yield f"{kind} `{name}`: they {facet} {_quoted(they)}; we {_quoted(we)}"
         for name in sorted(theirs.required - ours.required):
             yield f"{kind} `{name}`: they require it, we do not"
 
     def _query(self) -> _Properties:
         resolved = [self.document.resolve(parameter) for parameter in self.parameters]
         query = {
-            str(parameter.get("name")): parameter for parameter in resolved if parameter.get("in") == "query"
+            str(parameter["name"]): parameter
+            for parameter in resolved
+            if parameter.get("in") == "query" and "name" in parameter
         }
         return _Properties(
             {name: parameter.get("schema") for name, parameter in query.items()},
@@ -217,17 +236,48 @@ class _Theirs:
         theirs = self.document.properties(self.document.json_schema(self.operation.get("requestBody")))
         # An object of which no field is described contradicts nothing.
         if theirs.schemas:
+            # The entity may stand in the body as well; we name it in the query.
+            theirs.schemas.pop("entityId", None)
             fields = openapi.properties(ours.body) if ours.body else {}
             required = openapi.required_names(ours.body) if ours.body else set()
-            # The entity may stand in the body as well; we name it in the query.
             yield from self._named("body field", _Properties(fields, required | {"entityId"}), theirs)
 
-    def _list_key(self, key: str) -> Iterator[str]:
+    def _answer(self, ours: Operation[Any]) -> Iterator[str]:
         responses = _object(self.operation.get("responses"))
-        success = next((answer for status, answer in responses.items() if str(status).startswith("2")), None)
-        schema = self.document.json_schema(success)
+        successes = [answer for status, answer in responses.items() if str(status).startswith("2")]
+        if responses and not successes:
+            yield f"answer: they describe no 2xx, only {_quoted(set(responses))}"
+        schema = next(filter(None, map(self.document.json_schema, successes)), {})
+        match ours.answer:
+            case Many(record=record, key=key):
+                yield from self._list_key(schema, key)
+                yield from self._record(record, self._rows(schema, key))
+            case One(record=record, key=key) | Written(record=record, key=key):
+                yield from self._record(record, self._enveloped(schema, key, openapi.required_names(record)))
+
+    def _list_key(self, schema: Json, key: str) -> Iterator[str]:
         named = self.document.properties(schema).schemas
         if self.document.is_list(schema):
             yield f"answer: they send a bare list, we expect it under `{key}`"
         elif named and not self.document.is_list(named.get(key)):
             yield f"answer: they have no list `{key}`, but {_quoted(set(named))}"
+
+    def _rows(self, schema: Json, key: str) -> Any:
+        """What the list consists of; of any list there is, where none has a name that we know."""
+        named = self.document.properties(schema).schemas
+        candidates = [schema, *(named.get(name) for name in (key, *ENVELOPES)), *named.values()]
+        found = next(filter(self.document.is_list, candidates), None)
+        return self.document.resolve(found).get("items")
+
+    def _enveloped(self, schema: Json, key: str, required: set[str]) -> Any:
+        named = self.document.properties(schema).schemas
+        inner = (named.get(name) for name in (key, *ENVELOPES))
+        return next(
+            (part for part in inner if required & self.document.properties(part).schemas.keys()), schema
+        )
+
+    def _record(self, record: type[Record], schema: Any) -> Iterator[str]:
+        theirs = self.document.properties(schema).schemas
+        if theirs:
+            ours = openapi.properties(record)
+            yield from self._named("answer field", _Properties(ours, set()), _Properties(theirs, set()))

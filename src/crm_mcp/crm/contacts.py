@@ -46,10 +46,11 @@ class Contact(ContactFields, Entity):
     updated_at: Annotated[Timestamp | None, ASSUMED] = None
 
     @property
-    def name(self) -> str:
-        """First and last name, or what else names the person."""
+    def label(self) -> str:
+        """First and last name, or what else tells the person from others."""
         full = " ".join(part for part in (self.first_name, self.last_name) if part)
-        return full or str(self.wire.get("name") or self.email or self.id)
+        other = self.wire.get("name") or self.wire.get("displayName") or self.email or self.id
+        return full or str(other)
 
 
 class ContactChanges(ContactFields, Body):
@@ -187,9 +188,9 @@ class Contacts:
         """The new contact, or None where the CRM's answer does not show it."""
         return await self._client.call(CREATE_CONTACT, body=contact)
 
-    async def update(self, contact_id: str, changes: ContactChanges) -> Contact:
-        updated = await self._client.call(UPDATE_CONTACT, body=changes, contact_id=contact_id)
-        return updated or await self.get(contact_id)
+    async def update(self, contact_id: str, changes: ContactChanges) -> Contact | None:
+        """The contact as it is now, or None if it cannot be read now: the update is done."""
+        return await self._client.change(UPDATE_CONTACT, GET_CONTACT, body=changes, contact_id=contact_id)
 
     async def delete(self, contact_id: str) -> None:
         await self._client.call(DELETE_CONTACT, contact_id=contact_id)

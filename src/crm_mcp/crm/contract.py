@@ -57,7 +57,11 @@ class WireModel(BaseModel):
     """Python names inside, camelCase on the wire. Validators are built on first use, for start-up's sake."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, defer_build=True, coerce_numbers_to_str=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        defer_build=True,
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
     )
 
     @classmethod
@@ -109,7 +113,7 @@ class Record(WireModel):
 class Entity(Record):
     """A record that the CRM names by id."""
 
-    id: Annotated[str, DOCUMENTED]
+    id: Annotated[str, ASSUMED]
 
 
 class Body(WireModel):
@@ -120,18 +124,14 @@ class Body(WireModel):
     def to_wire(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
-    def not_kept_by(self, record: Record) -> list[str]:
-        """The fields that `record`, read back, shows with another value than was sent.
-
-        Fields that the record does not carry cannot be judged and are not named.
-        """
+    def not_kept_by(self, record: Record) -> tuple[list[str], list[str]]:
+        """The fields that `record`, read back, shows with another value than was sent, and those that it
+        does not show at all: a CRM drops a name that it does not know."""
         sent = self.model_dump(exclude_unset=True)
-        shown = {
-            name: getattr(record, name, record.wire.get(self.wire_name(name)))
-            for name in sent
-            if self.wire_name(name) in record.wire
-        }
-        return [name for name, value in shown.items() if not _is_kept(sent[name], value)]
+        shown = [name for name in sent if self.wire_name(name) in record.wire]
+        values = {name: getattr(record, name, record.wire[self.wire_name(name)]) for name in shown}
+        other = [name for name in shown if not _is_kept(sent[name], values[name])]
+        return other, [name for name in sent if name not in values and sent[name] is not None]
 
 
 class Filter(WireModel):
@@ -208,9 +208,10 @@ def owned(wire_name: str) -> Check:
 
 
 def mentions(*wire_names: str) -> Check:
-    """The words occur in the named fields, together; with no names, any one of them anywhere in the row.
+    """All of the words occur in the named fields; with no names, any one of them anywhere in the row.
 
-    The looser rule is for searches of which nobody documented what they look at.
+    The looser rule is for searches of which nobody documented what they look at. Another spelling
+    (`Acme, Inc.` for `Acme Inc`) is no contradiction.
     """
 
     def passes(row: dict[str, Any], value: str) -> bool | None:
@@ -219,8 +220,8 @@ def mentions(*wire_names: str) -> Check:
         text = " ".join(plain(text) for text in texts if isinstance(text, str))
         if not text:
             return None
-        wanted = plain(value)
-        return wanted in text if wire_names else any(word in text for word in wanted.split())
+        words = re.findall(r"\w+", plain(value)) or [plain(value)]
+        return (all if wire_names else any)(word in text for word in words)
 
     return Check(passes)
 
@@ -229,7 +230,8 @@ def plain(text: str) -> str:
     """Text as people compare it: no case, no accents, single spaces."""
     if text.isascii():
         return " ".join(text.casefold().split())
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    # Compatibility forms may hold capitals, so that case goes after them.
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return " ".join("".join(char for char in decomposed if not unicodedata.combining(char)).split())
 
 
@@ -398,9 +400,11 @@ def describe(raw: Any) -> str:
 def _find_record(record: type[R], key: str, raw: Any) -> R | None:
     if not isinstance(raw, dict):
         return None
-    inner = next((raw[name] for name in (key, *ENVELOPES) if isinstance(raw.get(name), dict)), raw)
-    required = (info.alias for info in record.model_fields.values() if info.is_required())
-    return record.from_wire(inner) if all(name in inner for name in required) else None
+    required = {info.alias for info in record.model_fields.values() if info.is_required()}
+    # A record may have a field that is named like an envelope: what holds the required fields is the record.
+    places = (*(raw.get(name) for name in (key, *ENVELOPES)), raw)
+    found = (place for place in places if isinstance(place, dict) and required <= place.keys())
+    return next(map(record.from_wire, found), None)
 
 
 def _whole_number(value: Any) -> int | None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class LeadFields(WireModel):
     """What can be read from and written to a lead; `value` is in units of `currency` (ISO 4217)."""
 
-    title: Annotated[str | None, DOCUMENTED] = None
+    title: Annotated[str | None, ASSUMED] = None
     company_id: Annotated[Uuid | None, ASSUMED] = None
     contact_id: Annotated[Uuid | None, ASSUMED] = None
     stage_id: Annotated[Uuid | None, ASSUMED] = None
@@ -49,12 +49,16 @@ class LeadFields(WireModel):
 class Lead(LeadFields, Entity):
     """A deal on its way through the pipeline."""
 
-    title: Annotated[str, DOCUMENTED]
     lost_reason: Annotated[str | None, ASSUMED] = None
     closed_at: Annotated[Timestamp | None, ASSUMED] = None
     last_activity_at: Annotated[Timestamp | None, ASSUMED] = None
     created_at: Annotated[Timestamp | None, ASSUMED] = None
     updated_at: Annotated[Timestamp | None, ASSUMED] = None
+
+    @property
+    def label(self) -> str:
+        """The title, or what else tells the lead from others."""
+        return self.title or str(self.wire.get("name") or self.wire.get("displayName") or self.id)
 
 
 class LeadChanges(LeadFields, Body):
@@ -179,9 +183,9 @@ class Leads:
         """The new lead, or None where the CRM's answer does not show it."""
         return await self._client.call(CREATE_LEAD, body=lead)
 
-    async def update(self, lead_id: str, changes: LeadChanges) -> Lead:
-        updated = await self._client.call(UPDATE_LEAD, body=changes, lead_id=lead_id)
-        return updated or await self.get(lead_id)
+    async def update(self, lead_id: str, changes: LeadChanges) -> Lead | None:
+        """The lead as it is now, or None if it cannot be read now: the update is done."""
+        return await self._client.change(UPDATE_LEAD, GET_LEAD, body=changes, lead_id=lead_id)
 
     async def delete(self, lead_id: str) -> None:
         await self._client.call(DELETE_LEAD, lead_id=lead_id)
@@ -195,12 +199,14 @@ class Leads:
             reverse=True,
         )
 
-    async def move(self, lead_id: str, stage_id: str, *, lost_reason: str | None = None) -> Lead:
-        """Move to a stage, named by its id alone: the other ways to name it are less certain."""
+    async def move(self, lead_id: str, stage_id: str, *, lost_reason: str | None = None) -> Lead | None:
+        """Move to a stage, named by its id alone: the other ways to name it are less certain.
+
+        The lead as it is now, or None if it cannot be read now: the move is done.
+        """
         move = (
             StageMove(stage_id=stage_id, lost_reason=lost_reason)
             if lost_reason
             else StageMove(stage_id=stage_id)
         )
-        moved = await self._client.call(MOVE_LEAD, body=move, lead_id=lead_id)
-        return moved or await self.get(lead_id)
+        return await self._client.change(MOVE_LEAD, GET_LEAD, body=move, lead_id=lead_id)

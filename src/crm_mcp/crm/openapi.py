@@ -60,6 +60,7 @@ FACTS: list[tuple[str, Evidence]] = [
     ('Errors are `{"error": string}`', DOCUMENTED),
     ("Rate limits are per key, of the order of 100 reads and 30 writes a minute", OBSERVED),
     ("`Retry-After` tells when a limit ends", ASSUMED),
+    ("`X-RateLimit-Reset` comes with a limit; whether seconds or a time, nobody documented", OBSERVED),
     ("Ids are UUIDs, names are camelCase", DOCUMENTED),
     ("Timestamps are ISO 8601 in UTC, dates `YYYY-MM-DD`", ASSUMED),
     ("In a PATCH, `null` clears a field and absence keeps it", ASSUMED),

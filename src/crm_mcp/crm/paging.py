@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -38,20 +38,22 @@ async def gather_page(fetch: Fetch[E], wanted: Filter, *, page: int, limit: int)
     """Ask `fetch(page, page_size)` until the caller's page is full or the CRM has no more.
 
     A CRM that echoes the page it was asked for is trusted to have skipped the earlier ones. Otherwise, or
-    when rows had to be left out, the list is walked from its start.
+    when rows had to be left out, the list is walked from its start, in large steps. A walk that met its bound
+    has no next page: that would be the same walk.
     """
     size = min(limit, MAX_PAGE_SIZE)
     offset = (page - 1) * limit
+    calls = max(MAX_CALLS, limit // size + 2)
     walk = _Walk(fetch, wanted, size, skipped_pages=offset // size)
-    if not await walk.reach(offset + limit):
-        walk = _Walk(fetch, wanted, size, skipped_pages=0)
-        await walk.reach(offset + limit)
+    if not await walk.reach(offset + limit, calls):
+        walk = _Walk(fetch, wanted, MAX_PAGE_SIZE, skipped_pages=0)
+        await walk.reach(offset + limit, calls)
     skip = offset - walk.skipped
     return Page(
         records=walk.kept[skip : skip + limit],
         page=page,
         limit=limit,
-        has_more=len(walk.kept) > skip + limit or not walk.at_end,
+        has_more=len(walk.kept) > skip + limit or not (walk.at_end or walk.stopped_after),
         total=walk.total(),
         notes=walk.notes(),
     )
@@ -64,32 +66,43 @@ class _Walk(Generic[E]):
         self.kept: list[E] = []
         self.skipped = skipped_pages * size
         self.at_end = False
+        self.stopped_after = 0
         self._fetch, self._size = fetch, size
         self._first_page = skipped_pages + 1
         self._checks = list(wanted.checks())
         self._told_total: int | None = None
+        self._repeats = False
         self._seen: set[str] = set()
         self._dropped: Counter[str] = Counter()
         self._unverified: set[str] = set()
-        self._bound_met = False
 
-    async def reach(self, end: int) -> bool:
-        """Walk until row `end` and whether it is the last are known, within MAX_CALLS requests.
+    @property
+    def _met(self) -> int:
+        return self.skipped + len(self._seen)
 
-        False when the walk began beyond the first page and the CRM cannot be trusted to have gone there.
+    async def reach(self, end: int, calls: int) -> bool:
+        """Walk until row `end` and whether it is the last are known, within so many requests.
+
+        False where another walk is needed, from the first page and in large steps: the CRM cannot be trusted
+        to have skipped pages, shows the same one again, or sends rows that have to be left out.
         """
-        for number in range(self._first_page, self._first_page + MAX_CALLS):
+        for number in range(self._first_page, self._first_page + calls):
             rows = await self._fetch(number, self._size)
             self._take(rows)
-            if number == self._first_page > 1 and not self._skipped_as_asked(rows):
+            if self.skipped and not self._is_as_asked(rows, number):
                 return False
-            if self.at_end or self._knows_enough(end - self.skipped):
+            if self._knows_enough(end - self.skipped):
                 return True
-        self._bound_met = True
+            if self._size < MAX_PAGE_SIZE and (self._repeats or (self._dropped and not self.at_end)):
+                return False
+            if self.at_end:
+                return True
+        self.stopped_after = calls
         return True
 
-    def _skipped_as_asked(self, rows: Rows[E]) -> bool:
-        return rows.page == self._first_page and rows.page_size == self._size and not self._dropped
+    def _is_as_asked(self, rows: Rows[E], number: int) -> bool:
+        echoed = rows.page == number and rows.page_size == self._size
+        return echoed and (self.at_end or len(rows.records) == self._size) and not self._dropped
 
     def _knows_enough(self, needed: int) -> bool:
         told = self._told_total is not None and not self._dropped
@@ -99,11 +112,18 @@ class _Walk(Generic[E]):
         fresh = [row for row in rows.records if row.id not in self._seen]
         self._seen.update(row.id for row in fresh)
         self.kept += [row for row in fresh if self._passes(row)]
-        self._told_total = rows.total
-        met = self.skipped + len(self._seen)
+        self._told_total = None if self._counts_the_page(rows) else rows.total
         short = rows.page_size is not None and len(rows.records) < rows.page_size
         # Rows that were seen before come from a CRM that ignores `page`: it has no more to give.
-        self.at_end = not fresh or (short if rows.total is None else met >= rows.total)
+        self._repeats = bool(rows.records) and not fresh
+        self.at_end = not fresh or (short if self._told_total is None else self._met >= self._told_total)
+
+    def _counts_the_page(self, rows: Rows[E]) -> bool:
+        """Whether `total` is less than was met, or may be the count of this page: the next one tells."""
+        if rows.total is None or not self._seen:
+            return False
+        full = len(rows.records) >= (rows.page_size or self._size)
+        return rows.total < self._met or (full and rows.total == len(rows.records) == self._met)
 
     def _passes(self, row: E) -> bool:
         for name, check, value in self._checks:
@@ -118,7 +138,8 @@ class _Walk(Generic[E]):
     def total(self) -> int | None:
         if self._told_total is not None and not self._dropped:
             return self._told_total
-        return len(self.kept) if self.at_end and not self.skipped else None
+        beyond_the_end = self.skipped and not self.kept
+        return self.skipped + len(self.kept) if self.at_end and not beyond_the_end else None
 
     def notes(self) -> list[str]:
         dropped = [
@@ -129,5 +150,45 @@ class _Walk(Generic[E]):
             f"The filter `{name}` could not be verified: the CRM's rows do not show it."
             for name in sorted(self._unverified - self._dropped.keys())
         ]
-        bound = [f"Stopped after {MAX_CALLS} requests to the CRM; there may be more."] * self._bound_met
-        return [*dropped, *unverified, *bound]
+        return [*dropped, *unverified, *self._bounds()]
+
+    def _bounds(self) -> Iterator[str]:
+        """What kept the walk from the rest of the list."""
+        if self.stopped_after:
+            yield (
+                f"Stopped after {self.stopped_after} requests to the CRM and {self._met} rows; "
+                "narrow the search."
+            )
+        elif self.at_end and self._met < (self._told_total or 0):
+            yield f"The CRM shows only {self._met} of its {self._told_total} rows; narrow the search."
+
+
+async def narrowed(
+    search: Callable[[int], Awaitable[Page[E]]], keep: Callable[[E], bool], *, page: int, limit: int
+) -> Page[E]:
+    """The caller's page of those rows of a list that `keep` wants, which the CRM itself cannot select.
+
+    `search(page)` gives MAX_PAGE_SIZE rows; MAX_CALLS pages are looked at, and a note says where that was
+    not all.
+    """
+    kept: list[E] = []
+    looked = 0
+    notes: list[str] = []
+    for number in range(1, MAX_CALLS + 1):
+        found = await search(number)
+        kept += filter(keep, found.records)
+        looked += len(found.records)
+        # A later page has walked past what an earlier one has to tell of.
+        notes = found.notes or notes
+        if not found.has_more:
+            break
+    skip = (page - 1) * limit
+    bound = f"Only the first {looked} rows were looked at, there are more; narrow the search."
+    return Page(
+        records=kept[skip : skip + limit],
+        page=page,
+        limit=limit,
+        has_more=len(kept) > skip + limit,
+        total=len(kept) if looked == found.total else None,
+        notes=[*notes, *([bound] if found.has_more else [])],
+    )

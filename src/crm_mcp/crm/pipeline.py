@@ -37,6 +37,7 @@ class StageFields(WireModel):
 class PipelineStage(Entity):
     """A stage of the pipeline: the one record whose every field is documented."""
 
+    id: Annotated[str, DOCUMENTED]
     name: Annotated[str, DOCUMENTED]
     kind: Annotated[str | None, DOCUMENTED] = None
     sort_order: Annotated[int | None, DOCUMENTED] = None
