@@ -38,7 +38,7 @@ def _default(value: object) -> str:
     if isinstance(value, frozenset):
         return "`" + ",".join(toolset.value for toolset in Toolset if toolset in value) + "`"
     shown = str(value)
-    return "" if shown in ("", "None", "()") else f"`{shown.lower() if value is False else shown}`"
+    return "" if shown in ("", "None", "()", "{}") else f"`{shown.lower() if value is False else shown}`"
 
 
 def main() -> int:

@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 
-from crm_mcp import __version__, cli
+from crm_mcp import __version__, cli, doctor
 from crm_mcp.clients import WHERE
+from crm_mcp.crm import CrmClient
+from crm_mcp.crm.companies import NewCompany
+from crm_mcp.crm.errors import ReadOnlyError
 from crm_mcp.tools.catalogue import Toolset
+from crm_mcp.tools.published import COUNTED
 
 CLIENTS = ["claude-desktop", "claude-code", "cursor", "vscode"]
 CANARY_KEY = "ak_canary-7f3a"
@@ -100,14 +104,24 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--frobnicate"], "crm-mcp: error: unrecognized arguments: --frobnicate"),
         (["tools", "--http", "1"], "crm-mcp: error: unrecognized arguments: --http 1"),
         (["--toolsets"], "crm-mcp: error: argument --toolsets: expected one argument"),
-        (
-            ["sandbox", "--port", "x"],
-            "crm-mcp sandbox: error: argument --port: invalid int value: 'x'",
+        *(
+            (
+                ["sandbox", "--port", port],
+                "crm-mcp sandbox: error: argument --port: must be a number from 0 to 65535",
+            )
+            for port in ("x", "-1", "65536", "99999")
         ),
-        (
-            ["sandbox", "--memory", "--data", "x"],
-            "crm-mcp sandbox: error: argument --data: not allowed with argument --memory",
+        *(
+            (
+                ["sandbox", "--companies", companies],
+                "crm-mcp sandbox: error: argument --companies: must be a number from 1 on",
+            )
+            for companies in ("x", "-5", "0", "1.5")
         ),
+        (["demo", "--toolsets", "all"], "crm-mcp: error: unrecognized arguments: --toolsets all"),
+        (["sandbox", "--read-only"], "crm-mcp: error: unrecognized arguments: --read-only"),
+        (["tools", "--api-key", CANARY_KEY], "crm-mcp: error: unrecognized arguments: --api-key ak_..."),
+        ([f"--api-key={CANARY_KEY}"], "crm-mcp: error: unrecognized arguments: --api-key=ak_..."),
         (["config"], "crm-mcp config: error: the following arguments are required: client"),
     ],
 )
@@ -120,6 +134,8 @@ def test_wrong_use_is_exit_code_2(
 def test_unknown_command_and_client_are_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     # What follows differs between versions of argparse.
     assert refused(capsys, "frobnicate").startswith("crm-mcp: error: argument : invalid choice: 'frobnicate'")
+    told = refused(capsys, "--api-key", CANARY_KEY)
+    assert told.startswith("crm-mcp: error: argument : invalid choice: 'ak_... ")
     told = refused(capsys, "config", "netscape")
     assert told.startswith("crm-mcp config: error: argument client: invalid choice: 'netscape'")
     assert [client for client in CLIENTS if client not in told] == []
@@ -146,7 +162,7 @@ def test_wrong_setting_is_one_sentence_and_exit_code_2(
         ),
         (["--env-file", "no.env"], "the settings file cannot be read: no.env: No such file or directory"),
         (
-            ["sandbox", "--data", "."],
+            ["sandbox", "--sandbox", "."],
             "The embedded CRM cannot use .: unable to open database file. Choose another file, or move this "
             "one away to start again with fresh demo data.",
         ),
@@ -164,18 +180,67 @@ def test_what_cannot_be_served_is_one_sentence_and_exit_code_2(
     assert capsys.readouterr() == ("", f"crm-mcp: {told}\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--toolsets", "nonsense", "demo"], "demo takes no --toolsets"),
+        (["--env-file", "no.env", "demo"], "demo takes no --env-file"),
+        (["--read-only", "sandbox", "--memory"], "sandbox takes no --read-only"),
+        (["--http", "8000", "tools"], "tools takes no --http"),
+        (["--sandbox", "x.db", "tools"], "tools takes no --sandbox"),
+        (["--http", "8000", "config", "cursor"], "config takes no --http"),
+    ],
+)
+def test_setting_that_a_command_has_no_use_for_is_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr() == ("", f"crm-mcp: {told}\n")
+
+
+def test_sandbox_is_not_served_beside_another_crm(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CRM.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(["sandbox"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "crm-mcp: sandbox serves the embedded CRM, but CRM_BASE_URL names another one\n",
+    )
+
+
+def test_key_in_the_place_of_a_setting_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--env-file", CANARY_KEY]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "crm-mcp: the settings file cannot be read: ak_... No such file or directory\n",
+    )
+
+
+def test_doctor_could_not_write_if_it_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def examine(crm: CrmClient) -> None:
+        await crm.companies.create(NewCompany(name="Nobody Ltd"))
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    with pytest.raises(ReadOnlyError):
+        cli.main(["doctor", "--sandbox", ":memory:"])
+
+
 def test_settings_may_stand_before_and_after_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     printed = []
     for arguments in (["--read-only", "tools"], ["tools", "--read-only"]):
         assert cli.main(arguments) == 0
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1]
-    assert {line.split()[2] for line in printed[0].splitlines()[1:-1]} == {"read"}
+    assert {line.split()[2] for line in printed[0].splitlines()[1:-2]} == {"read"}
 
 
 def test_tools_lists_all_with_totals(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["tools", "--toolsets", "all"]) == 0
-    head, *rows, total = [line.split() for line in capsys.readouterr().out.splitlines()]
+    *lines, counted = capsys.readouterr().out.splitlines()
+    head, *rows, total = [line.split() for line in lines]
+    assert counted == COUNTED
     surface = Path(cli.__file__).parent / "tools" / "surface"
     assert head == ["tool", "toolset", "effect", "bytes", "~tokens"]
     assert sorted(row[0] for row in rows) == sorted(file.stem for file in surface.glob("*.json"))
@@ -236,6 +301,7 @@ def test_config_hands_on_what_was_said_and_never_the_key(
     (tmp_path / "key").write_text(CANARY_KEY)
     (tmp_path / "crm.env").write_text(
         f"CRM_BASE_URL={CRM['CRM_BASE_URL']}\nCRM_ENTITY_ID={CRM['CRM_ENTITY_ID']}\n"
+        f"CRM_MARKETING_LISTS=a={CRM['CRM_ENTITY_ID']},b={CRM['CRM_ENTITY_ID']}\n"
         f"CRM_API_KEY_FILE=key\nCRM_MCP_HTTP=8000\nCRM_MCP_HTTP_TOKEN={'t' * 32}\n"
     )
     arguments = ["--env-file", "crm.env", "--read-only", "--toolsets", "sales,read"]
@@ -244,6 +310,7 @@ def test_config_hands_on_what_was_said_and_never_the_key(
         "CRM_BASE_URL": CRM["CRM_BASE_URL"],
         "CRM_ENTITY_ID": CRM["CRM_ENTITY_ID"],
         "CRM_API_KEY_FILE": str(tmp_path / "key"),
+        "CRM_MARKETING_LISTS": f"a={CRM['CRM_ENTITY_ID']},b={CRM['CRM_ENTITY_ID']}",
         "CRM_MCP_READ_ONLY": "true",
         "CRM_MCP_TOOLSETS": "read,sales",
     }
@@ -265,8 +332,10 @@ def test_demo_plays_the_day_ends_with_a_configuration_and_leaves_nothing(tmp_pat
     done = started([sys.executable, "-m", "crm_mcp", "demo"])
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert next(line for line in lines if line.startswith("You: ")) == "You: Find Acme."
-    assert "   Lead moved to Qualified." in lines
+    assert next(line for line in lines if line.startswith("You: ")) == (
+        "You: What do we have going with Acme?"
+    )
+    assert "   Moved to Qualified." in lines
     config = json.loads("\n".join(lines[lines.index("{") :]))
     assert list(config["mcpServers"]["crm"]) == ["command", "args", "env"]
     assert list(tmp_path.iterdir()) == []
@@ -285,8 +354,17 @@ def test_server_imports_no_more_than_listing_its_tools_takes() -> None:
         "import sys; from crm_mcp import cli; code = cli.main([]); "
         f"print([name for name in {UNUSED_UNTIL_A_CALL} if name in sys.modules]); sys.exit(code)"
     )
-    done = started([sys.executable, "-c", program], said)
-    assert (done.returncode, done.stderr) == (0, "")
-    answers = done.stdout.splitlines()
-    assert len(json.loads(answers[1])["result"]["tools"]) == 22
-    assert answers[2] == "[]"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8"
+    ) as server:
+        assert server.stdin
+        assert server.stdout
+        server.stdin.write(said)
+        server.stdin.flush()
+        _, listed = server.stdout.readline(), server.stdout.readline()
+        # Only now: a call that is not answered when stdin ends is cancelled.
+        rest, errors = server.communicate(timeout=60)
+    assert (server.returncode, errors) == (0, "")
+    assert len(json.loads(listed)["result"]["tools"]) == 24
+    assert rest == "[]\n"

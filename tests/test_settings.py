@@ -13,7 +13,7 @@ ENTITY = "6f1d9b52-4a0e-4c1b-9d27-2f6c0d4f8a11"
 WHOLE = {"CRM_BASE_URL": URL, "CRM_API_KEY": KEY, "CRM_ENTITY_ID": ENTITY}
 TOKEN = "t0ken-" + "x" * 32
 
-NO_KEY = "the API key must start with ak_ and hold no spaces; create one in the CRM's settings"
+NO_KEY = "the API key in CRM_API_KEY must start with ak_ and hold no spaces; create one in the CRM's settings"
 NO_ENTITY = "CRM_ENTITY_ID: is no UUID; the CRM shows the entity's id beside its API keys"
 NO_URL = "CRM_BASE_URL: the base URL must be an http(s) URL, such as https://crm.example.com"
 ONLY_URL = "CRM_BASE_URL: the base URL must be only scheme, host and path, such as https://crm.example.com"
@@ -128,6 +128,28 @@ def test_wrong_option_is_refused_by_name(name: str, value: str, sentence: str) -
 
 
 @pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("newsletter", "must be alias=UUID, comma-separated; 'newsletter' is not"),
+        ("newsletter=42", "must be alias=UUID, comma-separated; 'newsletter=42' is not"),
+        (f"={ENTITY}", f"must be alias=UUID, comma-separated; '={ENTITY}' is not"),
+        (f"fair={ENTITY},{ENTITY}", f"must be alias=UUID, comma-separated; '{ENTITY}' is not"),
+        (f"fair={ENTITY},Fair={ENTITY}", "names 'Fair' twice"),
+    ],
+)
+def test_wrong_alias_of_a_marketing_list_is_refused(value: str, sentence: str) -> None:
+    assert complaint(CRM_MARKETING_LISTS=value) == f"CRM_MARKETING_LISTS: {sentence}"
+
+
+def test_marketing_lists_go_by_alias() -> None:
+    other = "11111111-1111-4111-8111-111111111111"
+    said = f" newsletter = {ENTITY.upper()} , Trade fair={other},"
+    settings = load_settings({}, environ={"CRM_MARKETING_LISTS": said})
+    assert settings.marketing_lists == {"newsletter": ENTITY, "Trade fair": other}
+    assert Settings().marketing_lists == {}
+
+
+@pytest.mark.parametrize(
     "address", ["x", ":8000", "99999", "-1", "8000/", "::1:8000", "[]:80", "http://127.0.0.1:80", "a b:80"]
 )
 def test_what_is_no_address_is_refused(address: str) -> None:
@@ -181,6 +203,7 @@ def test_weak_token_is_refused(token: str) -> None:
         ("crm_mcp_read_only", "CRM_MCP_READ_ONLY"),
         ("CRM_APIKEY", "CRM_API_KEY"),
         ("CRM_API_KEYS", "CRM_API_KEY"),
+        ("CRM_MARKETING_LIST", "CRM_MARKETING_LISTS"),
         ("CRM_ENTITYID", "CRM_ENTITY_ID"),
         ("crm_base_url", "CRM_BASE_URL"),
     ],
@@ -218,11 +241,42 @@ def test_unusable_key_file_is_told(tmp_path: Path, content: bytes | None, reason
     assert told == f"CRM_API_KEY_FILE {reason.format(file)}"
 
 
+def test_key_in_the_place_of_its_file_is_told_and_not_shown() -> None:
+    assert complaint(CRM_BASE_URL=URL, CRM_ENTITY_ID=ENTITY, CRM_API_KEY_FILE=KEY) == (
+        "CRM_API_KEY_FILE is for a file's path; the key itself goes into CRM_API_KEY"
+    )
+
+
+def test_key_file_alone_is_told_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    assert complaint(CRM_API_KEY_FILE=str(tmp_path / "key")) == (
+        f"CRM_BASE_URL and CRM_ENTITY_ID must be set too, as CRM_API_KEY_FILE is; {EMBEDDED}"
+    )
+
+
+def test_home_directory_of_nobody_is_told() -> None:
+    path = "~nosuch-user/x"
+    reason = "there is no such home directory"
+    assert complaint(CRM_API_KEY_FILE=path) == f"CRM_API_KEY_FILE cannot be read: {path}: {reason}"
+    assert complaint(CRM_MCP_SANDBOX=path) == f"CRM_MCP_SANDBOX: {reason}: {path}"
+    with pytest.raises(SettingsError) as caught:
+        load_settings({}, environ={}, env_file=path)
+    assert str(caught.value) == f"the settings file cannot be read: {path}: {reason}"
+
+
+def test_sandbox_may_be_in_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert load_settings({}, environ={"CRM_MCP_SANDBOX": "~/x.db"}).sandbox == str(tmp_path / "x.db")
+
+
 @pytest.mark.parametrize("content", [b"ak_a\nak_b\n", b"ak_a\0", b"key=ak_a"])
 def test_key_file_that_holds_something_else_is_told(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "key"
     file.write_bytes(content)
-    assert complaint(CRM_BASE_URL=URL, CRM_ENTITY_ID=ENTITY, CRM_API_KEY_FILE=str(file)) == NO_KEY
+    assert complaint(CRM_BASE_URL=URL, CRM_ENTITY_ID=ENTITY, CRM_API_KEY_FILE=str(file)) == NO_KEY.replace(
+        "CRM_API_KEY", "CRM_API_KEY_FILE"
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
@@ -248,6 +302,34 @@ def test_unusable_settings_file_is_told(tmp_path: Path, content: bytes | None, r
     with pytest.raises(SettingsError) as caught:
         load_settings({}, environ={}, env_file=str(file))
     assert str(caught.value) == f"the settings file cannot be read: {file}: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("CRM_MCP_READ_ONLY\n", 1),
+        ("CRM_MCP_READ_ONLY: true\n", 1),
+        ("CRM_MCP_READ_ONLY true", 1),
+        (f"# Ours\n\nCRM_ENTITY_ID={ENTITY}\n\n  \n export CRM_MCP_READ_ONLY\n", 6),
+        (f"CRM_ENTITY_ID='{ENTITY}\nCRM_MCP_READ_ONLY=true\n", 1),
+        (f"CRM_ENTITY_ID={ENTITY}\r\n\r\n{KEY}\r\n", 3),
+    ],
+)
+def test_line_that_sets_nothing_is_told(tmp_path: Path, text: str, line: int) -> None:
+    file = tmp_path / "crm.env"
+    file.write_text(text, newline="")
+    with pytest.raises(SettingsError) as caught:
+        load_settings({}, environ={}, env_file=str(file))
+    assert str(caught.value) == f"{file}, line {line}: must be NAME=value"
+
+
+def test_values_in_a_file_are_taken_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOST", "elsewhere")
+    token = "${HOST}" + "x" * 32
+    file = tmp_path / "crm.env"
+    file.write_text(f"\n# Ours\nexport CRM_MCP_HTTP_TOKEN = {token} # of the proxy\nCRM_MCP_READ_ONLY=\n\n")
+    settings = load_settings({}, environ={}, env_file=str(file))
+    assert (settings.http_token.get_secret_value(), settings.read_only) == (token, False)
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:

@@ -75,9 +75,7 @@ def sandbox_store(place: str, *, companies: int = 40) -> Iterator[Store]:
     from crm_mcp.sandbox.store import SandboxError, Store  # noqa: PLC0415
 
     try:
-        store = Store.open(
-            None if place == IN_MEMORY else Path(place).expanduser() if place else _user_file()
-        )
+        store = Store.open(None if place == IN_MEMORY else Path(place or _user_file()))
     except SandboxError as error:
         raise UnusableSandboxError(str(error)) from error
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,6 +18,32 @@ if TYPE_CHECKING:
 
 OK, PROBLEM, USAGE = 0, 1, 2
 
+# The flags that stand for settings, by the settings' names.
+FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "env_file": ("--env-file", {"metavar": "FILE", "help": "read settings from NAME=value lines"}),
+    "CRM_MCP_TOOLSETS": (
+        "--toolsets",
+        {"metavar": "NAMES", "help": "read,sales,email,lists,delete,pipeline or all (CRM_MCP_TOOLSETS)"},
+    ),
+    "CRM_MCP_READ_ONLY": (
+        "--read-only",
+        {"action": "store_const", "const": "true", "help": "no tool that writes (CRM_MCP_READ_ONLY)"},
+    ),
+    "CRM_MCP_SANDBOX": (
+        "--sandbox",
+        {"metavar": "FILE", "help": "the embedded CRM's database, or :memory: (CRM_MCP_SANDBOX)"},
+    ),
+    "CRM_MCP_LOG_LEVEL": (
+        "--log-level",
+        {"metavar": "LEVEL", "help": "DEBUG, INFO, WARNING or ERROR, on stderr (CRM_MCP_LOG_LEVEL)"},
+    ),
+    "CRM_MCP_HTTP": (
+        "--http",
+        {"metavar": "[HOST:]PORT", "help": "serve streamable HTTP at /mcp (CRM_MCP_HTTP)"},
+    ),
+}
+WITHOUT_HTTP = [name for name in FLAGS if name != "CRM_MCP_HTTP"]
+
 DESCRIPTION = """\
 An MCP server for CRM work. Without a command it serves MCP over stdio, or over streamable HTTP with --http.
 With CRM_BASE_URL, CRM_API_KEY and CRM_ENTITY_ID set it works on that CRM, without them on an embedded one
@@ -25,7 +53,14 @@ with demo data."""
 def run() -> NoReturn:
     """The program. Nothing is collected while it starts: importing makes much that lives on."""
     gc.disable()
-    sys.exit(main())
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough, as in `crm-mcp tools | head`; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = OK
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,70 +70,106 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.run
     try:
+        _refuse_ignored(arguments)
         return command(arguments)
     except SettingsError as error:
-        print(f"crm-mcp: {error}", file=sys.stderr)
+        print(f"crm-mcp: {_without_key(str(error))}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         return OK
 
 
+def _refuse_ignored(arguments: argparse.Namespace) -> None:
+    """argparse accepts a flag before any command, whether that has a use for it or not."""
+    from crm_mcp.settings import SettingsError  # noqa: PLC0415
+
+    for name, (flag, _) in FLAGS.items():
+        if name in arguments and name not in arguments.takes:
+            raise SettingsError(f"{arguments.command} takes no {flag}")
+
+
+def _without_key(text: str) -> str:
+    """What somebody typed is quoted back to them, but it may be the key, put in a wrong place."""
+    return re.sub(r"\bak_\S+", "ak_...", text)
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_without_key(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="crm-mcp", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"crm-mcp {__version__}")
     parser.set_defaults(run=_serve)
-    _add_settings(parser, serving=True)
-    commands = parser.add_subparsers(title="commands", metavar="")
+    _add_settings(parser, FLAGS)
+    commands = parser.add_subparsers(title="commands", metavar="", dest="command")
 
-    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, takes: Collection[str]
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run)
+        _add_settings(command, takes)
         return command
 
-    add("demo", _demo, "Watch an assistant's sales day on a fresh embedded CRM.")
-    doctor = add("doctor", _doctor, "Check the settings, the key and the CRM; changes nothing.")
-    _add_settings(doctor, serving=False)
+    add("demo", _demo, "Watch an assistant's sales day on a fresh embedded CRM.", ())
+    doctor = add("doctor", _doctor, "Check the settings, the key and the CRM; changes nothing.", WITHOUT_HTTP)
     doctor.add_argument("--json", action="store_true", help="print JSON instead of a table")
     doctor.add_argument("--openapi", metavar="FILE", help="compare the CRM's own OpenAPI document (JSON)")
-    sandbox = add("sandbox", _sandbox, "Serve the embedded CRM's HTTP API on this machine.")
-    sandbox.add_argument("--port", type=int, default=8765, help="0 takes a free one (default: %(default)s)")
-    where = sandbox.add_mutually_exclusive_group()
-    where.add_argument("--data", metavar="FILE", help="the database (default: in the user's data directory)")
-    where.add_argument("--memory", action="store_true", help="keep nothing")
-    sandbox.add_argument("--companies", type=int, default=40, help="size of a new one (default: %(default)s)")
-    config = add("config", _config, "Print what a client needs to start this server.")
+    sandbox = add(
+        "sandbox",
+        _sandbox,
+        "Serve the embedded CRM's HTTP API on this machine; prints the settings of a client of it.",
+        ["env_file", "CRM_MCP_SANDBOX", "CRM_MCP_LOG_LEVEL"],
+    )
+    sandbox.add_argument("--port", type=_port, default=8765, help="0 takes a free one (default: %(default)s)")
+    sandbox.add_argument(
+        "--memory",
+        dest="CRM_MCP_SANDBOX",
+        action="store_const",
+        const=":memory:",
+        default=argparse.SUPPRESS,
+        help="keep nothing: --sandbox :memory:",
+    )
+    sandbox.add_argument(
+        "--companies", type=_count, default=40, help="size of a new one (default: %(default)s)"
+    )
+    config = add("config", _config, "Print what a client needs to start this server.", WITHOUT_HTTP)
     config.add_argument("client", choices=["claude-desktop", "claude-code", "cursor", "vscode"])
-    _add_settings(config, serving=False)
-    tools = add("tools", _tools, "List the tools and what they cost a model's context.")
-    _add_settings(tools, serving=False)
+    add(
+        "tools",
+        _tools,
+        "List the tools and what they cost a model's context.",
+        ["env_file", "CRM_MCP_TOOLSETS", "CRM_MCP_READ_ONLY"],
+    )
     return parser
 
 
-def _add_settings(parser: argparse.ArgumentParser, *, serving: bool) -> None:
-    """Flags that stand for settings; their destinations are the settings' own names."""
+def _add_settings(parser: argparse.ArgumentParser, takes: Collection[str]) -> None:
+    parser.set_defaults(takes=takes)
     group = parser.add_argument_group("settings")
-
-    def add(flag: str, variable: str, **kwargs: Any) -> None:
-        kwargs["help"] += f" ({variable})"
+    for name in takes:
+        flag, options = FLAGS[name]
         # SUPPRESS: a command's parser must not undo what was said before the command.
-        group.add_argument(flag, dest=variable, default=argparse.SUPPRESS, **kwargs)
+        group.add_argument(flag, dest=name, default=argparse.SUPPRESS, **options)
 
-    group.add_argument(
-        "--env-file", metavar="FILE", default=argparse.SUPPRESS, help="read settings from NAME=value lines"
-    )
-    add(
-        "--toolsets",
-        "CRM_MCP_TOOLSETS",
-        metavar="NAMES",
-        help="read,sales,email,lists,delete,pipeline or all",
-    )
-    add("--read-only", "CRM_MCP_READ_ONLY", action="store_const", const="true", help="no tool that writes")
-    add("--sandbox", "CRM_MCP_SANDBOX", metavar="FILE", help="the embedded CRM's database, or :memory:")
-    add("--log-level", "CRM_MCP_LOG_LEVEL", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR, on stderr")
-    if serving:
-        add("--http", "CRM_MCP_HTTP", metavar="[HOST:]PORT", help="serve streamable HTTP at /mcp")
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a number from 1 on")
+    return int(text)
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -116,8 +187,8 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(
         level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
-    # httpx2 logs URLs, which hold what somebody searched for; stamina logs errors, which quote the CRM.
-    for name in ("httpx2", "httpcore2", "stamina"):
+    # What these log holds personal data: URLs with what was searched for, errors that quote the CRM, answers.
+    for name in ("httpx2", "httpcore2", "stamina", "sse_starlette", "mcp"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
@@ -129,7 +200,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from crm_mcp.server import build_server  # noqa: PLC0415
 
     settings = _settings(arguments)
-    access = CrmAccess(backend.opener(settings))
+    access = CrmAccess(backend.opener(settings), settings.marketing_lists)
     server = build_server(
         access, settings.toolsets, read_only=settings.read_only, sandbox=settings.uses_sandbox
     )
@@ -137,7 +208,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         from crm_mcp import http  # noqa: PLC0415
 
         app = http.build_app(server, settings)
-        return _serve_http(app, *settings.http, path="/mcp", on_stopping=http.stream_closer(server))
+        return _serve_http(app, *settings.http, "/mcp", on_stopping=http.stream_closer(server))
     gc.enable()
     gc.freeze()
     anyio.run(stdio.serve, server, access)
@@ -145,8 +216,15 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _serve_http(
-    app: Any, host: str, port: int, *, path: str, on_stopping: Callable[[], object] = lambda: None
+    app: Any,
+    host: str,
+    port: int,
+    path: str,
+    *,
+    on_started: Callable[[str], object] = lambda _origin: None,
+    on_stopping: Callable[[], object] = lambda: None,
 ) -> int:
+    """Serve until it is stopped; `on_started` is given where: `http://host:port`."""
     import anyio  # noqa: PLC0415
 
     from crm_mcp import http  # noqa: PLC0415
@@ -159,29 +237,36 @@ def _serve_http(
         reason = str(error.strerror).partition(" (")[0]
         raise SettingsError(f"cannot serve on {host}:{port}: {reason}") from error
     shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listener.getsockname()[1]}{path}"
+    origin = f"http://{shown}:{listener.getsockname()[1]}"
     gc.enable()
     gc.freeze()
 
-    def on_started() -> None:
-        print(f"Serving on {address}", file=sys.stderr, flush=True)
+    def tell() -> None:
+        on_started(origin)
+        print(f"Serving on {origin}{path}", file=sys.stderr, flush=True)
 
-    anyio.run(http.serve, app, listener, on_started, on_stopping)
+    anyio.run(http.serve, app, listener, tell, on_stopping)
     return OK
 
 
 def _sandbox(arguments: argparse.Namespace) -> int:
     from crm_mcp import backend  # noqa: PLC0415
-    from crm_mcp.settings import IN_MEMORY  # noqa: PLC0415
+    from crm_mcp.settings import SettingsError  # noqa: PLC0415
 
-    _log_to_stderr("WARNING")
-    place = IN_MEMORY if arguments.memory else arguments.data or ""
-    with backend.sandbox_store(place, companies=arguments.companies) as store:
+    settings = _settings(arguments)
+    if not settings.uses_sandbox:
+        raise SettingsError("sandbox serves the embedded CRM, but CRM_BASE_URL names another one")
+    with backend.sandbox_store(settings.sandbox, companies=arguments.companies) as store:
         from crm_mcp.sandbox.app import create_app  # noqa: PLC0415
 
         key = store.credentials
-        print(f"CRM_API_KEY={key.api_key}\nCRM_ENTITY_ID={key.entity_id}", flush=True)
-        return _serve_http(create_app(store), "127.0.0.1", arguments.port, path="/api/crm")
+
+        def print_settings(origin: str) -> None:
+            lines = f"CRM_API_KEY={key.api_key}\nCRM_ENTITY_ID={key.entity_id}\nCRM_BASE_URL={origin}"
+            print(lines, flush=True)
+
+        app = create_app(store)
+        return _serve_http(app, "127.0.0.1", arguments.port, "/api/crm", on_started=print_settings)
 
 
 def _demo(_arguments: argparse.Namespace) -> int:
@@ -189,8 +274,7 @@ def _demo(_arguments: argparse.Namespace) -> int:
 
     from crm_mcp import demo  # noqa: PLC0415
 
-    anyio.run(demo.play)
-    return OK
+    return OK if anyio.run(demo.play) else PROBLEM
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -208,11 +292,14 @@ def _doctor(arguments: argparse.Namespace) -> int:
         _report(differences, arguments.json, "No difference.")
         return PROBLEM if differences else OK
 
+    reading = settings.model_copy(update={"read_only": True})
+
     async def examine() -> list[doctor.Finding]:
-        async with backend.opener(settings)() as crm:
+        async with backend.opener(reading)() as crm:
             return await doctor.examine(crm)
 
-    findings = anyio.run(examine)
+    which = "embedded: no CRM is configured" if settings.uses_sandbox else settings.base_url
+    findings = [doctor.Finding("CRM", "ok", f"{which}."), *anyio.run(examine)]
     _report(findings, arguments.json, "Nothing was checked.")
     return PROBLEM if any(finding.status == "problem" for finding in findings) else OK
 

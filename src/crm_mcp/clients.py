@@ -62,6 +62,8 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def _as_variable(value: Any) -> str:
+    if isinstance(value, dict):
+        return ",".join(f"{name}={part}" for name, part in value.items())
     if isinstance(value, list):
         return ",".join(sorted(value))
     return str(value).lower() if isinstance(value, bool) else str(value)

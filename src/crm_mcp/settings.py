@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -27,6 +28,7 @@ from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS, Toolset
 MIN_TOKEN_CHARS = 32
 IN_MEMORY = ":memory:"
 TEXT = "utf-8-sig"  # editors on Windows put a mark at the start
+NO_HOME = "there is no such home directory"
 
 
 class SettingsError(Exception):
@@ -56,6 +58,26 @@ def _toolset_names(value: Any) -> Any:
     return frozenset(names)
 
 
+def _list_aliases(value: Any) -> Any:
+    """`newsletter=<uuid>,...` as a mapping."""
+    parts = _comma_separated(value)
+    if not isinstance(parts, tuple):
+        return value
+    lists: dict[str, str] = {}
+    for part in parts:
+        alias, _, list_id = (piece.strip() for piece in part.partition("="))
+        try:
+            found = str(UUID(list_id)) if alias else ""
+        except ValueError:
+            found = ""
+        if not found:
+            raise ValueError(f"must be alias=UUID, comma-separated; {part!r} is not")
+        if alias.casefold() in map(str.casefold, lists):
+            raise ValueError(f"names {alias!r} twice")
+        lists[alias] = found
+    return lists
+
+
 def _host_and_port(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -63,6 +85,19 @@ def _host_and_port(value: Any) -> Any:
     if not match or int(match["port"]) > 65535:
         raise ValueError("must be [HOST:]PORT, such as 8000 or 127.0.0.1:8000")
     return (match["host"] or "127.0.0.1").strip("[]"), int(match["port"])
+
+
+def _read(what: str, path: str) -> str:
+    """Raises SettingsError, which goes through a validator as it is."""
+    try:
+        return Path(path).expanduser().read_text(TEXT)
+    except OSError as error:
+        reason = error.strerror
+    except UnicodeDecodeError:
+        reason = "it is not text"
+    except RuntimeError:
+        reason = NO_HOME
+    raise SettingsError(f"{what} cannot be read: {path}: {reason}")
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
@@ -96,6 +131,9 @@ class Settings(BaseModel):
         "CRM_MCP_TOOLSETS",
         DEFAULT_TOOLSETS,
         "Comma-separated: read, sales, email, lists, delete, pipeline; or all.",
+    )
+    marketing_lists: Annotated[dict[str, str], BeforeValidator(_list_aliases)] = _setting(
+        "CRM_MARKETING_LISTS", {}, "Names for marketing lists: `newsletter=<uuid>,...`; the CRM lists none."
     )
     read_only: bool = _setting("CRM_MCP_READ_ONLY", False, "Only reading tools, and only GETs to the CRM.")
     http: Annotated[tuple[str, int] | None, BeforeValidator(_host_and_port)] = _setting(
@@ -140,6 +178,14 @@ class Settings(BaseModel):
         except ValueError:
             raise ValueError("is no UUID; the CRM shows the entity's id beside its API keys") from None
 
+    @field_validator("sandbox")
+    @classmethod
+    def _from_home(cls, value: str) -> str:
+        try:
+            return str(Path(value).expanduser()) if value.startswith("~") else value
+        except RuntimeError:
+            raise ValueError(f"{NO_HOME}: {value}") from None
+
     @model_validator(mode="before")
     @classmethod
     def _key_from_file(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -148,11 +194,9 @@ class Settings(BaseModel):
             return values
         if values.get("CRM_API_KEY"):
             raise ValueError("CRM_API_KEY and CRM_API_KEY_FILE are both set; set one")
-        try:
-            key = Path(path).expanduser().read_text(TEXT).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise ValueError(f"CRM_API_KEY_FILE cannot be read: {path}: {reason}") from None
+        if path.startswith("ak_"):
+            raise ValueError("CRM_API_KEY_FILE is for a file's path; the key itself goes into CRM_API_KEY")
+        key = _read("CRM_API_KEY_FILE", path).strip()
         if not key:
             raise ValueError(f"CRM_API_KEY_FILE is empty: {path}")
         return values | {"CRM_API_KEY": key}
@@ -161,7 +205,7 @@ class Settings(BaseModel):
     def _crm_is_whole(self) -> Settings:
         crm = {
             "CRM_BASE_URL": self.base_url,
-            "CRM_API_KEY": self.api_key.get_secret_value(),
+            self._key_variable: self.api_key.get_secret_value(),
             "CRM_ENTITY_ID": self.entity_id,
         }
         missing = [name for name, value in crm.items() if not value]
@@ -185,7 +229,8 @@ class Settings(BaseModel):
             raise ValueError(f"CRM_BASE_URL: {error}") from None
         if not re.fullmatch(r"ak_[!-~]+", self.api_key.get_secret_value()):
             raise ValueError(
-                "the API key must start with ak_ and hold no spaces; create one in the CRM's settings"
+                f"the API key in {self._key_variable} must start with ak_ and hold no spaces; "
+                "create one in the CRM's settings"
             )
         return self
 
@@ -213,6 +258,10 @@ class Settings(BaseModel):
     def uses_sandbox(self) -> bool:
         return not self.base_url
 
+    @property
+    def _key_variable(self) -> str:
+        return "CRM_API_KEY_FILE" if self.api_key_file else "CRM_API_KEY"
+
 
 # By the environment's name: what each setting is called there.
 VARIABLES = {info.alias: name for name, info in Settings.model_fields.items() if info.alias}
@@ -239,14 +288,18 @@ def load_settings(
 
 
 def _read_env_file(path: str) -> dict[str, str]:
-    from dotenv import dotenv_values  # noqa: PLC0415  # only where a file is named
+    from dotenv.parser import parse_stream  # noqa: PLC0415  # only where a file is named
 
-    try:
-        with Path(path).expanduser().open(encoding=TEXT) as file:
-            return {name: value for name, value in dotenv_values(stream=file).items() if value is not None}
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise SettingsError(f"the settings file cannot be read: {path}: {reason}") from None
+    values = {}
+    for binding in parse_stream(StringIO(_read("the settings file", path))):
+        said = binding.original.string
+        if binding.key is not None and binding.value is not None:
+            values[binding.key] = binding.value
+        elif binding.error or binding.key is not None:
+            # A binding begins with the blank lines before it.
+            line = binding.original.line + said[: -len(said.lstrip())].count("\n")
+            raise SettingsError(f"{path}, line {line}: must be NAME=value")
+    return values
 
 
 def _refuse_slips(names: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from typing import IO, Any, Self
 from mcp import StdioServerParameters
 
 SECONDS = 20  # for whatever takes a moment; a loaded machine needs many of them
-INHERITED = ("PATH", "LANG", "SYSTEMROOT", "TEMP")
+INHERITED = ("PATH", "PYTHONPATH", "LANG", "SYSTEMROOT", "TEMP")
 
 
 def environment(home: Path, variables: Mapping[str, str]) -> dict[str, str]:

@@ -14,6 +14,8 @@ from crm_mcp import __version__
 from .programs import SECONDS, Program, environment
 
 ROOT = Path(__file__).parents[2]
+# Only what is installed counts.
+ALONE = {"PYTHONPATH": ""}
 SCRIPTS, SUFFIX = ("Scripts", ".exe") if sys.platform == "win32" else ("bin", "")
 
 
@@ -66,7 +68,7 @@ def test_wheel_holds_what_the_source_holds(wheel: Path) -> None:
 def test_script_runs(installed: Path, tmp_path: Path, arguments: list[str], last_line: str) -> None:
     done = subprocess.run(
         [installed / f"crm-mcp{SUFFIX}", *arguments],
-        env=environment(tmp_path, {}),
+        env=environment(tmp_path, ALONE),
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -79,9 +81,9 @@ def test_script_runs(installed: Path, tmp_path: Path, arguments: list[str], last
 
 
 def test_answers_over_stdio(installed: Path, tmp_path: Path) -> None:
-    with Program(home=tmp_path, python=installed / f"python{SUFFIX}") as server:
+    with Program(home=tmp_path, python=installed / f"python{SUFFIX}", **ALONE) as server:
         server.shake_hands()
-        assert len(server.ask(1, "tools/list")["result"]["tools"]) == 22
+        assert len(server.ask(1, "tools/list")["result"]["tools"]) == 24
         result = server.ask(2, "tools/call", name="list_pipeline_stages", arguments={})["result"]
         assert len(result["structuredContent"]["stages"]) == 6
 
@@ -104,8 +106,8 @@ def test_answers_over_http(installed: Path, tmp_path: Path) -> None:
         "Mcp-Method": "tools/list",
     }
     with (
-        Program("--http", "0", home=tmp_path, python=installed / f"python{SUFFIX}") as server,
+        Program("--http", "0", home=tmp_path, python=installed / f"python{SUFFIX}", **ALONE) as server,
         httpx2.Client(timeout=SECONDS) as http,
     ):
         answer = http.post(server.url(), json=request, headers=headers)
-    assert len(answer.json()["result"]["tools"]) == 22
+    assert len(answer.json()["result"]["tools"]) == 24

@@ -83,6 +83,31 @@ def test_right_key_is_never_shown(real_crm: dict[str, str], tmp_path: Path) -> N
         assert real_crm["CRM_API_KEY"] not in server.stdout.to_the_end() + logged
 
 
+def test_search_words_are_not_logged(real_crm: dict[str, str], tmp_path: Path) -> None:
+    with Program("--log-level", "DEBUG", home=tmp_path, **real_crm) as server:
+        failed, text, _ = call(server, "search_companies", query="canaryword")
+        assert not failed, text
+        server.stdin.close()
+        assert server.exit_code() == 0
+        logged = server.stderr.to_the_end()
+    assert "DEBUG" in logged
+    assert "canaryword" not in logged
+
+
+@pytest.mark.parametrize("before_and_after", [(["--sandbox", "x.db"], []), ([], ["--sandbox", "x.db"])])
+def test_what_sandbox_prints_is_a_settings_file(
+    tmp_path: Path, before_and_after: tuple[list[str], list[str]]
+) -> None:
+    before, after = before_and_after
+    with Program(*before, "sandbox", *after, "--port", "0", "--companies", "3", home=tmp_path) as crm:
+        (tmp_path / "crm.env").write_text("".join(crm.stdout.next() for _ in range(3)))
+        with Program("--env-file", "crm.env", home=tmp_path) as server:
+            failed, _, facts = call(server, "search_companies")
+    assert (failed, facts["total"]) == (False, 3)
+    assert crm.stdout.to_the_end() == (tmp_path / "crm.env").read_text()
+    assert (tmp_path / "x.db").exists()
+
+
 def test_doctor_finds_it_well(real_crm: dict[str, str], tmp_path: Path) -> None:
     code, printed, complaints = doctor(tmp_path, "--json", "--log-level", "DEBUG", **real_crm)
     assert code == 0

@@ -53,9 +53,9 @@ def messages(server: Program) -> list[dict[str, Any]]:
 def test_stdout_carries_the_protocol_only(tmp_path: Path, crm: dict[str, str], error: bool) -> None:
     with Program("--log-level", "DEBUG", home=tmp_path, **crm) as server:
         server.shake_hands()
-        assert len(server.ask(1, "tools/list")["result"]["tools"]) == 22
+        assert len(server.ask(1, "tools/list")["result"]["tools"]) == 24
         assert call(server, 2, "get_dashboard")["isError"] is error
-        assert call(server, 3, "move_lead_stage", lead="Acme", stage="Won")["isError"]
+        assert call(server, 3, "move_lead_stage", lead="No such deal", stage="Won")["isError"]
         assert call(server, 4, "no_such_tool")["isError"]
         server.stdin.write(b"this is no JSON\n")
         assert "error" in server.ask(5, "no/such/method")
@@ -157,7 +157,7 @@ def test_unusable_sandbox_is_told_with_the_first_call(tmp_path: Path, spoilt: st
             reason = "file is not a database"
     with Program("--sandbox", str(place), home=tmp_path) as server:
         server.shake_hands()
-        assert len(server.ask(1, "tools/list")["result"]["tools"]) == 22
+        assert len(server.ask(1, "tools/list")["result"]["tools"]) == 24
         result = call(server, 2, "list_pipeline_stages")
         assert result["isError"]
         (block,) = result["content"]
