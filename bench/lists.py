@@ -125,11 +125,12 @@ async def api_lists(path: Path) -> AsyncIterator[Asks]:
             transport=httpx2.ASGITransport(create_app(store)),
             base_url="http://localhost/api/crm",
             headers={"Authorization": f"Bearer {key.api_key}"},
-            params={"entityId": key.entity_id},
         ) as crm:
 
             async def get(path: str) -> Any:
-                return (await crm.get(path)).raise_for_status().json()
+                # `params` would replace what stands in the path.
+                url = f"{path}{'&' if '?' in path else '?'}entityId={key.entity_id}"
+                return (await crm.get(url)).raise_for_status().json()
 
             lead = (await get("/leads"))["leads"][0]
             ids = {
