@@ -1,8 +1,9 @@
 """The fixtures that all tests share: the embedded CRM, the wire to it, an assistant's connection."""
 
 import json
+import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,16 @@ Find = Callable[..., Record]
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_code_elsewhere() -> Iterator[None]:
+    """Programs that tests start in other directories find what a relative PYTHONPATH names here."""
+    with pytest.MonkeyPatch.context() as patch:
+        if said := os.environ.get("PYTHONPATH"):
+            places = [str(Path(place).absolute()) for place in said.split(os.pathsep)]
+            patch.setenv("PYTHONPATH", os.pathsep.join(places))
+        yield
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ async def crm(open_crm: OpenCrm) -> AsyncIterator[CrmClient]:
 
 @pytest.fixture
 async def open_client(open_crm: OpenCrm) -> AsyncIterator[OpenClient]:
-    """`await open_client(toolsets, read_only=, sandbox=, **options)`: an assistant's connection, in memory.
+    """`await open_client(toolsets, read_only=, sandbox=, lists=, **options)`: a connection, in memory.
 
     `mode="legacy"` makes it speak 2025-11-25; without it, it speaks 2026-07-28.
     """
@@ -125,9 +136,10 @@ async def open_client(open_crm: OpenCrm) -> AsyncIterator[OpenClient]:
             *,
             read_only: bool = False,
             sandbox: bool = True,
+            lists: Mapping[str, str] | None = None,
             **options: Any,
         ) -> Client:
-            access = CrmAccess(lambda: open_crm(read_only=read_only))
+            access = CrmAccess(lambda: open_crm(read_only=read_only), lists)
             server = build_server(access, toolsets, read_only=read_only, sandbox=sandbox)
             return await stack.enter_async_context(Client(server, **options))
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -84,13 +85,13 @@ def test_every_command_is_run_somewhere() -> None:
 def test_json_blocks_are_configurations_and_the_first_is_the_example_file() -> None:
     first, *others = map(json.loads, blocks("json"))
     assert first == json.loads((ROOT / "claude_desktop_config.example.json").read_text("utf-8"))
-    for configuration in (first, *others):
-        (server,) = configuration["mcpServers"].values()
-        assert server["command"] == "crm-mcp"
-        assert set(server) == {"command", "args", "env"}
+    servers = [server for one in (first, *others) for server in one["mcpServers"].values()]
+    for server in servers:
+        assert set(server) in ({"command", "args", "env"}, {"url", "headers"})
+    assert {server["command"] for server in servers if "command" in server} == {"crm-mcp"}
 
 
-def test_python_block_works_on_the_embedded_crm(tmp_path: Path) -> None:
+def test_python_block_and_curl_work_on_the_embedded_crm(tmp_path: Path) -> None:
     (block,) = blocks("python")
     program = tmp_path / "program.py"
     program.write_text(f"{block}\n\nimport sys\n\nasyncio.run(main(*sys.argv[1:]))\n", "utf-8")
@@ -102,23 +103,36 @@ def test_python_block_works_on_the_embedded_crm(tmp_path: Path) -> None:
         text=True,
     ) as crm:
         assert crm.stdout is not None
-        assert crm.stderr is not None
-        key, entity = (crm.stdout.readline().strip().partition("=")[2] for _ in range(2))
-        url = crm.stderr.readline().split()[-1].removesuffix("/api/crm")
+        printed = dict(crm.stdout.readline().strip().split("=", 1) for _ in range(3))
+        settings = [printed[name] for name in ("CRM_BASE_URL", "CRM_API_KEY", "CRM_ENTITY_ID")]
         done = subprocess.run(
-            [sys.executable, str(program), url, key, entity],
+            [sys.executable, str(program), *settings],
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
+        by_hand = httpx2.get(_curl_url(printed), headers={"Authorization": f"Bearer {settings[1]}"})
         crm.terminate()
         crm.wait(timeout=20)
     assert (done.returncode, done.stderr) == (0, "")
+    assert [company["name"] for company in by_hand.json()["companies"]] == [
+        "Acme Inc.",
+        "Acme Industries GmbH",
+    ]
     *leads, summary = done.stdout.splitlines()
     assert len(leads) > 1
     assert all("licence" in lead for lead in leads)
     assert re.fullmatch(rf"{len(leads)} False \[\]|\d+ True \[\]", summary)
+
+
+def _curl_url(variables: dict[str, str]) -> str:
+    """The address in the README's call by hand."""
+    (command,) = blocks("text")
+    url = shlex.split(command)[-1]
+    for name, value in variables.items():
+        url = url.replace(f"${name}", value)
+    return url
 
 
 def test_derived_tables_are_current() -> None:

@@ -38,6 +38,7 @@ def ids(find: Find) -> dict[str, str]:
         "contact": licence["contact_id"],
         "lead": licence["id"],
         "other_lead": find("leads", title="Acme pilot project")["id"],
+        "other_contact": find("contacts", email="luc.lefevre@acme-inc.example")["id"],
     }
 
 
@@ -88,6 +89,32 @@ async def test_a_resource_is_the_structured_content_of_its_tool(
     assert await read(assistant, uri.format(record)) == facts
 
 
+@pytest.mark.parametrize(
+    ("uri", "record"),
+    [
+        ("crm://companies/acme%20inc", "company"),
+        ("crm://contacts/luc.lefevre%40acme-inc.example", "other_contact"),
+        ("crm://leads/Acme%20annual%20licence", "lead"),
+        ("crm://leads/Acme%20annual%20licence/timeline", "lead"),
+    ],
+)
+async def test_a_record_is_read_by_what_a_person_would_say(
+    assistant: Client, ids: dict[str, str], uri: str, record: str
+) -> None:
+    kind, said = uri.removeprefix("crm://").split("/", 1)
+    by_id = f"crm://{kind}/{ids[record]}" + "/timeline" * said.endswith("/timeline")
+    assert await read(assistant, uri) == await read(assistant, by_id)
+
+
+async def test_a_close_match_is_read_and_told(assistant: Client, ids: dict[str, str]) -> None:
+    said, meant = "Acme anual licence", "Acme annual licence"
+    uri = f"crm://leads/{said.replace(' ', '%20')}"
+    by_id = await read(assistant, f"crm://leads/{ids['lead']}")
+    note = f'No lead is called "{said}"; taken for {meant}.'
+    assert await read(assistant, uri) == {**by_id, "notes": [note]}
+    assert await read(assistant, f"{uri}/timeline") == {"timeline": by_id["timeline"], "notes": [note]}
+
+
 async def test_a_leads_timeline_is_the_one_of_the_lead(assistant: Client, ids: dict[str, str]) -> None:
     lead = await do(assistant, "get_lead", {"lead": ids["lead"]})
     timeline = await read(assistant, f"crm://leads/{ids['lead']}/timeline")
@@ -112,7 +139,11 @@ async def test_a_stage_is_read_by_name_system_key_or_id(assistant: Client, find:
         (f"crm://leads/{UNKNOWN}", f'The CRM has no such record: "There is no lead {UNKNOWN}.".'),
         (f"crm://leads/{UNKNOWN}/timeline", f'The CRM has no such record: "There is no lead {UNKNOWN}.".'),
         (f"crm://companies/{UNKNOWN}", f'The CRM has no such record: "There is no company {UNKNOWN}.".'),
-        ("crm://contacts/anna", "`anna` is no contact id: ids are UUIDs."),
+        ("crm://contacts/Nobody", 'No contact "Nobody". search_contacts lists what there is.'),
+        (
+            "crm://companies/Acme%20Nowhere",
+            'No company "Acme Nowhere". search_companies lists what there is.',
+        ),
         (
             "crm://pipeline-stages/Qualifed",
             'No stage "Qualifed". Did you mean "Qualified"? '
@@ -125,6 +156,25 @@ async def test_what_is_not_there_is_not_found(assistant: Client, uri: str, messa
         await assistant.read_resource(uri)
     assert (caught.value.error.code, caught.value.error.message) == (NOT_FOUND, message)
     assert caught.value.error.data == {"uri": uri}
+
+
+async def test_what_is_not_plain_is_not_found_and_lists_candidates(assistant: Client, sandbox: Any) -> None:
+    rows = sandbox.all(
+        "SELECT contacts.*, companies.name AS company FROM contacts"
+        " JOIN memberships ON contact_id = contacts.id AND is_primary"
+        " JOIN companies ON companies.id = company_id"
+        " WHERE first_name = 'Anna' AND last_name = 'Berg' ORDER BY contacts.id"
+    )
+    fields = ("job_title", "company", "email", "phone")
+    candidates = [" · ".join(["Anna Berg", *(row[name] for name in fields), row["id"][:8]]) for row in rows]
+    with pytest.raises(MCPError) as caught:
+        await assistant.read_resource("crm://contacts/anna%20berg")
+    assert (caught.value.error.code, caught.value.error.message) == (
+        NOT_FOUND,
+        "\n".join(
+            ['"anna berg" fits more than one contact. Say the id of the one that is meant:', *candidates]
+        ),
+    )
 
 
 async def test_a_failure_of_the_crm_is_told_without_its_secrets(
@@ -250,7 +300,11 @@ async def test_a_watcher_is_told_of_all_that_it_watches(
     ("uri", "tool", "arguments"),
     [
         ("crm://leads/{lead}", "move_lead_stage", {"lead": "{other_lead}", "stage": "Won"}),
-        ("crm://leads/{lead}/timeline", "log_activity", {"type": "note", "subject": "Hi"}),
+        (
+            "crm://leads/{lead}/timeline",
+            "log_activity",
+            {"company": "{company}", "type": "note", "subject": "Hi"},
+        ),
         ("crm://companies/{company}", "create_company", {"name": "Zeta"}),
         ("crm://contacts/{contact}", "create_contact", {"email": "z@zeta.example"}),
         ("crm://leads/{lead}", "get_lead", {"lead": "{lead}"}),

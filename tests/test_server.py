@@ -1,4 +1,5 @@
 from collections.abc import Awaitable, Callable
+from fnmatch import filter as matching
 from typing import Any
 
 import pytest
@@ -7,7 +8,12 @@ from mcp import Client
 from crm_mcp import __version__
 from crm_mcp.crm.companies import NewCompany
 from crm_mcp.crm.errors import ReadOnlyError
-from crm_mcp.server import INSTRUCTIONS, READ_ONLY_INSTRUCTIONS, SANDBOX_INSTRUCTIONS
+from crm_mcp.server import (
+    CHANGING_INSTRUCTIONS,
+    INSTRUCTIONS,
+    READ_ONLY_INSTRUCTIONS,
+    SANDBOX_INSTRUCTIONS,
+)
 from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS
 from crm_mcp.tools.surface import published
 
@@ -22,8 +28,13 @@ MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
 @pytest.mark.parametrize(
     ("is_sandbox", "read_only", "title", "instructions"),
     [
-        (False, False, "CRM", INSTRUCTIONS),
-        (True, False, "CRM (sandbox with demo data)", SANDBOX_INSTRUCTIONS + INSTRUCTIONS),
+        (False, False, "CRM", INSTRUCTIONS + CHANGING_INSTRUCTIONS),
+        (
+            True,
+            False,
+            "CRM (sandbox with demo data)",
+            SANDBOX_INSTRUCTIONS + INSTRUCTIONS + CHANGING_INSTRUCTIONS,
+        ),
         (False, True, "CRM", READ_ONLY_INSTRUCTIONS + INSTRUCTIONS),
         (
             True,
@@ -52,13 +63,22 @@ async def test_each_era_speaks_its_protocol(open_client: OpenClient, mode: str) 
     assert client.protocol_version == {"auto": "2026-07-28", "legacy": "2025-11-25"}[mode]
 
 
-def test_the_instructions_name_only_tools_that_there_are_by_default() -> None:
+@pytest.mark.parametrize(
+    ("instructions", "read_only"), [(INSTRUCTIONS, True), (INSTRUCTIONS + CHANGING_INSTRUCTIONS, False)]
+)
+def test_the_instructions_name_only_tools_that_there_are_by_default(
+    instructions: str, read_only: bool
+) -> None:
     default = {toolset.value for toolset in DEFAULT_TOOLSETS}
-    tools = {facts["tool"]["name"] for facts in published() if facts["toolset"] in default}
-    verbs = {name.partition("_")[0] for name in tools}
-    words = {word.strip("(),.;:`") for word in INSTRUCTIONS.replace("(", " ").split()}
+    every = {facts["tool"]["name"]: facts for facts in published() if facts["toolset"] in default}
+    tools = {name for name, facts in every.items() if facts["effect"] == "read" or not read_only}
+    verbs = {name.partition("_")[0] for name in every}
+    words = {word.strip("(),.;:`") for word in instructions.replace("(", " ").split()}
     named = {word for word in words if "_" in word and word.partition("_")[0] in verbs}
-    assert named <= tools
+    families = {word for word in named if word.endswith("*")}
+    assert named - families <= tools
+    # `update_*` stands for several.
+    assert all(len(matching(tools, family)) > 1 for family in families)
     assert len(named) >= 5
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mcp import Client, StdioServerParameters
@@ -16,42 +18,51 @@ WIDTH = 100
 MAX_LINES = 12
 
 
-async def play() -> None:
-    """Print the day, turn by turn, then how to connect a desktop client."""
+class _WentWrongError(Exception):
+    """A call of the day did not do what the day needs; it was printed."""
+
+
+async def play() -> bool:
+    """Print the day, turn by turn, then how to connect a desktop client; False when a call failed."""
     server = StdioServerParameters(
-        command=sys.executable, args=["-m", "crm_mcp", "--sandbox", IN_MEMORY, "--toolsets", "all"]
+        command=sys.executable,
+        args=["-m", "crm_mcp", "--sandbox", IN_MEMORY, "--toolsets", "all"],
+        # The server is this very program; of the environment it gets nothing else.
+        env={name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
     )
-    async with Client(server) as client:
-        if client.server_info:
-            _say(f"{client.server_info.title}, over MCP {client.protocol_version}")
-        await _Day(client).play()
-    snippet, where = clients.snippet("claude-desktop", Settings())
-    _say("Now with your own assistant: the same CRM, kept on this machine.", where, "", snippet)
+    failed = False
+    try:
+        async with Client(server) as client:
+            if client.server_info:
+                _say(f"{client.server_info.title}, over MCP {client.protocol_version}")
+            await _Day(client).play()
+    except* _WentWrongError:
+        failed = True
+    if not failed:
+        snippet, where = clients.snippet("claude-desktop", Settings())
+        _say("", "Now with your own assistant, on a demo company of its own:", where, "", snippet)
+    return not failed
 
 
 class _Day:
-    """The turns of the day; each uses what the one before found."""
+    """The turns of the day: what a person says, and the one call that answers it."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def play(self) -> None:
-        found = await self._turn("Find Acme.", "search_companies", query="Acme Inc")
-        company = found["companies"][0]["id"]
-        leads = await self._turn("What do we have going with them?", "search_leads", company=company)
-        await self._turn("Tell me more about that one.", "get_lead", lead=leads["leads"][0]["id"])
-        people = await self._turn("Who do we know there?", "search_contacts", company=company)
-        contact = next(person for person in people["contacts"] if "email" in person)
+        await self._turn("What do we have going with Acme?", "get_company", company="Acme")
+        await self._turn("And the licence?", "get_lead", lead="Acme annual licence")
         created = await self._turn(
-            f"They want a support contract too, 18,000 euros. {contact['first_name']} asked for it.",
+            "They want a support contract too, 18,000 euros. Luc asked for it.",
             "create_lead",
             title="Support contract",
-            company=company,
-            contact=contact["id"],
+            company="Acme",
+            contact="Luc at Acme",
             value=18000,
             currency="EUR",
         )
-        lead = created["lead"]["id"]
+        lead = created["lead"]["title"]
         await self._turn("Qualified already.", "move_lead_stage", lead=lead, stage="Qualified")
         await self._turn(
             "We spoke for 20 minutes about it.",
@@ -66,9 +77,18 @@ class _Day:
             "send_outbound_email",
             lead=lead,
             subject="Your support contract",
-            body=f"Hello {contact['first_name']},\n\nas discussed: **18,000 EUR** a year.\n\nKind regards",
+            body="Hello Luc,\n\nas discussed: **18,000 EUR** a year.\n\nKind regards",
         )
-        await self._turn("And the pipeline now?", "list_pipeline_stages")
+        next_week = datetime.now(UTC) + timedelta(days=7)
+        await self._turn(
+            "Remind me in a week.",
+            "log_activity",
+            type="task",
+            subject="Ask Luc for the signature",
+            lead=lead,
+            due_at=f"{next_week:%Y-%m-%d}",
+        )
+        await self._turn("And the pipeline now?", "summarize_pipeline")
 
     async def _turn(self, person: str, tool: str, **arguments: Any) -> dict[str, Any]:
         _say("", f"You: {person}")
@@ -82,7 +102,7 @@ class _Day:
         if len(lines) > MAX_LINES:
             _print_indented(f"… {len(lines) - MAX_LINES} more lines", "   ")
         if result.is_error or result.structured_content is None:
-            raise SystemExit(1)
+            raise _WentWrongError
         found: dict[str, Any] = result.structured_content
         return found
 
@@ -93,4 +113,8 @@ def _say(*lines: str) -> None:
 
 
 def _print_indented(text: str, indent: str) -> None:
-    print(textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  "))
+    print(
+        textwrap.fill(
+            text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+        )
+    )

@@ -1,70 +1,435 @@
-"""What a caller may say for a record, and the record that is meant."""
+"""From what a person would say for a record to the record that is meant; never a silent guess."""
 
 from __future__ import annotations
 
-import difflib
-from typing import Annotated
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pydantic import AfterValidator
+import anyio
 
-from crm_mcp.crm.contract import UUID_PATTERN, plain
+from crm_mcp.crm.companies import Company, CompanyFilter
+from crm_mcp.crm.contacts import Contact, ContactFilter
+from crm_mcp.crm.contract import UUID_PATTERN, Entity, plain
 from crm_mcp.crm.errors import UnresolvedReferenceError
+from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.outreach import EmailConnection
+from crm_mcp.crm.paging import Page
 from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.matching import Fit, Matches, best, core, domain, words
+from crm_mcp.memory import Memory
+from crm_mcp.rendering import MAX_NAME_CHARS, Reader, clean, company_line, contact_line, lead_line
+from crm_mcp.rows import Rows
+
+if TYPE_CHECKING:
+    from crm_mcp.crm import CrmClient
+
+E = TypeVar("E", bound=Entity)
+
+SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.IGNORECASE)
+MAX_CANDIDATES = 5
+SEARCH_ROWS = 100
+SCAN_PAGES = 10
+SCAN_SECONDS = 8.0
 
 
-def _an_id(value: str) -> str:
-    if not UUID_PATTERN.fullmatch(value.strip()):
-        raise ValueError("must be an id (a UUID), as the search tools show it")
-    return value.strip().lower()
+class AmbiguousReferenceError(UnresolvedReferenceError):
+    """More than one record fits what was said, or none does well enough; a person can be asked which."""
+
+    def __init__(self, problem: str, candidates: Sequence[str], count: int) -> None:
+        more = [f"(and {count - MAX_CANDIDATES} more)"] if count > MAX_CANDIDATES else []
+        self.problem = problem
+        self.candidates = candidates[:MAX_CANDIDATES]
+        listed = "\n".join([*self.candidates, *more])
+        super().__init__(f"{problem} Say the id of the one that is meant:\n{listed}")
 
 
-Id = Annotated[str, AfterValidator(_an_id)]
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """The record that is meant: its id, its name where that is known, and a note where it was not plain."""
+
+    id: str
+    name: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind(Generic[E]):
+    """How records of a kind are called, shown and found."""
+
+    noun: str
+    plural: str
+    names_of: Callable[[E], Sequence[str]]
+    lines: Callable[[Sequence[E]], Awaitable[list[str]]]
+    page: Callable[[str | None, int], Awaitable[Page[E]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked(Generic[E]):
+    """What a search brought: the best matches, and how far it looked when not at everything."""
+
+    matches: Matches[E] | None
+    bound: str = ""
+
+
+class References:
+    """Finds what is meant, in one tenant's CRM.
+
+    With `writing` a close match is not taken, only offered. Every method raises UnresolvedReferenceError when
+    it would have to guess; AmbiguousReferenceError where a person could be asked.
+    """
+
+    def __init__(self, client: CrmClient, memory: Memory, rows: Rows, lists: Mapping[str, str]) -> None:
+        self._client = client
+        self._memory = memory
+        self._rows = rows
+        self._lists = lists
+        self._companies: _Kind[Company] = _Kind(
+            "company",
+            "companies",
+            lambda company: [company.label],
+            self._company_lines,
+            lambda q, page: client.companies.search(CompanyFilter(q=q), page=page, limit=SEARCH_ROWS),
+        )
+        self._contacts: _Kind[Contact] = _Kind(
+            "contact",
+            "contacts",
+            lambda contact: [contact.label, contact.email or ""],
+            self._contact_lines,
+            lambda q, page: client.contacts.search(ContactFilter(q=q), page=page, limit=SEARCH_ROWS),
+        )
+        self._leads: _Kind[Lead] = _Kind(
+            "lead",
+            "leads",
+            lambda lead: [lead.label],
+            self._lead_lines,
+            lambda q, page: client.leads.search(LeadFilter(q=q), page=page, limit=SEARCH_ROWS),
+        )
+
+    async def company(self, said: str, *, writing: bool = False) -> Meant:
+        """By id, short id, name, website or e-mail domain, or part of the name."""
+
+        async def find() -> Meant:
+            looked = await self._company(said)
+            return await self._decided(self._companies, said, looked, writing=writing)
+
+        return await self._by_id(self._companies, said) or await self._kept("companies", said, writing, find)
+
+    async def contact(self, said: str, *, writing: bool = False) -> Meant:
+        """By id, short id, e-mail, name, or name and company: `Anna at Acme`."""
+
+        async def find() -> Meant:
+            name, company = _name_and_company(said)
+            if company:
+                there = await self._named_within(company, said, writing=writing)
+                people = await self._client.companies.contacts(there.id) if there else []
+                at_company = best(name, people, self._contacts.names_of)
+                if there and at_company:
+                    meant = await self._decided(self._contacts, said, _Looked(at_company), writing=writing)
+                    return replace(meant, note=_join(there.note, meant.note) or None)
+            looked = await self._search(self._contacts, said, said if "@" in said else None)
+            return await self._decided(self._contacts, said, looked, writing=writing)
+
+        return await self._by_id(self._contacts, said) or await self._kept("contacts", said, writing, find)
+
+    async def lead(self, said: str, *, writing: bool = False) -> Meant:
+        """By id, short id, title, or a company that has one open lead.
+
+        A company that is called just so goes first, and the leads of a company are what they are: that no
+        other company's lead has the company's bare name for its title is taken for granted.
+        """
+
+        async def find() -> Meant:
+            kept = await self._memory.recent.get("companies", f"of lead {said}", lambda: self._company(said))
+            companies = kept.matches
+            certain = companies is not None and len(companies.found) == 1 and not (writing and kept.bound)
+            company = companies.found[0] if companies and certain else None
+            if companies and company and companies.fit <= Fit.NORMALISED:
+                return await self._only_open_lead(said, company)
+            looked = await self._open_ones(await self._search(self._leads, said), said, writing=writing)
+            titled = looked.matches and looked.matches.fit < Fit.CLOSE
+            if companies and company and companies.fit < Fit.CLOSE and not titled:
+                return await self._only_open_lead(said, company)
+            return await self._decided(self._leads, said, looked, writing=writing)
+
+        by_id = await self._by_id(self._leads, said)
+        if by_id or writing:
+            # Which lead is the company's only open one may change at any time.
+            return by_id or await find()
+        return await self._kept("leads", said, writing, find)
+
+    async def stage(self, said: str) -> PipelineStage:
+        """By id, short id, name, system key, or kind when one stage has it; never a close match."""
+        return find_stage(await self._rows.stages(), said)
+
+    async def owner_id(self, said: str) -> str | None:
+        """The owner as the rows name it: a user id, or None for `unassigned`.
+
+        Who `me` is the CRM only tells by what it lists as mine.
+        """
+        owner = await self.owner(said)
+        if owner != "me":
+            return None if owner == "unassigned" else owner
+        mine = await self._client.companies.search(CompanyFilter(owner_user_id="me"), limit=1)
+        if mine.records and mine.records[0].owner_user_id:
+            return mine.records[0].owner_user_id
+        raise UnresolvedReferenceError("The CRM does not tell who `me` is: say the user id.")
+
+    async def owner(self, said: str) -> str:
+        """`me`, `unassigned`, or a user's id or short id: the CRM lists no users, so there are no names."""
+        word = said.strip().lower()
+        if word in ("me", "unassigned") or UUID_PATTERN.fullmatch(word):
+            return word
+        leads = (await self._client.leads.search(limit=SEARCH_ROWS)).records
+        companies = (await self._client.companies.search(limit=SEARCH_ROWS)).records
+        owners = [*(lead.owner_user_id for lead in leads), *(one.owner_user_id for one in companies)]
+        seen = Counter(owner for owner in owners if owner)
+        starting = [owner for owner in seen if SHORT_ID.fullmatch(word) and owner.startswith(word)]
+        if len(starting) == 1:
+            return starting[0]
+        known = ", ".join(owner for owner, _ in seen.most_common(MAX_CANDIDATES)) or "none"
+        raise UnresolvedReferenceError(
+            f'"{_cut(said)}" is no owner: say `me`, `unassigned` or a user id; the CRM lists no users. '
+            f"Owner ids seen: {known}."
+        )
+
+    async def marketing_list(self, said: str) -> str:
+        """By id, or by an alias that the operator set: the CRM lists none."""
+        by_alias = {core(alias): list_id for alias, list_id in self._lists.items()}
+        if UUID_PATTERN.fullmatch(said.strip()):
+            return said.strip().lower()
+        if core(said) in by_alias:
+            return by_alias[core(said)]
+        aliases = ", ".join(self._lists) or "none set (CRM_MARKETING_LISTS)"
+        raise UnresolvedReferenceError(
+            f'No marketing list "{_cut(said)}": the CRM lists none, so say an id or an alias. '
+            f"Aliases: {aliases}."
+        )
+
+    async def _named_within(self, company: str, said: str, *, writing: bool) -> Meant | None:
+        """The company that a person's name was said with; None where there is none.
+
+        Which of several companies is no choice between people, so that nobody can be asked.
+        """
+        try:
+            return await self.company(company, writing=writing)
+        except AmbiguousReferenceError as error:
+            listed = "\n".join(error.candidates)
+            raise UnresolvedReferenceError(
+                f'Which company is meant in "{_cut(said)}"? Say its id in place of its name:\n{listed}'
+            ) from error
+        except UnresolvedReferenceError:
+            return None
+
+    async def _by_id(self, kind: _Kind[E], said: str) -> Meant | None:
+        """What an id or a short id names; None where it is neither."""
+        word = said.strip().lower()
+        if UUID_PATTERN.fullmatch(word):
+            return Meant(word, self._memory.names.get(word))
+        if not SHORT_ID.fullmatch(word):
+            return None
+        shown = self._memory.shown.starting_with(word)
+        if len(shown) > 1:
+            listed = [self._reader().line(self._memory.names.get(one), one) for one in shown]
+            raise AmbiguousReferenceError(f"Several ids start with {word}.", listed, len(listed))
+        if shown:
+            return Meant(shown[0], self._memory.names.get(shown[0]))
+        # Perhaps shown before this process began; a name can look like this too, so it is no error yet.
+        records, _ = await self._scan(kind, lambda record: record.id.startswith(word))
+        return Meant(records[0].id, kind.names_of(records[0])[0]) if len(records) == 1 else None
+
+    async def _kept(self, kind: str, said: str, writing: bool, find: Callable[[], Awaitable[Meant]]) -> Meant:
+        return await self._memory.recent.get(kind, f"{writing} {said}", find)
+
+    async def _company(self, said: str) -> _Looked[Company]:
+        site = domain(said)
+        if not site:
+            return await self._search(self._companies, said)
+        name = site.split(".")[0].replace("-", " ")
+        for query in dict.fromkeys([name, *words(name)[:1]]):
+            page = await self._page(self._companies, query, 1)
+            found = [company for company in page.records if site in _sites(company)]
+            if found:
+                return _Looked(Matches(Fit.EXACT, found))
+        found, _ = await self._scan(self._companies, lambda company: site in _sites(company))
+        return _Looked(Matches(Fit.EXACT, found)) if found else await self._search(self._companies, said)
+
+    async def _search(self, kind: _Kind[E], said: str, query: str | None = None) -> _Looked[E]:
+        """Ask the CRM for the name as it was said and for its longest word; then look at all there are."""
+        without_form = " ".join(word for word in said.split() if core(word) and core(f"x {word}") != "x")
+        longest = max(words(said), key=len, default="")
+        for asked in dict.fromkeys([query or without_form or said, longest]):
+            if not asked:
+                continue
+            page = await self._page(kind, asked, 1)
+            matches = best(said, page.records, kind.names_of)
+            if matches and matches.fit < Fit.CLOSE:
+                return _Looked(matches, _more_than_seen(kind, page))
+        records, bound = await self._scan(kind, lambda _: True)
+        return _Looked(best(said, records, kind.names_of), bound)
+
+    async def _page(self, kind: _Kind[E], query: str | None, number: int) -> Page[E]:
+        page = await kind.page(query, number)
+        for record in page.records:
+            self._memory.names.learn(record.id, kind.names_of(record)[0])
+        return page
+
+    async def _scan(self, kind: _Kind[E], wanted: Callable[[E], bool]) -> tuple[list[E], str]:
+        """The wanted ones of all records, within a bound on calls and time; and the bound, if it was met."""
+        found: list[E] = []
+        seen = 0
+        with anyio.move_on_after(SCAN_SECONDS):
+            for number in range(1, SCAN_PAGES + 1):
+                page = await self._page(kind, None, number)
+                seen += len(page.records)
+                found += filter(wanted, page.records)
+                if not page.has_more:
+                    return found, ""
+        return found, f"Only {seen} {kind.plural} were looked at, there are more."
+
+    async def _open_ones(self, looked: _Looked[Lead], said: str, *, writing: bool) -> _Looked[Lead]:
+        """Of leads that part of a title fits, those that are open, if there are any.
+
+        A closed one is not reopened by half its name: writing, it has to be said in full.
+        """
+        if looked.matches is None or looked.matches.fit is not Fit.PART:
+            return looked
+        open_leads = await self._rows.open_leads(looked.matches.found)
+        if not open_leads and writing:
+            problem = f'No open lead "{_cut(said)}".'
+            raise await self._ambiguous(self._leads, problem, looked.matches.found)
+        return replace(looked, matches=Matches(Fit.PART, open_leads or looked.matches.found))
+
+    async def _only_open_lead(self, said: str, company: Company) -> Meant:
+        page = await self._client.leads.search(LeadFilter(company_id=company.id), limit=SEARCH_ROWS)
+        for lead in page.records:
+            self._memory.names.learn(lead.id, lead.label)
+        open_leads = await self._rows.open_leads(page.records)
+        if len(open_leads) == 1 and not page.has_more:
+            return Meant(open_leads[0].id, clean(open_leads[0].label, MAX_NAME_CHARS))
+        called = clean(company.label, MAX_NAME_CHARS)
+        if not page.records:
+            raise UnresolvedReferenceError(f'{called} has no lead, and no lead is called "{_cut(said)}".')
+        how_many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
+        raise await self._ambiguous(self._leads, f"{called} has {how_many}.", open_leads or page.records)
+
+    async def _decided(self, kind: _Kind[E], said: str, looked: _Looked[E], *, writing: bool) -> Meant:
+        """The one record that is meant, or an error that says why it is none."""
+        matches = looked.matches
+        if matches is None:
+            search = f"search_{kind.plural} lists what there is."
+            raise UnresolvedReferenceError(_join(f'No {kind.noun} "{_cut(said)}".', looked.bound, search))
+        called = clean(kind.names_of(matches.found[0])[0], MAX_NAME_CHARS)
+        close = matches.fit is Fit.CLOSE
+        if len(matches.found) > 1 or (writing and (close or looked.bound)):
+            fits = f"more than one {kind.noun}" if len(matches.found) > 1 else f"one {kind.noun}"
+            problem = f'No {kind.noun} is called "{_cut(said)}".' if close else f'"{_cut(said)}" fits {fits}.'
+            raise await self._ambiguous(kind, _join(problem, looked.bound), matches.found)
+        note = f'No {kind.noun} is called "{_cut(said)}"; taken for {called}.' if close else ""
+        return Meant(matches.found[0].id, called, _join(note, looked.bound) or None)
+
+    async def _ambiguous(self, kind: _Kind[E], problem: str, records: Sequence[E]) -> AmbiguousReferenceError:
+        return AmbiguousReferenceError(problem, await kind.lines(records[:MAX_CANDIDATES]), len(records))
+
+    async def _company_lines(self, companies: Sequence[Company]) -> list[str]:
+        return [company_line(row, self._reader()) for row in await self._rows.companies(companies)]
+
+    async def _contact_lines(self, contacts: Sequence[Contact]) -> list[str]:
+        return [contact_line(row, self._reader()) for row in await self._rows.contacts(contacts)]
+
+    async def _lead_lines(self, leads: Sequence[Lead]) -> list[str]:
+        return [lead_line(row, self._reader()) for row in await self._rows.leads(leads)]
+
+    def _reader(self) -> Reader:
+        return Reader(self._memory.shown)
+
+
+def _sites(company: Company) -> set[str]:
+    return {domain(company.website or ""), domain(company.email or "")}
+
+
+def _name_and_company(said: str) -> tuple[str, str]:
+    """`Anna at Acme` in its two parts; the second is empty where it has one."""
+    parts = re.split(r"\s+(?:at|@|from|of|bei|chez)\s+", said.strip(), maxsplit=1, flags=re.IGNORECASE)
+    return (parts[0], parts[1]) if len(parts) == 2 else (said, "")
+
+
+def _more_than_seen(kind: _Kind[E], page: Page[E]) -> str:
+    return f"More {kind.plural} fit it than were looked at." if page.has_more else ""
+
+
+def _join(*sentences: str | None) -> str:
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _cut(said: str) -> str:
+    return said if len(said) <= 60 else said[:59] + "…"
 
 
 def find_stage(stages: list[PipelineStage], said: str) -> PipelineStage:
-    """The stage with that id, name or system key; case, accents and spaces don't matter.
+    """The stage with that id, short id, name or system key, or of that kind where one stage has it.
 
-    Raises UnresolvedReferenceError, naming the closest stage and all there are.
+    Raises AmbiguousReferenceError or UnresolvedReferenceError, naming all stages.
     """
-    wanted = plain(said)
-    by_id = [stage for stage in stages if stage.id == said.strip().lower()]
-    by_name = [
-        stage for stage in stages if wanted in (plain(stage.name), plain(stage.system_key or stage.name))
-    ]
-    found = by_id or by_name
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(stage.name for stage in stages)
-    if found:
-        same = ", ".join(f"{stage.name} ({stage.id})" for stage in found)
-        raise UnresolvedReferenceError(f'"{said}" means more than one stage: {same}. Say the id.')
-    close = difflib.get_close_matches(wanted, [plain(stage.name) for stage in stages], n=1)
-    hint = next((f' Did you mean "{stage.name}"?' for stage in stages if plain(stage.name) in close), "")
-    raise UnresolvedReferenceError(f'No stage "{said[:60]}".{hint} Stages: {names or "none"}.')
+    word = said.strip().lower()
+    by_id = [stage for stage in stages if SHORT_ID.fullmatch(word) and stage.id.startswith(word)]
+    by_kind = [stage for stage in stages if stage.kind == plain(said)]
+    matches = best(said, stages, lambda stage: [stage.name, stage.system_key or ""])
+    named = matches.found if matches and matches.fit < Fit.CLOSE else []
+    exact = named if matches and matches.fit <= Fit.NORMALISED else []
+    for found in (by_id, exact, by_kind if len(by_kind) == 1 else [], named):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            listed = [f"{_name(stage)} · {stage.id}" for stage in found]
+            raise AmbiguousReferenceError(f'"{_cut(said)}" fits more than one stage.', listed, len(listed))
+    names = list(map(_name, stages))
+    # Short names are far from each other with the first slip, so that a suggestion may be looser.
+    close = [_name(matches.found[0])] if matches else get_close_matches(said.strip().capitalize(), names, n=1)
+    hint = f' Did you mean "{close[0]}"?' if close else ""
+    raise UnresolvedReferenceError(f'No stage "{_cut(said)}".{hint} Stages: {", ".join(names) or "none"}.')
+
+
+def _name(stage: PipelineStage) -> str:
+    return clean(stage.name, MAX_NAME_CHARS)
 
 
 def find_connection(connections: list[EmailConnection], said: str) -> EmailConnection:
-    """The mailbox with that id or address; without a word, the one that is active.
+    """The mailbox with that id, short id or address, or the active one of that channel, or of all.
 
     Raises UnresolvedReferenceError, listing the mailboxes.
     """
     wanted = said.strip().lower()
-    active = [connection for connection in connections if is_active(connection)]
-    named = [one for one in connections if wanted in (one.id, (one.email or "").lower())]
-    found = named if wanted else active
-    if len(found) == 1 and is_active(found[0]):
-        return found[0]
-    every = "; ".join(f"{one.email} ({one.channel}, {one.status}, {one.id})" for one in connections) or "none"
-    if wanted and not named:
-        problem = f'No e-mail connection "{said[:60]}".'
+    named = [one for one in connections if _is_named(one, wanted)]
+    of_channel = [one for one in connections if wanted in ("", (one.channel or "").lower())]
+    fitting = named or of_channel
+    active = [one for one in fitting if is_active(one)]
+    if len(active) == 1:
+        return active[0]
+    every = "; ".join(map(_mailbox, connections)) or "none"
+    if active:
+        fit = f' fit "{_cut(said)}"' if wanted else " are active"
+        problem = f"Several e-mail connections{fit}: say which as `connection`."
+    elif wanted and fitting:
+        problem = f"The e-mail connection {_mailbox(fitting[0])} cannot send."
     elif wanted:
-        problem = f"The e-mail connection {named[0].email} is {named[0].status}, so it cannot send."
-    elif active:
-        problem = "Several e-mail connections are active: say which as `connection`."
+        problem = f'No e-mail connection "{_cut(said)}".'
     else:
         problem = "No e-mail connection is active; one is connected in the CRM's own settings."
     raise UnresolvedReferenceError(f"{problem} Connections: {every}. Nothing was sent.")
+
+
+def _is_named(connection: EmailConnection, wanted: str) -> bool:
+    by_id = SHORT_ID.fullmatch(wanted) and connection.id.lower().startswith(wanted)
+    return bool(by_id) or (bool(wanted) and wanted == (connection.email or "").lower())
+
+
+def _mailbox(connection: EmailConnection) -> str:
+    email = clean(connection.email or "?", MAX_NAME_CHARS)
+    return f"{email} ({connection.channel}, {connection.status}, {connection.id})"
 
 
 def is_active(connection: EmailConnection) -> bool:

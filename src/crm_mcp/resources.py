@@ -19,8 +19,8 @@ from crm_mcp.access import CrmAccess
 from crm_mcp.crm.errors import CrmError, InvalidInputError, NotFoundError, UnresolvedReferenceError
 
 if TYPE_CHECKING:
-    from crm_mcp.crm import CrmClient
     from crm_mcp.rendering import Result
+    from crm_mcp.tenant import Tenant
 
 Reader = Callable[..., Awaitable[str]]
 
@@ -46,14 +46,14 @@ def add_resources(server: MCPServer[CrmAccess], access: CrmAccess) -> None:
     def resource(uri: str, title: str, description: str) -> Callable[[Reader], Reader]:
         return server.resource(uri, title=title, description=description, mime_type="application/json")
 
-    async def as_json(read: Callable[[CrmClient], Awaitable[Result]]) -> str:
+    async def as_json(read: Callable[[Tenant], Awaitable[Result]]) -> str:
         try:
-            result = await read(await access.client())
+            result = await read(await access.tenant())
         except (NotFoundError, InvalidInputError, UnresolvedReferenceError) as error:
             raise ResourceNotFoundError(str(error)) from error
         except CrmError as error:
             raise ResourceError(str(error)) from error
-        return json.dumps(result.structured(), ensure_ascii=False)
+        return json.dumps(result.facts(), ensure_ascii=False)
 
     @resource("crm://pipeline-stages", "Pipeline stages", STAGE_SHAPE)
     async def pipeline_stages() -> str:
@@ -73,19 +73,19 @@ def add_resources(server: MCPServer[CrmAccess], access: CrmAccess) -> None:
 
         return await as_json(get_dashboard)
 
-    @resource("crm://companies/{id}", "Company", "All fields of a company.")
+    @resource("crm://companies/{id}", "Company", "A company, by id or name, with what belongs to it.")
     async def company(id: str) -> str:
         from crm_mcp.tools.companies import get_company
 
         return await as_json(lambda crm: get_company(crm, id))
 
-    @resource("crm://contacts/{id}", "Contact", "All fields of a contact, and its companies.")
+    @resource("crm://contacts/{id}", "Contact", "A contact, by id or name, with companies and leads.")
     async def contact(id: str) -> str:
         from crm_mcp.tools.contacts import get_contact
 
         return await as_json(lambda crm: get_contact(crm, id))
 
-    @resource("crm://leads/{id}", "Lead", "All fields of a lead, and its timeline.")
+    @resource("crm://leads/{id}", "Lead", "A lead, by id or title, with contact and timeline.")
     async def lead(id: str) -> str:
         from crm_mcp.tools.leads import get_lead
 
@@ -133,8 +133,12 @@ class Subscriptions:
         """Remember what is listened for, while it is: the bus tells nobody."""
         if ctx.method != "subscriptions/listen" or not ctx.params:
             return await call_next(ctx)
-        wanted = ctx.params.get("notifications", {}).get("resourceSubscriptions") or []
-        uris = Counter(uri for uri in wanted if isinstance(uri, str))
+        # Not validated yet: what is odd is the SDK's to refuse.
+        wanted = ctx.params.get("notifications")
+        listed = wanted.get("resourceSubscriptions") if isinstance(wanted, dict) else None
+        uris = (
+            Counter(uri for uri in listed if isinstance(uri, str)) if isinstance(listed, list) else Counter()
+        )
         self._listened += uris
         try:
             return await call_next(ctx)

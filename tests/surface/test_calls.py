@@ -24,6 +24,8 @@ def arguments(find: Callable[..., dict[str, Any]]) -> dict[str, Arguments]:
     licence = find("leads", title="Acme annual licence")
     lead, company, contact = licence["id"], licence["company_id"], licence["contact_id"]
     return {
+        "search_crm": {"query": "acme"},
+        "summarize_pipeline": {"by": "company", "owner": "me", "idle_days": 1},
         "search_companies": {"query": "acme", "role": "customer", "status": "active", "owner": "me"},
         "get_company": {"company": company},
         "create_company": {"name": "Zeta", "owner": "me"},
@@ -42,7 +44,7 @@ def arguments(find: Callable[..., dict[str, Any]]) -> dict[str, Arguments]:
         "move_lead_stage": {"lead": lead, "stage": "Lost", "lost_reason": "Price"},
         "delete_lead": {"lead": lead},
         "list_activities": {"lead": lead, "company": company},
-        "list_tasks": {"limit": 100},
+        "list_tasks": {"limit": 50},
         "log_activity": {"type": "task", "subject": "Call", "lead": lead, "due_at": "2031-01-01"},
         "list_email_connections": {},
         "send_outbound_email": {"lead": lead, "subject": "Hi", "body": "Hello"},
@@ -53,6 +55,24 @@ def arguments(find: Callable[..., dict[str, Any]]) -> dict[str, Arguments]:
         "update_pipeline_stage": {"stage": "Won", "color_key": "teal"},
         "reorder_pipeline_stages": {"stages": ["Lost", "Won", "New", "Qualified", "Proposal", "Negotiation"]},
         "delete_pipeline_stage": {"stage": "New", "move_leads_to": "Won"},
+    }
+
+
+@pytest.fixture
+def other_arguments(arguments: dict[str, Arguments]) -> dict[str, list[Arguments]]:
+    """Arguments with which a tool answers in another shape."""
+    leads = {"leads": ["Acme annual licence", "no such lead"]}
+    return {
+        **{
+            name: [{**arguments[name], "detail": "full"}]
+            for name in ("get_company", "get_contact", "get_lead")
+        },
+        "search_crm": [{"query": "no such record"}],
+        "search_leads": [{"owner": "me", "idle_days": 1, "limit": 3}],
+        "list_activities": [{"type": "call", "limit": 3}],
+        "list_tasks": [{"done": True, "limit": 3}],
+        "move_lead_stage": [{"stage": "Won", **leads}],
+        "log_activity": [{"type": "note", "subject": "Hi", **leads}],
     }
 
 
@@ -80,11 +100,16 @@ async def test_a_writing_tool_writes_once(
 
 @pytest.mark.parametrize("name", OUTPUT)
 async def test_structured_content_is_what_the_output_schema_says_and_leaves_out_what_is_unset(
-    client: Client, arguments: dict[str, Arguments], name: str
+    client: Client,
+    arguments: dict[str, Arguments],
+    other_arguments: dict[str, list[Arguments]],
+    name: str,
 ) -> None:
-    result = await client.call_tool(name, arguments[name])
-    jsonschema.validate(result.structured_content, closed(OUTPUT[name]))
-    assert not has_null(result.structured_content)
+    for said in (arguments[name], *other_arguments.get(name, [])):
+        result = await client.call_tool(name, said)
+        assert not result.is_error, result.content
+        jsonschema.validate(result.structured_content, closed(OUTPUT[name]))
+        assert not has_null(result.structured_content)
 
 
 def closed(schema: Any) -> Any:

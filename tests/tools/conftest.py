@@ -7,9 +7,11 @@ import pytest
 from mcp import Client
 from mcp.types import CallToolResult
 
+from .expected import with_fixed_mark
+
 
 class Answer(NamedTuple):
-    """What the model reads, and the structured content."""
+    """What the model reads, with the mark of `expected`; and the structured content."""
 
     text: str
     facts: dict[str, Any]
@@ -22,7 +24,7 @@ def call(client: Client) -> Callable[..., Awaitable[Answer]]:
     async def call(tool: str, /, **arguments: Any) -> Answer:
         result = await client.call_tool(tool, arguments)
         assert not result.is_error, result.content
-        return Answer(_text(result), result.structured_content)
+        return Answer(with_fixed_mark(_text(result)), result.structured_content)
 
     return call
 

@@ -1,7 +1,10 @@
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
+from .expected import ACTIVITY, activity_line, facts, moment, prose, task_line
 
 pytestmark = pytest.mark.anyio
 
@@ -21,89 +24,221 @@ def harbour(find: Find) -> str:
     return find("companies", name="Harbour & Pine Trading Ltd")["id"]
 
 
+@pytest.fixture
+def rows(sandbox: Any) -> Callable[..., list[dict[str, Any]]]:
+    """`rows(condition, *parameters)`: activities, named leads and companies, newest first."""
+
+    def rows(condition: str, *parameters: str) -> list[dict[str, Any]]:
+        return sandbox.all(
+            "SELECT activities.*, leads.title AS lead, companies.name AS company FROM activities"  # noqa: S608
+            " LEFT JOIN leads ON leads.id = lead_id"
+            " LEFT JOIN companies ON companies.id = activities.company_id"
+            f" WHERE {condition} ORDER BY occurred_at DESC, activities.id",
+            *parameters,
+        )
+
+    return rows
+
+
+def shown(row: dict[str, Any], company: str | None = None) -> dict[str, Any]:
+    """An activity as structured content has it; where its lead has a name, its company is not looked up."""
+    return facts(row, f"{ACTIVITY} lead", company=company if row["lead"] else row["company"])
+
+
 async def test_an_activity_logged_on_a_lead_takes_company_and_contact_from_it(
-    call: Call, licence: dict[str, Any]
+    call: Call, find: Find, rows: Callable[..., Any], licence: dict[str, Any]
 ) -> None:
-    text, facts = await call(
+    logged = await call(
         "log_activity",
         type="meeting",
         subject="Demo",
-        lead=licence["id"],
+        lead="Acme annual licence",
         body="Went well.",
         occurred_at="2030-05-06T09:00:00+02:00",
         duration_minutes=45,
     )
 
-    activity = facts["activity"]
-    assert activity == {
-        "id": activity["id"],
+    [activity] = rows("subject = 'Demo'")
+    expected = {
         "type": "meeting",
-        "subject": "Demo",
         "body": "Went well.",
-        "occurred_at": "2030-05-06T07:00:00Z",
+        "occurred_at": "2030-05-06T07:00:00.000Z",
         "duration_minutes": 45,
         "lead_id": licence["id"],
         "company_id": licence["company_id"],
         "contact_id": licence["contact_id"],
-        "created_at": activity["created_at"],
     }
-    line = f"2030-05-06 07:00 UTC · meeting · Demo · Went well. · lead {licence['id']}"
-    assert text == f"Logged as meeting.\n{line}"
-    listed = await call("list_activities", lead=licence["id"], limit=1)
-    assert listed.text.splitlines()[1:] == [line]
-    assert listed.facts["activities"] == [activity]
+    assert activity | expected == activity
+    row = "2030-05-06 07:00 UTC · meeting · Demo · Acme annual licence"
+    assert logged == (f"Logged as meeting.\n{row}", {"activity": shown(activity, "Acme Inc.")})
+    listed = await call("list_activities", lead="Acme annual licence", limit=1)
+    assert listed.text.partition("\n")[2] == prose(row)
+    assert listed.facts["activities"] == [logged.facts["activity"]]
 
 
 async def test_an_activity_can_be_logged_on_a_company_or_a_contact(
-    call: Call, licence: dict[str, Any], harbour: str
+    call: Call, find: Find, licence: dict[str, Any], harbour: str
 ) -> None:
-    company = await call("log_activity", type="call", subject="Hello", company=harbour)
-    contact = await call("log_activity", type="call", subject="Hello", contact=licence["contact_id"])
-    both = await call("log_activity", type="call", subject="Hello", lead=licence["id"], company=harbour)
+    logged = [
+        await call("log_activity", type="call", subject="Hello", **about)
+        for about in (
+            {"company": "Harbour & Pine"},
+            {"contact": "Anna Müller"},
+            {"lead": "Acme annual licence", "company": "Harbour & Pine"},
+        )
+    ]
 
     about = ("lead_id", "company_id", "contact_id")
-    assert [
-        {name: value for name, value in answer.facts["activity"].items() if name in about}
-        for answer in (company, contact, both)
-    ] == [
-        {"company_id": harbour},
-        {"contact_id": licence["contact_id"]},
-        {"lead_id": licence["id"], "company_id": harbour, "contact_id": licence["contact_id"]},
+    records = [find("activities", id=answer.facts["activity"]["id"]) for answer in logged]
+    assert [tuple(record[name] for name in about) for record in records] == [
+        (None, harbour, None),
+        (None, None, licence["contact_id"]),
+        (licence["id"], harbour, licence["contact_id"]),
     ]
-    _, listed = await call("list_activities", company=harbour, limit=100)
-    logged = {answer.facts["activity"]["id"] for answer in (company, both)}
-    assert logged <= {activity["id"] for activity in listed["activities"]}
+    when = [moment(record["occurred_at"]) for record in records]
+    assert [answer.text for answer in logged] == [
+        f"Logged as call.\n{when[0]} · call · Hello · Harbour & Pine Trading Ltd",
+        f"Logged as call.\n{when[1]} · call · Hello",
+        f"Logged as call.\n{when[2]} · call · Hello · Acme annual licence",
+    ]
+    _, listed = await call("list_activities", company="Harbour & Pine", limit=50)
+    assert {records[0]["id"], records[2]["id"]} <= {activity["id"] for activity in listed["activities"]}
 
 
-async def test_list_activities_tells_how_many_there_are(call: Call, sandbox: Any) -> None:
-    text, facts = await call("list_activities", limit=3)
-    total = sandbox.number("SELECT count(*) FROM activities")
-    assert text.splitlines()[0] == f"Activities: 3 of {total}; page=2 shows the next"
-    assert (facts["shown"], facts["total"], facts["next_page"]) == (3, total, 2)
-    newest = sandbox.all("SELECT id FROM activities ORDER BY occurred_at DESC, id LIMIT 3")
-    assert [activity["id"] for activity in facts["activities"]] == [row["id"] for row in newest]
-
-
-async def test_a_logged_task_is_listed_among_the_leads_tasks(call: Call, licence: dict[str, Any]) -> None:
-    text, facts = await call(
-        "log_activity", type="task", subject="Send offer", lead=licence["id"], due_at="2001-01-01T12:00:00Z"
+async def test_an_activity_about_nothing_is_not_logged(refusal: Call, wire: Any) -> None:
+    assert await refusal("log_activity", type="note", subject="Hello", body="Hi") == (
+        "Say what it is about: `lead`, `company` or `contact`. Nothing was logged."
     )
-    task = facts["activity"]
-    line = f"due 2001-01-01 12:00 UTC · task · Send offer · lead {licence['id']}"
-    assert text == f"Logged as task.\n{line}"
+    assert wire.sent == []
 
-    of_lead = await call("list_tasks", lead=licence["id"])
+
+@pytest.mark.parametrize("besides", [{"lead": "Acme annual licence"}, {"company": "Acme Inc"}])
+async def test_an_activity_on_many_leads_is_on_nothing_else(
+    refusal: Call, wire: Any, besides: dict[str, str]
+) -> None:
+    leads = ["Acme annual licence", "Acme pilot project"]
+    assert await refusal("log_activity", type="note", subject="Hello", leads=leads, **besides) == (
+        "Say either `leads`, or `lead` and `company`. Nothing was logged."
+    )
+    assert wire.writes == []
+
+
+async def test_list_activities_shows_the_newest_and_tells_how_many_there_are(
+    call: Call, rows: Callable[..., Any]
+) -> None:
+    every = rows("true")
+    assert await call("list_activities", limit=3) == (
+        f"Activities, newest first: 3 of {len(every)}; page=2 shows the next\n"
+        + prose(*map(activity_line, every[:3])),
+        {
+            "shown": 3,
+            "total": len(every),
+            "next_page": 2,
+            "activities": [shown(row) for row in every[:3]],
+        },
+    )
+
+
+async def test_list_activities_of_a_type_and_a_period_counts_over_all(
+    call: Call, rows: Callable[..., Any]
+) -> None:
+    since, until = (f"{datetime.now(UTC) - timedelta(days=days):%Y-%m-%d}" for days in (30, 10))
+    calls = rows("type = 'call' AND substr(occurred_at, 1, 10) BETWEEN ? AND ?", since, until)
+    assert 12 < len(calls) < 30
+
+    pages = [
+        await call("list_activities", type="call", since=since, until=until, limit=len(calls) - 2, page=page)
+        for page in (1, 2)
+    ]
+
+    assert pages == [
+        (
+            f"Activities, newest first: {len(calls) - 2} of {len(calls)}; page=2 shows the next\n"
+            + prose(*map(activity_line, calls[:-2])),
+            {
+                "shown": len(calls) - 2,
+                "total": len(calls),
+                "next_page": 2,
+                "activities": [shown(row) for row in calls[:-2]],
+            },
+        ),
+        (
+            f"Activities, newest first: 2 of {len(calls)}\n{prose(*map(activity_line, calls[-2:]))}",
+            {"shown": 2, "total": len(calls), "activities": [shown(row) for row in calls[-2:]]},
+        ),
+    ]
+
+
+async def test_list_activities_of_one_day_has_that_day(call: Call, rows: Callable[..., Any]) -> None:
+    on = rows("type = 'call'")[0]["occurred_at"][:10]
+    _, found = await call("list_activities", since=on, until=on)
+    assert found["activities"] == [shown(row) for row in rows("substr(occurred_at, 1, 10) = ?", on)]
+
+
+async def test_a_logged_task_is_listed_among_the_leads_tasks(
+    call: Call, rows: Callable[..., Any], licence: dict[str, Any]
+) -> None:
+    logged = await call(
+        "log_activity",
+        type="task",
+        subject="Send offer",
+        lead="Acme annual licence",
+        due_at="2001-01-01T12:00:00Z",
+    )
+    [task] = rows("subject = 'Send offer'")
+    assert logged == (
+        f"Logged as task.\n{moment(task['occurred_at'])} · task · Send offer · Acme annual licence"
+        " · overdue, due 2001-01-01",
+        {"activity": shown(task, "Acme Inc.")},
+    )
+
+    of_lead = await call("list_tasks", lead="Acme annual licence")
     of_all = await call("list_tasks", limit=1)
 
     # The longest overdue one is the first, of its lead and of all.
-    assert of_all.text.splitlines()[1] == of_lead.text.splitlines()[1] == line
-    assert of_all.facts["tasks"][0] == of_lead.facts["tasks"][0] == task
-    assert {one["lead_id"] for one in of_lead.facts["tasks"]} == {licence["id"]}
+    open_ones = rows("type = 'task' AND completed_at IS NULL")
+    assert of_all == (
+        f"Tasks: 1 of {len(open_ones)}; page=2 shows the next\n"
+        + prose("overdue, due 2001-01-01 · Send offer · Acme annual licence"),
+        {"shown": 1, "total": len(open_ones), "next_page": 2, "tasks": [shown(task, "Acme Inc.")]},
+    )
+    of_the_lead = sorted(
+        (one for one in open_ones if one["lead_id"] == licence["id"]), key=lambda one: one["due_at"]
+    )
+    assert of_the_lead[0] == task
+    assert of_lead == (
+        f"Tasks: {len(of_the_lead)}\n{prose(*map(task_line, of_the_lead))}",
+        {
+            "shown": len(of_the_lead),
+            "total": len(of_the_lead),
+            "tasks": [shown(one, "Acme Inc.") for one in of_the_lead],
+        },
+    )
 
 
-async def test_a_done_task_says_when_it_was_done(call: Call, find: Find, sandbox: Any) -> None:
-    [done] = sandbox.all("SELECT * FROM activities WHERE completed_at IS NOT NULL LIMIT 1")
-    text, _ = await call("list_tasks", limit=100)
-    at = done["completed_at"]
-    line = f"done {at[:10]} {at[11:16]} UTC · task · {done['subject']} · lead {done['lead_id']}"
-    assert line in text.splitlines()
+async def test_tasks_come_by_due_date_and_those_without_one_last(
+    call: Call, rows: Callable[..., Any]
+) -> None:
+    without = await call("log_activity", type="task", subject="Some day", company="Harbour & Pine")
+    [task] = rows("subject = 'Some day'")
+    assert without.text == (
+        f"Logged as task.\n{moment(task['occurred_at'])} · task · Some day · Harbour & Pine Trading Ltd"
+        " · no due date"
+    )
+    open_ones = sorted(
+        rows("type = 'task' AND completed_at IS NULL AND due_at IS NOT NULL"), key=lambda one: one["due_at"]
+    )
+    text, found = await call("list_tasks", limit=50)
+    assert found["tasks"] == [*map(shown, open_ones), without.facts["activity"]]
+    assert text.endswith(prose(*map(task_line, [*open_ones, task])))
+
+
+async def test_done_tasks_come_on_demand_the_latest_first(call: Call, rows: Callable[..., Any]) -> None:
+    done = sorted(rows("completed_at IS NOT NULL"), key=lambda one: one["completed_at"], reverse=True)
+    assert len(done) > 6
+    pages = [await call("list_tasks", done=True, limit=6, page=page) for page in (1, 2)]
+    assert [page.text for page in pages] == [
+        f"Tasks: 6 of {len(done)}; page=2 shows the next\n{prose(*map(task_line, done[:6]))}",
+        f"Tasks: {len(done) - 6} of {len(done)}\n{prose(*map(task_line, done[6:]))}",
+    ]
+    assert [task for page in pages for task in page.facts["tasks"]] == [shown(row) for row in done]

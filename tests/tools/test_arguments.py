@@ -10,7 +10,6 @@ pytestmark = pytest.mark.anyio
 Call = Callable[..., Awaitable[Any]]
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
-NO_ID = "must be an id (a UUID), as the search tools show it"
 PIPELINE = "New, Qualified, Proposal, Negotiation, Won, Lost"
 
 
@@ -27,12 +26,12 @@ PIPELINE = "New, Qualified, Proposal, Negotiation, Won, Lost"
             "search_leads",
             {"stages": "won"},
             "There is no argument `stages`. Did you mean `stage`? "
-            "Arguments: query, company, contact, stage, limit, page.",
+            "Arguments: query, company, contact, stage, owner, idle_days, limit, page.",
         ),
         (
             "get_contact",
-            {"contact_id": A},
-            "There is no argument `contact_id`. Did you mean `contact`? Arguments: contact.",
+            {"contactt": A},
+            "There is no argument `contactt`. Did you mean `contact`? Arguments: contact, detail.",
         ),
         (
             "delete_lead",
@@ -43,7 +42,7 @@ PIPELINE = "New, Qualified, Proposal, Negotiation, Won, Lost"
         (
             "get_lead",
             {"x" * 100: None},
-            f"There is no argument `{'x' * 60}`. Arguments: lead.",
+            f"There is no argument `{'x' * 60}`. Arguments: lead, detail.",
         ),
         ("create_company", {"name": "  "}, "Required and not given: `name`."),
         ("create_company", {}, "Required and not given: `name`."),
@@ -52,9 +51,17 @@ PIPELINE = "New, Qualified, Proposal, Negotiation, Won, Lost"
             {"lead": A, "subject": "", "body": None},
             "Required and not given: `subject`, `body`.",
         ),
-        ("get_lead", {"lead": "Acme licence"}, f"`lead`: {NO_ID}."),
-        ("create_lead", {"title": "Deal", "company": "Acme"}, f"`company`: {NO_ID}."),
-        ("add_to_marketing_list", {"list_id": A, "companies": [A, "x"]}, f"`companies.1`: {NO_ID}."),
+        ("get_lead", {"lead": {"title": "Acme licence"}}, "`lead`: Input should be a valid string."),
+        (
+            "add_to_marketing_list",
+            {"list_id": A, "companies": [A, 5]},
+            "`companies.1`: Input should be a valid string.",
+        ),
+        (
+            "move_lead_stage",
+            {"stage": "won", "leads": [A] * 26},
+            "`leads`: Tuple should have at most 25 items after validation, not 26.",
+        ),
         (
             "add_to_marketing_list",
             {"list_id": A, "companies": []},
@@ -71,7 +78,7 @@ PIPELINE = "New, Qualified, Proposal, Negotiation, Won, Lost"
             "`clear.0`: Input should be 'role', 'website', 'industry', 'email', 'phone', 'notes' or 'owner'.",
         ),
         ("search_leads", {"limit": 0}, "`limit`: Input should be greater than or equal to 1."),
-        ("search_leads", {"limit": 101}, "`limit`: Input should be less than or equal to 100."),
+        ("search_leads", {"idle_days": -1}, "`idle_days`: Input should be greater than or equal to 0."),
         (
             "search_leads",
             {"page": "next"},
@@ -91,8 +98,8 @@ PIPELINE = "New, Qualified, Proposal, Negotiation, Won, Lost"
         ("create_company", {"name": {"first": "Acme"}}, "`name`: Input should be a valid string."),
         (
             "reorder_pipeline_stages",
-            {"stages": "New"},
-            "`stages`: Input should be a valid list.",
+            {"stages": {"first": "New"}},
+            "`stages.0`: Input should be a valid string.",
         ),
     ],
 )
@@ -106,7 +113,7 @@ async def test_an_argument_that_does_not_fit_is_told_in_one_line_and_nothing_is_
 async def test_numbers_may_come_as_text(call: Call, wire: Any) -> None:
     await call("search_leads", limit="7", page="2")
     await call("create_lead", title="Deal", value="1200.50", probability="20")
-    assert wire.sent[1].query["pageSize"] == "7"
+    assert (wire.sent[0].query["page"], wire.sent[0].query["pageSize"]) == ("2", "7")
     assert wire.writes[0].body == {"title": "Deal", "value": 1200.5, "probabilityPct": 20.0}
 
 

@@ -1,7 +1,11 @@
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+
+from .crms import REFUSED, adding, hiding, refusing
+from .expected import ACTIVITY, COMPANY, CONTACT, LEAD, activity_line, day, facts, line, moment, prose, short
 
 pytestmark = pytest.mark.anyio
 
@@ -10,12 +14,13 @@ Find = Callable[..., dict[str, Any]]
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
-def minute(timestamp: str) -> str:
-    return f"{timestamp[:10]} {timestamp[11:16]} UTC"
+@pytest.fixture
+def acme(find: Find) -> dict[str, Any]:
+    return find("companies", name="Acme Inc.")
 
 
-async def test_create_company_answers_with_the_record_that_get_company_shows(
-    call: Call, sandbox: Any
+async def test_create_company_answers_with_its_row_and_get_company_shows_all_of_it(
+    call: Call, sandbox: Any, find: Find
 ) -> None:
     me = sandbox.caller(sandbox.credentials.api_key).user_id
     given = {
@@ -28,48 +33,184 @@ async def test_create_company_answers_with_the_record_that_get_company_shows(
         "notes": "Met at the fair.\nLikes tea.",
     }
 
-    text, facts = await call("create_company", **given, owner="me")
+    created = await call("create_company", **given, owner="me")
 
-    company = facts["company"]
-    assert facts == {
-        "company": {
-            **given,
-            "id": company["id"],
-            "status": "active",
-            "owner_user_id": me,
-            "created_at": company["created_at"],
-            "updated_at": company["created_at"],
-        }
-    }
-    shown = f"""\
-Zeta Werke · vendor · active · zeta.example · {company["id"]}
-owner_user_id: {me}
+    company = find("companies", name="Zeta Werke")
+    assert company | given == company
+    row = f"Zeta Werke · vendor · zeta.example · {short(company['id'])}"
+    assert created == (f"Company created.\n{row}", {"company": facts(company, COMPANY)})
+    assert await call("get_company", company="zeta werke") == (
+        f"""\
+{row}
+owner_user_id: {short(me)}
 industry: Steel
 email: info@zeta.example
 phone: +49 30 555
-notes: Met at the fair. Likes tea.
-created_at: {minute(company["created_at"])}
-updated_at: {minute(company["created_at"])}"""
-    assert text == f"Company created.\n{shown}"
-    assert await call("get_company", company=company["id"]) == (shown, facts)
+contacts: none
+open leads: none
+{prose("notes: Met at the fair. Likes tea.", "latest activities: none")}""",
+        {
+            "company": facts(company, f"id owner_user_id status created_at updated_at {' '.join(given)}"),
+            "contacts": [],
+            "open_leads": [],
+            "activities": [],
+        },
+    )
+
+
+async def test_get_company_brings_its_contacts_open_leads_and_latest_activities(
+    call: Call, sandbox: Any, find: Find, acme: dict[str, Any]
+) -> None:
+    contacts = sandbox.all(
+        "SELECT * FROM contacts JOIN memberships ON contact_id = contacts.id WHERE company_id = ?"
+        " ORDER BY is_primary DESC, sort_key",
+        acme["id"],
+    )
+    licence = find("leads", title="Acme annual licence")
+    activities = sandbox.all(
+        "SELECT activities.*, leads.title AS lead FROM activities JOIN leads ON leads.id = lead_id"
+        " WHERE activities.company_id = ? ORDER BY occurred_at DESC LIMIT 5",
+        acme["id"],
+    )
+
+    text, found = await call("get_company", company="acme-inc.example")
+
+    people = [
+        line(
+            f"- {one['first_name']} {one['last_name']}",
+            one["job_title"],
+            "Acme Inc.",
+            one["email"],
+            one["phone"],
+            short(one["contact_id"]),
+        )
+        for one in contacts
+    ]
+    assert len(contacts) == 3
+    assert {one["type"] for one in activities} > {"task", "call"}
+    assert (
+        text
+        == f"""\
+Acme Inc. · customer · https://www.acme-inc.example · {short(acme["id"])}
+owner_user_id: {short(acme["owner_user_id"])}
+industry: {acme["industry"]}
+email: {acme["email"]}
+phone: {acme["phone"]}
+contacts: 3
+{chr(10).join(people)}
+open leads: 1
+- Acme annual licence · Acme Inc. · Qualified · USD 48,000 · close {day(licence["expected_close_date"])}\
+ · last activity {day(licence["last_activity_at"])} · {short(licence["id"])}
+{prose("latest activities: 5", *(f"- {activity_line(one)}" for one in activities))}"""
+    )
+    assert found == {
+        "company": facts(acme, f"{COMPANY} owner_user_id industry email phone created_at updated_at"),
+        "contacts": [
+            facts(
+                {**one, "id": one["contact_id"]},
+                f"{CONTACT} company_id",
+                name=f"{one['first_name']} {one['last_name']}",
+                company="Acme Inc.",
+            )
+            for one in contacts
+        ],
+        "open_leads": [facts(licence, LEAD, stage="Qualified", company="Acme Inc.")],
+        "activities": [facts(one, f"{ACTIVITY} lead", company="Acme Inc.") for one in activities],
+    }
+
+
+async def test_a_company_with_much_going_on_is_cut_and_says_where_the_rest_is(
+    call: Call, sandbox: Any, acme: dict[str, Any]
+) -> None:
+    for number in range(12):
+        await call("create_contact", first_name=f"Xaver {number}", company="Acme Inc.")
+        await call("create_lead", title=f"Parts {number}", company="Acme Inc.")
+
+    text, found = await call("get_company", company="Acme Inc.")
+
+    parts = ("contacts", "open_leads", "activities")
+    assert [len(found[part]) for part in parts] == [10, 10, 5]
+    assert sorted(found["notes"]) == [
+        "10 open leads shown; search_leads(company) lists all.",
+        "15 contacts, 10 shown; search_contacts(company) lists all.",
+    ]
+    assert [text.count(f"\n{note}\n") for note in map("Note: {}".format, found["notes"])] == [1, 1]
+
+
+async def test_a_company_with_many_leads_says_how_many_open_ones_were_found(
+    call: Call, sandbox: Any, find: Find, acme: dict[str, Any]
+) -> None:
+    sandbox.execute(
+        "UPDATE leads SET company_id = ?, stage_id = ?", acme["id"], find("stages", name="Won")["id"]
+    )
+    sandbox.execute(
+        "UPDATE leads SET stage_id = ?, updated_at = '2031-01-01T00:00:00.000Z' WHERE title LIKE 'Acme %'",
+        find("stages", name="New")["id"],
+    )
+    _, found = await call("get_company", company="Acme Inc.")
+    assert {lead["title"] for lead in found["open_leads"]} == {"Acme annual licence", "Acme fleet upgrade"}
+    assert found["notes"] == ["2 open leads shown; search_leads(company) lists all."]
+
+
+async def test_parts_of_a_crm_that_does_not_show_whose_they_are_say_so_once(
+    call: Call, wire: Any, acme: dict[str, Any]
+) -> None:
+    wire.inner = hiding("companyId", wire.inner)
+    text, found = await call("get_company", company="Acme Inc.")
+    note = "The filter `companyId` could not be verified: the CRM's rows do not show it."
+    assert found["notes"] == [note]
+    assert text.count(note) == 1
+
+
+async def test_get_company_in_full_brings_fields_that_nobody_documented(
+    call: Call, wire: Any, acme: dict[str, Any]
+) -> None:
+    wire.inner = adding(f"/{acme['id']}", {"creditRating": "AA", "tags": ["a", "b"]}, wire.inner)
+    normal = await call("get_company", company="Acme Inc.")
+    text, found = await call("get_company", company="Acme Inc.", detail="full")
+    assert "creditRating" not in normal.text
+    assert found == {**normal.facts, "other": {"creditRating": "AA", "tags": ["a", "b"]}}
+    opening, people, was_done = re.split(r"(?=contacts: 3\n)|(?=latest activities: 5\n)", normal.text)
+    times = "".join(f"{name}: {moment(acme[name])}\n" for name in ("created_at", "updated_at"))
+    assert text == f"{opening}{times}{people}creditRating: AA\ntags: ['a', 'b']\n{was_done}"
+
+
+@pytest.mark.parametrize(
+    ("part", "path", "name"),
+    [
+        ("contacts", "/contacts", "contacts"),
+        ("open_leads", "/leads", "open leads"),
+        ("activities", "/activities", "activities"),
+    ],
+)
+async def test_a_part_that_fails_costs_only_itself(
+    call: Call, wire: Any, part: str, path: str, name: str
+) -> None:
+    whole = await call("get_company", company="Acme Inc.")
+    wire.inner = refusing(path, wire.inner)
+    text, found = await call("get_company", company="Acme Inc.")
+    note = f"{name} {REFUSED}"
+    assert found == {**{name: value for name, value in whole.facts.items() if name != part}, "notes": [note]}
+    assert f"\nNote: {note}\n" in f"{text}\n"
+
+
+async def test_only_open_leads_are_open_even_where_the_crm_does_not_say_when_they_closed(
+    call: Call, sandbox: Any, acme: dict[str, Any]
+) -> None:
+    sandbox.execute("UPDATE leads SET closed_at = NULL WHERE company_id = ?", acme["id"])
+    _, found = await call("get_company", company="Acme Inc.")
+    assert [lead["title"] for lead in found["open_leads"]] == ["Acme annual licence"]
 
 
 async def test_search_companies_by_name_shows_a_line_each(call: Call, find: Find) -> None:
     inc, industries = (find("companies", name=name) for name in ("Acme Inc.", "Acme Industries GmbH"))
-    text, facts = await call("search_companies", query="ACME")
-    assert (
-        text
-        == f"""\
+    assert await call("search_companies", query="ACME") == (
+        f"""\
 Companies: 2
-Acme Inc. · customer · active · https://www.acme-inc.example · {inc["id"]}
-Acme Industries GmbH · prospect · active · https://www.acme-industries-gmbh.example · {industries["id"]}"""
+Acme Inc. · customer · https://www.acme-inc.example · {short(inc["id"])}
+Acme Industries GmbH · prospect · https://www.acme-industries-gmbh.example · {short(industries["id"])}""",
+        {"shown": 2, "total": 2, "companies": [facts(inc, COMPANY), facts(industries, COMPANY)]},
     )
-    found = facts.pop("companies")
-    assert facts == {"shown": 2, "total": 2}
-    assert [(company["id"], company["name"], company["phone"]) for company in found] == [
-        (inc["id"], "Acme Inc.", inc["phone"]),
-        (industries["id"], "Acme Industries GmbH", industries["phone"]),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -88,10 +229,10 @@ async def test_search_companies_filters(
     matching = {row["id"] for row in sandbox.all(f"SELECT id FROM companies WHERE {condition}")}  # noqa: S608
     assert 0 < len(matching) < 40
 
-    _, facts = await call("search_companies", **arguments)
+    _, found = await call("search_companies", **arguments)
 
-    assert {company["id"] for company in facts["companies"]} == matching
-    assert (facts["shown"], facts["total"]) == (len(matching), len(matching))
+    assert {company["id"] for company in found["companies"]} == matching
+    assert (found["shown"], found["total"]) == (len(matching), len(matching))
 
 
 async def test_search_companies_page_by_page_shows_each_once(call: Call, sandbox: Any) -> None:
@@ -113,22 +254,25 @@ async def test_get_company_that_is_not_there(refusal: Call) -> None:
     )
 
 
-async def test_update_company_keeps_omitted_fields_and_empties_cleared_ones(call: Call, find: Find) -> None:
-    acme = find("companies", name="Acme Inc.")["id"]
-    _, before = await call("get_company", company=acme)
-
-    text, facts = await call(
-        "update_company", company=acme, industry="Rockets", status="inactive", clear=["phone", "website"]
+async def test_update_company_keeps_omitted_fields_and_empties_cleared_ones(
+    call: Call, find: Find, acme: dict[str, Any]
+) -> None:
+    text, found = await call(
+        "update_company", company="acme", industry="Rockets", status="inactive", clear=["phone", "website"]
     )
 
-    expected = {
-        **before["company"],
+    after = find("companies", id=acme["id"])
+    assert after == {
+        **acme,
         "industry": "Rockets",
         "status": "inactive",
-        "updated_at": facts["company"]["updated_at"],
+        "phone": None,
+        "website": None,
+        "updated_at": after["updated_at"],
     }
-    del expected["phone"], expected["website"]
-    assert facts == {"company": expected}
-    assert facts["company"]["updated_at"] > before["company"]["updated_at"]
-    assert text.splitlines()[:2] == ["Company updated.", f"Acme Inc. · customer · inactive · {acme}"]
-    assert (await call("get_company", company=acme)).facts == facts
+    assert after["updated_at"] > acme["updated_at"]
+    assert text == f"Company updated.\nAcme Inc. · customer · archived · {short(acme['id'])}"
+    assert found == {"company": facts(after, COMPANY)}
+    assert (await call("get_company", company="acme")).facts["company"] == facts(
+        after, f"{COMPANY} owner_user_id industry email created_at updated_at"
+    )

@@ -3,15 +3,14 @@ from typing import Any
 
 import pytest
 
+from .crms import REFUSED, adding, refusing
+from .expected import CONTACT, LEAD, day, facts, line, moment, prose, short
+
 pytestmark = pytest.mark.anyio
 
 Call = Callable[..., Awaitable[Any]]
 Find = Callable[..., dict[str, Any]]
-UNKNOWN = "00000000-0000-4000-8000-000000000000"
-
-
-def minute(timestamp: str) -> str:
-    return f"{timestamp[:10]} {timestamp[11:16]} UTC"
+MEMBERSHIP = "id company_id title"
 
 
 @pytest.fixture
@@ -33,7 +32,9 @@ async def mira(call: Call, acme: str) -> str:
     return answer.facts["contact"]["id"]
 
 
-async def test_create_contact_answers_with_the_record_that_get_contact_shows(call: Call, acme: str) -> None:
+async def test_create_contact_answers_with_its_row_and_get_contact_shows_all_of_it(
+    call: Call, acme: str, find: Find
+) -> None:
     given = {
         "first_name": "Ada",
         "last_name": "Krüger",
@@ -43,36 +44,98 @@ async def test_create_contact_answers_with_the_record_that_get_contact_shows(cal
         "notes": "Prefers e-mail.",
     }
 
-    text, facts = await call("create_contact", **given, company=acme)
+    created = await call("create_contact", **given, company="Acme")
 
-    contact = facts["contact"]
-    assert facts == {
-        "contact": {
-            **given,
-            "id": contact["id"],
-            "company_id": acme,
-            "created_at": contact["created_at"],
-            "updated_at": contact["created_at"],
-        }
-    }
-    shown = f"""\
-Ada Krüger · CFO · ada@acme.example · +49 30 556 · {contact["id"]}
-company_id: {acme}
-notes: Prefers e-mail.
-created_at: {minute(contact["created_at"])}
-updated_at: {minute(contact["created_at"])}"""
-    assert text == f"Contact created.\n{shown}"
+    contact = find("contacts", last_name="Krüger")
+    assert contact | given == contact
+    membership = find("memberships", contact_id=contact["id"])
+    row = f"Ada Krüger · CFO · Acme Inc. · ada@acme.example · +49 30 556 · {short(contact['id'])}"
+    assert created == (
+        f"Contact created.\n{row}",
+        {"contact": facts(contact, CONTACT, name="Ada Krüger", company_id=acme, company="Acme Inc.")},
+    )
+    assert await call("get_contact", contact="Ada Krüger") == (
+        f"""\
+{row}
+companies: 1
+- Acme Inc. · primary
+leads: none
+{prose("notes: Prefers e-mail.")}""",
+        {
+            "contact": facts(contact, f"id created_at updated_at {' '.join(given)}", company_id=acme),
+            "memberships": [facts(membership, "id company_id", company_name="Acme Inc.", is_primary=True)],
+            "leads": [],
+        },
+    )
 
-    text, read = await call("get_contact", contact=contact["id"])
-    [membership] = read["memberships"]
-    assert text == f"{shown}\nmember of Acme Inc. · primary · {acme}"
-    assert read == {**facts, "memberships": [membership]}
-    assert membership == {
-        "id": membership["id"],
-        "company_id": acme,
-        "company_name": "Acme Inc.",
-        "is_primary": True,
-    }
+
+async def test_get_contact_brings_its_companies_and_leads(
+    call: Call, sandbox: Any, find: Find, acme: str
+) -> None:
+    [anna] = sandbox.all("SELECT * FROM contacts WHERE email = 'anna.muller@acme-inc.example'")
+    industries = find("companies", name="Acme Industries GmbH")["id"]
+    homes = [find("memberships", contact_id=anna["id"], company_id=company) for company in (acme, industries)]
+    sandbox.execute("DELETE FROM leads WHERE title = 'Acme pilot project'")
+    [licence] = sandbox.all("SELECT * FROM leads WHERE contact_id = ?", anna["id"])
+
+    assert await call("get_contact", contact="Anna Müller at Acme Inc") == (
+        f"""\
+Anna Müller · {anna["job_title"]} · Acme Inc. · {anna["email"]} · {anna["phone"]} · {short(anna["id"])}
+companies: 2
+- Acme Inc. · {homes[0]["title"]} · primary
+- Acme Industries GmbH · {homes[1]["title"]}
+leads: 1
+- Acme annual licence · Acme Inc. · Qualified · USD 48,000 · close {day(licence["expected_close_date"])}\
+ · last activity {day(licence["last_activity_at"])} · {short(licence["id"])}""",
+        {
+            "contact": facts(anna, f"{CONTACT} first_name last_name created_at updated_at", company_id=acme),
+            "memberships": [
+                facts(homes[0], MEMBERSHIP, company_name="Acme Inc.", is_primary=True),
+                facts(homes[1], MEMBERSHIP, company_name="Acme Industries GmbH", is_primary=False),
+            ],
+            "leads": [facts(licence, LEAD, stage="Qualified", company="Acme Inc.")],
+        },
+    )
+
+
+async def test_a_contact_of_many_leads_says_where_the_rest_is(call: Call, mira: str) -> None:
+    for number in range(11):
+        await call("create_lead", title=f"Parts {number}", contact=mira)
+    text, found = await call("get_contact", contact="Mira Stone")
+    note = "10 leads shown; search_leads(contact) lists all."
+    assert (len(found["leads"]), found["notes"]) == (10, [note])
+    assert text.splitlines()[-1] == f"Note: {note}"
+
+
+async def test_get_contact_in_full_brings_fields_that_nobody_documented(
+    call: Call, wire: Any, find: Find, mira: str
+) -> None:
+    at = moment(find("contacts", id=mira)["created_at"])
+    wire.inner = adding(f"/{mira}", {"linkedIn": "mira-stone"}, wire.inner)
+    normal = await call("get_contact", contact=mira)
+    assert await call("get_contact", contact=mira, detail="full") == (
+        f"""\
+Mira Stone · Acme Inc. · mira@acme.example · {short(mira)}
+created_at: {at}
+updated_at: {at}
+companies: 1
+- Acme Inc. · primary
+leads: none
+{prose("linkedIn: mira-stone")}""",
+        {**normal.facts, "other": {"linkedIn": "mira-stone"}},
+    )
+
+
+@pytest.mark.parametrize(("part", "path"), [("memberships", "/company-memberships"), ("leads", "/leads")])
+async def test_a_part_that_fails_costs_only_itself(
+    call: Call, wire: Any, mira: str, part: str, path: str
+) -> None:
+    whole = await call("get_contact", contact=mira)
+    wire.inner = refusing(path, wire.inner)
+    text, found = await call("get_contact", contact=mira)
+    note = f"{part} {REFUSED}"
+    assert found == {**{name: value for name, value in whole.facts.items() if name != part}, "notes": [note]}
+    assert text.splitlines()[-1] == f"Note: {note}"
 
 
 async def test_create_contact_needs_a_name_or_an_address(refusal: Call, wire: Any) -> None:
@@ -83,17 +146,25 @@ async def test_create_contact_needs_a_name_or_an_address(refusal: Call, wire: An
 
 
 async def test_search_contacts_tells_namesakes_apart(call: Call, sandbox: Any) -> None:
-    text, facts = await call("search_contacts", query="anna berg")
-    rows = {
-        row["id"]: row
-        for row in sandbox.all("SELECT * FROM contacts WHERE first_name = 'Anna' AND last_name = 'Berg'")
-    }
+    rows = sandbox.all(
+        "SELECT contacts.*, company_id, companies.name AS company FROM contacts"
+        " JOIN memberships ON contact_id = contacts.id AND is_primary"
+        " JOIN companies ON companies.id = company_id"
+        " WHERE first_name = 'Anna' AND last_name = 'Berg' ORDER BY contacts.id"
+    )
     lines = [
-        f"Anna Berg · {row['job_title']} · {row['email']} · {row['phone']} · {row['id']}"
-        for row in (rows[contact["id"]] for contact in facts["contacts"])
+        line("Anna Berg", row["job_title"], row["company"], row["email"], row["phone"], short(row["id"]))
+        for row in rows
     ]
-    assert text == "\n".join(["Contacts: 2", *lines])
-    assert (len(rows), facts["shown"], facts["total"]) == (2, 2, 2)
+    assert len(rows) == 2
+    assert await call("search_contacts", query="anna berg") == (
+        "\n".join(["Contacts: 2", *lines]),
+        {
+            "shown": 2,
+            "total": 2,
+            "contacts": [facts(row, f"{CONTACT} company_id company", name="Anna Berg") for row in rows],
+        },
+    )
 
 
 async def test_search_contacts_of_a_company_finds_members_by_word_and_page(
@@ -106,7 +177,7 @@ async def test_search_contacts_of_a_company_finds_members_by_word_and_page(
         for row in sandbox.all("SELECT contact_id FROM memberships WHERE company_id = ?", acme)
     }
 
-    every = await call("search_contacts", company=acme)
+    every = await call("search_contacts", company="Acme Inc")
     first = await call("search_contacts", company=acme, limit=len(members) - 1)
     second = await call("search_contacts", company=acme, limit=len(members) - 1, page=2)
     xenia = await call("search_contacts", company=acme, query="xenia")
@@ -118,24 +189,44 @@ async def test_search_contacts_of_a_company_finds_members_by_word_and_page(
     )
     assert first.facts["contacts"] + second.facts["contacts"] == every.facts["contacts"]
     assert second.text.splitlines()[0] == f"Contacts: 1 of {len(members)}"
-    assert [contact["first_name"] for contact in xenia.facts["contacts"]] == ["Xenia"]
+    [found] = xenia.facts["contacts"]
+    assert xenia == (
+        f"Contacts: 1\nXenia · Acme Inc. · {short(found['id'])}",
+        {
+            "shown": 1,
+            "total": 1,
+            "contacts": [{"id": found["id"], "name": "Xenia", "company_id": acme, "company": "Acme Inc."}],
+        },
+    )
 
 
-async def test_update_contact_keeps_omitted_fields_and_empties_cleared_ones(call: Call, mira: str) -> None:
-    await call("update_contact", contact=mira, phone="+49 1", notes="Old.")
-    _, before = await call("get_contact", contact=mira)
+async def test_update_contact_keeps_omitted_fields_and_empties_cleared_ones(
+    call: Call, find: Find, mira: str, acme: str
+) -> None:
+    await call("update_contact", contact="Mira Stone", phone="+49 1", notes="Old.")
+    before = find("contacts", id=mira)
 
-    text, facts = await call("update_contact", contact=mira, job_title="CTO", clear=["phone", "notes"])
+    text, found = await call(
+        "update_contact", contact="mira@acme.example", job_title="CTO", clear=["phone", "notes"]
+    )
 
-    expected = {
-        **before["contact"],
+    after = find("contacts", id=mira)
+    assert after == {
+        **before,
         "job_title": "CTO",
-        "updated_at": facts["contact"]["updated_at"],
+        "phone": None,
+        "notes": None,
+        "updated_at": after["updated_at"],
     }
-    del expected["phone"], expected["notes"]
-    assert facts == {"contact": expected}
-    assert text.splitlines()[:2] == ["Contact updated.", f"Mira Stone · CTO · mira@acme.example · {mira}"]
-    assert (await call("get_contact", contact=mira)).facts["contact"] == expected
+    assert (before["phone"], before["notes"]) == ("+49 1", "Old.")
+    assert after["updated_at"] > before["updated_at"]
+    assert text == f"Contact updated.\nMira Stone · CTO · Acme Inc. · mira@acme.example · {short(mira)}"
+    assert found == {
+        "contact": facts(after, CONTACT, name="Mira Stone", company_id=acme, company="Acme Inc.")
+    }
+    assert (await call("get_contact", contact=mira)).facts["contact"] == facts(
+        after, "id first_name last_name job_title email created_at updated_at", company_id=acme
+    )
 
 
 async def test_update_contact_moves_and_removes_the_primary_company(
@@ -154,7 +245,9 @@ async def test_update_contact_moves_and_removes_the_primary_company(
 async def test_link_creates_a_membership_and_then_updates_it(
     call: Call, mira: str, acme: str, harbour: str
 ) -> None:
-    text, linked = await call("link_contact_to_company", contact=mira, company=harbour, title="Adviser")
+    text, linked = await call(
+        "link_contact_to_company", contact="Mira Stone", company="Harbour & Pine", title="Adviser"
+    )
     membership = linked["membership"]
     assert linked == {
         "membership": {
@@ -165,11 +258,11 @@ async def test_link_creates_a_membership_and_then_updates_it(
             "is_primary": False,
         }
     }
-    assert text == f"Contact linked.\nHarbour & Pine Trading Ltd · Adviser · {harbour}"
+    assert text == "Contact Mira Stone linked.\nHarbour & Pine Trading Ltd · Adviser"
 
     text, updated = await call("link_contact_to_company", contact=mira, company=harbour, is_primary=True)
     assert updated == {"membership": {**membership, "is_primary": True}}
-    assert text == f"Membership updated.\nHarbour & Pine Trading Ltd · Adviser · primary · {harbour}"
+    assert text == "Membership of Mira Stone updated.\nHarbour & Pine Trading Ltd · Adviser · primary"
 
     _, read = await call("get_contact", contact=mira)
     assert read["contact"]["company_id"] == harbour
@@ -194,10 +287,10 @@ async def test_unlink_ends_the_membership_and_leaves_both_records(
 ) -> None:
     [membership] = (await call("get_contact", contact=mira)).facts["memberships"]
 
-    text, facts = await call("unlink_contact_from_company", contact=mira, company=acme)
+    text, found = await call("unlink_contact_from_company", contact="Mira Stone", company="Acme Inc")
 
-    assert text == "Contact unlinked from the company."
-    assert facts == {"removed": "membership", "id": membership["id"]}
+    assert text == "Contact Mira Stone unlinked from Acme Inc.."
+    assert found == {"removed": "membership", "id": membership["id"]}
     assert (await call("get_contact", contact=mira)).facts["memberships"] == []
     assert (await call("get_company", company=acme)).facts["company"]["name"] == "Acme Inc."
     assert await refusal("unlink_contact_from_company", contact=mira, company=acme) == (
@@ -206,9 +299,12 @@ async def test_unlink_ends_the_membership_and_leaves_both_records(
 
 
 async def test_delete_contact_deletes_once(call: Call, refusal: Call, mira: str) -> None:
-    text, facts = await call("delete_contact", contact=mira)
-    assert text == f"Contact {mira} deleted."
-    assert facts == {"removed": "contact", "id": mira}
+    text, found = await call("delete_contact", contact="Mira Stone at Acme")
+    assert text == "Contact Mira Stone deleted."
+    assert found == {"removed": "contact", "id": mira}
     gone = f'The CRM has no such record: "There is no contact {mira}.".'
     assert await refusal("get_contact", contact=mira) == gone
     assert await refusal("delete_contact", contact=mira) == gone
+    assert await refusal("delete_contact", contact="Mira Stone") == (
+        'No contact "Mira Stone". search_contacts lists what there is.'
+    )

@@ -270,7 +270,13 @@ CALLS = [
         "POST /activities",
         body={"type": "call", "subject": "Hi", "companyId": A, "body": "B", "durationMinutes": 0},
     ),
-    Reached("list_tasks", "list_tasks", {"lead": A}, "GET /tasks", query={"leadId": A, **FIRST_PAGE}),
+    Reached(
+        "list_tasks",
+        "list_tasks",
+        {"lead": A, "limit": 5},
+        "GET /tasks",
+        query={"leadId": A, "page": "1", "pageSize": "100"},
+    ),
     Reached(
         "send_outbound_email",
         "send_outbound_email",

@@ -2,6 +2,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from mcp import Client
+
+from .expected import short
 
 pytestmark = pytest.mark.anyio
 
@@ -49,8 +52,8 @@ async def test_list_email_connections(call: Call, mailboxes: dict[str, str]) -> 
         text
         == f"""\
 E-mail connections: 2
-{OUTLOOK} · outlook · disconnected · {mailboxes[OUTLOOK]}
-{GMAIL} · gmail · active · {mailboxes[GMAIL]}"""
+{OUTLOOK} · outlook · disconnected · {short(mailboxes[OUTLOOK])}
+{GMAIL} · gmail · active · {short(mailboxes[GMAIL])}"""
     )
     assert facts == {
         "connections": [
@@ -66,7 +69,7 @@ async def test_an_email_goes_to_the_leads_contact_from_the_active_mailbox(
     recipient = find("contacts", id=licence["contact_id"])["email"]
 
     text, facts = await call(
-        "send_outbound_email", lead=licence["id"], subject="Our offer", body="Hello *Mira*,\nsee below."
+        "send_outbound_email", lead="Acme licence", subject="Our offer", body="Hello *Mira*,\nsee below."
     )
 
     assert text == f'E-mail "Our offer" sent to {recipient} from {GMAIL}.'
@@ -153,12 +156,18 @@ async def test_an_email_without_text_is_not_sent(
     assert wire.sent == []
 
 
-@pytest.mark.parametrize("by", ["address", "ADDRESS", "id"])
+@pytest.mark.parametrize("by", ["address", "ADDRESS", "channel", "id", "short id"])
 async def test_a_mailbox_can_be_named(
     call: Call, sandbox: Any, find: Find, licence: dict[str, Any], mailboxes: dict[str, str], by: str
 ) -> None:
     sandbox.execute("UPDATE connections SET status = 'active'")
-    said = {"address": OUTLOOK, "ADDRESS": OUTLOOK.upper(), "id": mailboxes[OUTLOOK]}[by]
+    said = {
+        "address": OUTLOOK,
+        "ADDRESS": OUTLOOK.upper(),
+        "channel": "Outlook",
+        "id": mailboxes[OUTLOOK],
+        "short id": short(mailboxes[OUTLOOK]),
+    }[by]
 
     _, facts = await call(
         "send_outbound_email", lead=licence["id"], subject="Hi", body="Hello", connection=said
@@ -171,15 +180,24 @@ async def test_a_mailbox_can_be_named(
 @pytest.mark.parametrize(
     ("connection", "problem"),
     [
-        (OUTLOOK, f"The e-mail connection {OUTLOOK} is disconnected, so it cannot send."),
+        (OUTLOOK, f"The e-mail connection {OUTLOOK} (outlook, disconnected, {{}}) cannot send."),
+        ("outlook", f"The e-mail connection {OUTLOOK} (outlook, disconnected, {{}}) cannot send."),
         ("me@nordwind.example", 'No e-mail connection "me@nordwind.example".'),
     ],
 )
 async def test_a_mailbox_that_cannot_send_is_refused(
-    refusal: Call, wire: Any, licence: dict[str, Any], listed: str, connection: str, problem: str
+    refusal: Call,
+    wire: Any,
+    licence: dict[str, Any],
+    mailboxes: dict[str, str],
+    listed: str,
+    connection: str,
+    problem: str,
 ) -> None:
     arguments = {"lead": licence["id"], "subject": "Hi", "body": "Hello", "connection": connection}
-    assert await refusal("send_outbound_email", **arguments) == f"{problem} {listed}"
+    assert (
+        await refusal("send_outbound_email", **arguments) == f"{problem.format(mailboxes[OUTLOOK])} {listed}"
+    )
     assert wire.writes == []
 
 
@@ -225,26 +243,70 @@ async def test_a_contact_without_an_address_is_the_crms_refusal(
 async def test_companies_are_put_on_a_marketing_list_once(call: Call, sandbox: Any, find: Find) -> None:
     first, second = (find("companies", name=name)["id"] for name in ("Acme Inc.", "Acme Industries GmbH"))
 
-    one = await call("add_to_marketing_list", list_id=LIST_ID, companies=[first, first.upper()])
-    both = await call("add_to_marketing_list", list_id=LIST_ID, companies=[first, second])
+    one = await call("add_to_marketing_list", list_id=LIST_ID, companies=["Acme Inc", first.upper()])
+    both = await call(
+        "add_to_marketing_list", list_id=LIST_ID, companies=["acme-inc.example", "Acme Industries"]
+    )
 
     assert one == (
-        f"Companies put on list {LIST_ID}: 1 (1 new).",
-        {"list_id": LIST_ID, "sent": 1, "added": 1, "already_on_list": 0},
+        f"Companies put on list {LIST_ID}: 1 (1 new): Acme Inc..",
+        {"list_id": LIST_ID, "company_ids": [first], "added": 1, "already_on_list": 0},
     )
     assert both == (
-        f"Companies put on list {LIST_ID}: 2 (1 new).",
-        {"list_id": LIST_ID, "sent": 2, "added": 1, "already_on_list": 1},
+        f"Companies put on list {LIST_ID}: 2 (1 new): Acme Inc., Acme Industries GmbH.",
+        {"list_id": LIST_ID, "company_ids": [first, second], "added": 1, "already_on_list": 1},
     )
     on_list = sandbox.all("SELECT company_id FROM marketing_list_companies WHERE list_id = ?", LIST_ID)
     assert {row["company_id"] for row in on_list} == {first, second}
 
 
-async def test_a_marketing_list_takes_no_company_that_is_not_there(
-    refusal: Call, sandbox: Any, find: Find
+async def test_a_marketing_list_goes_by_the_alias_that_the_operator_set(
+    open_client: Callable[..., Awaitable[Client]], sandbox: Any, find: Find
 ) -> None:
     acme = find("companies", name="Acme Inc.")["id"]
-    assert await refusal("add_to_marketing_list", list_id=LIST_ID, companies=[acme, LIST_ID]) == (
-        f'The CRM found the input invalid: "companyIds: there is no company {LIST_ID}.".'
+    client = await open_client(lists={"newsletter": LIST_ID, "fair": acme})
+    result = await client.call_tool(
+        "add_to_marketing_list", {"list_id": "Newsletter", "companies": ["Acme Inc"]}
     )
+    assert [block.text for block in result.content] == [
+        "Companies put on list Newsletter: 1 (1 new): Acme Inc.."
+    ]
+    assert result.structured_content == {
+        "list_id": LIST_ID,
+        "company_ids": [acme],
+        "added": 1,
+        "already_on_list": 0,
+    }
+    refused = await client.call_tool("add_to_marketing_list", {"list_id": "news", "companies": ["Acme Inc"]})
+    assert refused.is_error
+    assert [block.text for block in refused.content] == [
+        'No marketing list "news": the CRM lists none, so say an id or an alias. Aliases: newsletter, fair.'
+    ]
+    [on_list] = sandbox.all("SELECT list_id, company_id FROM marketing_list_companies")
+    assert on_list == {"list_id": LIST_ID, "company_id": acme}
+
+
+async def test_without_aliases_a_marketing_list_is_an_id(refusal: Call, wire: Any) -> None:
+    assert await refusal("add_to_marketing_list", list_id="newsletter", companies=["Acme Inc"]) == (
+        'No marketing list "newsletter": the CRM lists none, so say an id or an alias. '
+        "Aliases: none set (CRM_MARKETING_LISTS)."
+    )
+    assert wire.sent == []
+
+
+@pytest.mark.parametrize(
+    ("other", "problem"),
+    [
+        (LIST_ID, f'The CRM found the input invalid: "companyIds: there is no company {LIST_ID}.".'),
+        (
+            "Acne Incorporation",
+            'No company "Acne Incorporation". search_companies lists what there is.',
+        ),
+    ],
+)
+async def test_a_marketing_list_takes_all_companies_or_none(
+    refusal: Call, sandbox: Any, other: str, problem: str
+) -> None:
+    companies = ["Acme Inc", other]
+    assert await refusal("add_to_marketing_list", list_id=LIST_ID, companies=companies) == problem
     assert sandbox.all("SELECT * FROM marketing_list_companies") == []

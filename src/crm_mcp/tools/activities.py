@@ -2,79 +2,184 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from crm_mcp.crm.activities import ActivityFilter, ActivityType, NewActivity, NewLeadActivity, TaskFilter
-from crm_mcp.rendering import DASHBOARD_URI, ActivityList, ActivityResult, TaskList, counts, lead_uri
+from crm_mcp.crm.activities import (
+    Activity,
+    ActivityFilter,
+    ActivityType,
+    NewActivity,
+    NewLeadActivity,
+    TaskFilter,
+)
+from crm_mcp.crm.errors import InvalidInputError
+from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page, narrowed
+from crm_mcp.rendering import (
+    DASHBOARD_URI,
+    ActivityList,
+    ActivityWritten,
+    TaskList,
+    company_uri,
+    counts,
+    lead_uri,
+)
+from crm_mcp.tenant import Tenant
+from crm_mcp.tools.asking import MaybeCompany, MaybeContact, MaybeLead
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
+from crm_mcp.tools.leads import LeadRefs
 from crm_mcp.tools.parameters import (
+    CompanyRef,
+    ContactRef,
     Crm,
+    LeadRef,
     Limit,
-    OptionalCompanyRef,
-    OptionalContactRef,
-    OptionalLeadRef,
     PageNumber,
+    Progress,
     When,
 )
+from crm_mcp.tools.parts import one_by_one
+
+FAR = datetime.max.replace(tzinfo=UTC)
+EARLY = datetime.min.replace(tzinfo=UTC)
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="List activities")
 async def list_activities(
     crm: Crm,
-    lead: OptionalLeadRef = None,
-    company: OptionalCompanyRef = None,
+    lead: LeadRef = "",
+    company: CompanyRef = "",
+    type: ActivityType | None = None,
+    since: Annotated[date | None, Field(description="YYYY-MM-DD.")] = None,
+    until: Annotated[date | None, Field(description="YYYY-MM-DD.")] = None,
     limit: Limit = 25,
     page: PageNumber = 1,
 ) -> ActivityList:
-    """Calls, e-mails, meetings, notes and tasks: of a lead, a company, or all."""
-    found = await crm.activities.search(
-        ActivityFilter(lead_id=lead, company_id=company), page=page, limit=limit
+    """What was done, newest first: of a lead, a company, or all."""
+    on_lead = await crm.refs.lead(lead) if lead else None
+    at_company = await crm.refs.company(company) if company else None
+    wanted = ActivityFilter(
+        lead_id=on_lead.id if on_lead else None, company_id=at_company.id if at_company else None
     )
-    return ActivityList(activities=found.records, **counts(found))
+
+    def search(number: int, rows: int) -> Awaitable[Page[Activity]]:
+        return crm.client.activities.search(wanted, page=number, limit=rows)
+
+    def in_question(activity: Activity) -> bool:
+        day = activity.occurred_at.date() if activity.occurred_at else date.min
+        return type in (None, activity.type) and (since or date.min) <= day <= (until or date.max)
+
+    if type or since or until:
+        found = await narrowed(lambda n: search(n, MAX_PAGE_SIZE), in_question, page=page, limit=limit)
+    else:
+        found = await search(page, limit)
+    newest = sorted(found.records, key=lambda activity: activity.occurred_at or EARLY, reverse=True)
+    notes = [meant.note for meant in (on_lead, at_company) if meant]
+    return ActivityList(activities=await crm.rows.activities(newest), **counts(found)).noting(*notes)
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="List tasks")
 async def list_tasks(
-    crm: Crm, lead: OptionalLeadRef = None, limit: Limit = 25, page: PageNumber = 1
+    crm: Crm,
+    lead: LeadRef = "",
+    done: Annotated[bool, Field(description="The done ones instead, latest first.")] = False,
+    limit: Limit = 25,
+    page: PageNumber = 1,
 ) -> TaskList:
-    """What is to be done, for a lead or in all. A task is made with log_activity(type="task", due_at)."""
-    found = await crm.activities.tasks(TaskFilter(lead_id=lead), page=page, limit=limit)
-    return TaskList(tasks=found.records, **counts(found))
+    """What is to be done next, by due date. A task is made with log_activity(type="task", due_at), and
+    ticked off in the CRM itself."""
+    on_lead = await crm.refs.lead(lead) if lead else None
+    every = await all_tasks(crm, TaskFilter(lead_id=on_lead.id if on_lead else None), done=done)
+    shown = every.records[(page - 1) * limit : page * limit]
+    found = Page(
+        records=shown,
+        page=page,
+        limit=limit,
+        has_more=page * limit < len(every.records) or every.has_more,
+        total=every.total,
+        notes=every.notes,
+    )
+    rows = await crm.rows.activities(shown)
+    return TaskList(tasks=rows, **counts(found)).noting(on_lead.note if on_lead else None)
+
+
+async def all_tasks(crm: Tenant, wanted: TaskFilter, *, done: bool = False) -> Page[Activity]:
+    """Every open task by due date, or every done one, the latest first: the CRM's order is not documented."""
+    found = await narrowed(
+        lambda number: crm.client.activities.tasks(wanted, page=number, limit=MAX_PAGE_SIZE),
+        lambda task: (task.completed_at is not None) is done,
+        page=1,
+        limit=10_000,
+    )
+    if done:
+        found.records.sort(key=lambda task: task.completed_at or EARLY, reverse=True)
+    else:
+        found.records.sort(key=lambda task: task.due_at or FAR)
+    return found
 
 
 @tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Log an activity")
 async def log_activity(
     crm: Crm,
-    type: ActivityType,  # the CRM's and the tool's word for it
+    type: ActivityType,
     subject: str,
-    lead: OptionalLeadRef = None,
-    company: OptionalCompanyRef = None,
-    contact: OptionalContactRef = None,
+    lead: LeadRef = "",
+    leads: LeadRefs = (),
+    company: CompanyRef = "",
+    contact: ContactRef = "",
     body: str = "",
     occurred_at: When = None,
     due_at: Annotated[When, Field(description="For tasks.")] = None,
     duration_minutes: Annotated[int | None, Field(ge=0)] = None,
-) -> ActivityResult:
+    *,
+    on_lead: MaybeLead,
+    at_company: MaybeCompany,
+    with_contact: MaybeContact,
+    progress: Progress,
+) -> ActivityWritten:
     """Log what was done, or a task to do, on a lead, a company or a contact. It stays: the CRM can't change
     or delete activities. `email` only notes one; send_outbound_email sends."""
+    if not (lead or leads or company or contact):
+        raise InvalidInputError("Say what it is about: `lead`, `company` or `contact`. Nothing was logged.")
+    if leads and (lead or company):
+        raise InvalidInputError("Say either `leads`, or `lead` and `company`. Nothing was logged.")
     fields: dict[str, Any] = {
         "type": type,
         "subject": subject,
-        "contact": contact,
+        "contact": with_contact.id if with_contact else None,
         "body": body,
         "occurred_at": occurred_at,
         "due_at": due_at,
         "duration_minutes": duration_minutes,
     }
+    if leads:
+
+        async def log(said: str) -> str:
+            one = await crm.refs.lead(said, writing=True)
+            sent = filled(NewLeadActivity, **fields)
+            logged = await crm.client.activities.log_on_lead(one.id, sent)
+            return "; ".join([one.name or one.id, *not_kept(sent, logged)])
+
+        batch = await one_by_one(list(leads), log, progress)
+        headline = f"Logging as {type}: {batch.summary()}."
+        return ActivityWritten(batch=batch).after(headline, lead_uri(None), DASHBOARD_URI)
     activity: NewLeadActivity
-    if lead and not company:
+    if on_lead and not at_company:
         activity = filled(NewLeadActivity, **fields)
-        logged = await crm.activities.log_on_lead(lead, activity)
+        logged = await crm.client.activities.log_on_lead(on_lead.id, activity)
     else:
-        activity = anywhere = filled(NewActivity, lead=lead, company=company, **fields)
-        logged = await crm.activities.log(anywhere)
-    result = ActivityResult(activity=logged, notes=not_kept(activity, logged))
-    return result.after(f"Logged as {type}.", *([lead_uri(lead)] if lead else []), DASHBOARD_URI)
+        activity = anywhere = filled(
+            NewActivity,
+            lead=on_lead.id if on_lead else None,
+            company=at_company.id if at_company else None,
+            **fields,
+        )
+        logged = await crm.client.activities.log(anywhere)
+    rows = await crm.rows.activities([logged]) if logged else []
+    result = ActivityWritten(activity=rows[0] if rows else None, notes=not_kept(activity, logged))
+    touched = [lead_uri(on_lead.id)] if on_lead else [company_uri(at_company.id)] if at_company else []
+    return result.after(f"Logged as {type}.", *touched, DASHBOARD_URI)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from crm_mcp.rendering import Result
 
-FAMILIES = ("companies", "contacts", "leads", "activities", "outreach", "pipeline")
+FAMILIES = ("overview", "companies", "contacts", "leads", "activities", "outreach", "pipeline")
 
 
 class Effect(Enum):

@@ -6,11 +6,31 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crm_mcp.crm.companies import CompanyChanges, CompanyFilter, NewCompany, Role, Status
-from crm_mcp.rendering import DASHBOARD_URI, CompanyList, CompanyResult, company_uri, counts
+from crm_mcp.crm.activities import ActivityFilter
+from crm_mcp.crm.companies import Company, CompanyChanges, CompanyFilter, NewCompany, Role, Status
+from crm_mcp.crm.leads import LeadFilter
+from crm_mcp.rendering import (
+    DASHBOARD_URI,
+    ActivityRow,
+    CompanyList,
+    CompanyResult,
+    CompanyRow,
+    CompanyWritten,
+    ContactRow,
+    LeadRow,
+    company_uri,
+    counts,
+)
+from crm_mcp.tenant import Tenant
+from crm_mcp.tools.asking import MeantCompany
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
-from crm_mcp.tools.parameters import CompanyRef, Crm, Limit, Owner, OwnerFilter, PageNumber
+from crm_mcp.tools.parameters import CompanyRef, Crm, Detail, Limit, Owner, OwnerFilter, PageNumber
+from crm_mcp.tools.parts import at_once
+
+MAX_CONTACTS = 10
+MAX_LEADS = 10
+MAX_ACTIVITIES = 5
 
 Website = Annotated[str, Field(description="E.g. `acme.com`.")]
 Clear = Annotated[
@@ -29,17 +49,56 @@ async def search_companies(
     limit: Limit = 25,
     page: PageNumber = 1,
 ) -> CompanyList:
-    """Find companies; without arguments, list all. Shows the ids that other tools take."""
-    wanted = CompanyFilter(role=role, status=status, owner_user_id=owner or None, q=query or None)
-    found = await crm.companies.search(wanted, page=page, limit=limit)
-    return CompanyList(companies=found.records, **counts(found))
+    """Find companies; without arguments, list all."""
+    owner_id = await crm.refs.owner(owner) if owner else None
+    wanted = CompanyFilter(role=role, status=status, owner_user_id=owner_id, q=query or None)
+    found = await crm.client.companies.search(wanted, page=page, limit=limit)
+    return CompanyList(companies=await crm.rows.companies(found.records), **counts(found))
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="Get a company")
-async def get_company(crm: Crm, company: CompanyRef) -> CompanyResult:
-    """All fields of a company. For its people use search_contacts(company), for its deals
-    search_leads(company)."""
-    return CompanyResult(company=await crm.companies.get(company))
+async def get_company(crm: Crm, company: CompanyRef, detail: Detail = "normal") -> CompanyResult:
+    """A company with its contacts, open leads and latest activities: all of "what do we have going with
+    Acme"."""
+    meant = await crm.refs.company(company)
+    notes = [meant.note] if meant.note else []
+    found = await crm.client.companies.get(meant.id)
+    if detail == "brief":
+        return CompanyResult(company=found, notes=notes)
+    parts = await at_once(
+        notes,
+        contacts=_contacts(crm, meant.id, notes),
+        open_leads=_open_leads(crm, meant.id, notes),
+        activities=_activities(crm, meant.id, notes),
+    )
+    # Leads and activities may have the same to say of the filter by company.
+    notes = list(dict.fromkeys(notes))
+    return CompanyResult(
+        company=found, notes=notes, other=found.unknown if detail == "full" else None, **parts
+    )
+
+
+async def _contacts(crm: Tenant, company_id: str, notes: list[str]) -> list[ContactRow]:
+    people = await crm.client.companies.contacts(company_id)
+    if len(people) > MAX_CONTACTS:
+        notes.append(f"{len(people)} contacts, {MAX_CONTACTS} shown; search_contacts(company) lists all.")
+    return await crm.rows.contacts(people[:MAX_CONTACTS])
+
+
+async def _open_leads(crm: Tenant, company_id: str, notes: list[str]) -> list[LeadRow]:
+    found = await crm.client.leads.search(LeadFilter(company_id=company_id), limit=50)
+    notes += found.notes
+    leads = await crm.rows.open_leads(found.records)
+    shown = leads[:MAX_LEADS]
+    if len(leads) > len(shown) or found.has_more:
+        notes.append(f"{len(shown)} open leads shown; search_leads(company) lists all.")
+    return await crm.rows.leads(shown)
+
+
+async def _activities(crm: Tenant, company_id: str, notes: list[str]) -> list[ActivityRow]:
+    found = await crm.client.activities.search(ActivityFilter(company_id=company_id), limit=MAX_ACTIVITIES)
+    notes += found.notes
+    return await crm.rows.activities(found.records)
 
 
 @tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Create a company")
@@ -53,7 +112,7 @@ async def create_company(
     phone: str = "",
     notes: str = "",
     owner: Owner = "",
-) -> CompanyResult:
+) -> CompanyWritten:
     """Create a company. Search for it first: duplicates are not stopped."""
     company = filled(
         NewCompany,
@@ -64,10 +123,10 @@ async def create_company(
         email=email,
         phone=phone,
         notes=notes,
-        owner=owner,
+        owner=await crm.refs.owner(owner) if owner else "",
     )
-    created = await crm.companies.create(company)
-    result = CompanyResult(company=created, notes=not_kept(company, created))
+    created = await crm.client.companies.create(company)
+    result = CompanyWritten(company=await _row(crm, created), notes=not_kept(company, created))
     return result.after("Company created.", company_uri(created), DASHBOARD_URI)
 
 
@@ -85,7 +144,9 @@ async def update_company(
     notes: Annotated[str, Field(description="Replaces the old notes.")] = "",
     owner: Owner = "",
     clear: Clear = (),
-) -> CompanyResult:
+    *,
+    meant: MeantCompany,
+) -> CompanyWritten:
     """Change a company's fields; what is not given stays."""
     changes = filled(
         CompanyChanges,
@@ -98,8 +159,12 @@ async def update_company(
         email=email,
         phone=phone,
         notes=notes,
-        owner=owner,
+        owner=await crm.refs.owner(owner) if owner else "",
     )
-    updated = await crm.companies.update(company, changes)
-    result = CompanyResult(company=updated, notes=not_kept(changes, updated))
-    return result.after("Company updated.", company_uri(company), DASHBOARD_URI)
+    updated = await crm.client.companies.update(meant.id, changes)
+    result = CompanyWritten(company=await _row(crm, updated), notes=not_kept(changes, updated))
+    return result.after("Company updated.", company_uri(updated), DASHBOARD_URI)
+
+
+async def _row(crm: Tenant, company: Company | None) -> CompanyRow | None:
+    return (await crm.rows.companies([company]))[0] if company else None

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crm_mcp.crm import CrmClient
 from crm_mcp.crm.contacts import (
     Contact,
     ContactChanges,
@@ -15,12 +14,18 @@ from crm_mcp.crm.contacts import (
     MembershipChanges,
     NewMembership,
 )
-from crm_mcp.crm.contract import mentions
-from crm_mcp.crm.errors import InvalidInputError, NotFoundError
+from crm_mcp.crm.contract import equals, mentions
+from crm_mcp.crm.errors import InvalidInputError, NotFoundError, UnexpectedResponseError
+from crm_mcp.crm.leads import LeadFilter
+from crm_mcp.crm.paging import Page
+from crm_mcp.references import Meant
 from crm_mcp.rendering import (
     DASHBOARD_URI,
     ContactList,
     ContactResult,
+    ContactRow,
+    ContactWritten,
+    LeadRow,
     MembershipResult,
     RemovalResult,
     company_uri,
@@ -28,9 +33,14 @@ from crm_mcp.rendering import (
     counts,
     lead_uri,
 )
+from crm_mcp.tenant import Tenant
+from crm_mcp.tools.asking import MaybeCompany, MeantCompany, MeantContact
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
-from crm_mcp.tools.parameters import CompanyRef, ContactRef, Crm, Limit, OptionalCompanyRef, PageNumber
+from crm_mcp.tools.parameters import CompanyRef, ContactRef, Crm, Detail, Limit, PageNumber
+from crm_mcp.tools.parts import at_once, if_possible
+
+MAX_LEADS = 10
 
 Clear = Annotated[
     tuple[Literal["first_name", "last_name", "email", "phone", "job_title", "company", "notes"], ...],
@@ -42,33 +52,54 @@ Clear = Annotated[
 async def search_contacts(
     crm: Crm,
     query: Annotated[str, Field(description="Part of the name or e-mail.")] = "",
-    company: OptionalCompanyRef = None,
+    company: CompanyRef = "",
     limit: Limit = 25,
     page: PageNumber = 1,
 ) -> ContactList:
-    """Find people; with `company`, only its people. Shows the ids that other tools take."""
-    if company:
-        return _page_of(await crm.companies.contacts(company), query, page, limit)
-    found = await crm.contacts.search(ContactFilter(q=query or None), page=page, limit=limit)
-    return ContactList(contacts=found.records, **counts(found))
+    """Find people; with `company`, only its people; without arguments, list all."""
+    if not company:
+        found = await crm.client.contacts.search(ContactFilter(q=query or None), page=page, limit=limit)
+        return ContactList(contacts=await crm.rows.contacts(found.records), **counts(found))
+    meant = await crm.refs.company(company)
+    people = await crm.client.companies.contacts(meant.id)
+    found = _page_of(people, query, page, limit)
+    return ContactList(contacts=await crm.rows.contacts(found.records), **counts(found)).noting(meant.note)
 
 
-def _page_of(contacts: list[Contact], query: str, page: int, limit: int) -> ContactList:
+def _page_of(contacts: list[Contact], query: str, page: int, limit: int) -> Page[Contact]:
     """The endpoint of a company's contacts knows neither pages nor a search."""
-    matching = [contact for contact in contacts if mentions().passes(contact.wire, query) or not query]
-    shown = matching[(page - 1) * limit : page * limit]
-    more = page * limit < len(matching)
-    return ContactList(
-        contacts=shown, shown=len(shown), total=len(matching), next_page=page + 1 if more else None
+    matching = [contact for contact in contacts if not query or mentions().passes(contact.wire, query)]
+    return Page(
+        records=matching[(page - 1) * limit : page * limit],
+        page=page,
+        limit=limit,
+        has_more=page * limit < len(matching),
+        total=len(matching),
     )
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="Get a contact")
-async def get_contact(crm: Crm, contact: ContactRef) -> ContactResult:
-    """All fields of a contact, and the companies it belongs to."""
-    return ContactResult(
-        contact=await crm.contacts.get(contact), memberships=await crm.contacts.memberships(contact)
+async def get_contact(crm: Crm, contact: ContactRef, detail: Detail = "normal") -> ContactResult:
+    """A contact with its companies and leads."""
+    meant = await crm.refs.contact(contact)
+    notes = [meant.note] if meant.note else []
+    found = await crm.client.contacts.get(meant.id)
+    if detail == "brief":
+        return ContactResult(contact=found, notes=notes)
+    parts = await at_once(
+        notes, memberships=crm.client.contacts.memberships(meant.id), leads=_leads(crm, meant.id, notes)
     )
+    return ContactResult(
+        contact=found, notes=notes, other=found.unknown if detail == "full" else None, **parts
+    )
+
+
+async def _leads(crm: Tenant, contact_id: str, notes: list[str]) -> list[LeadRow]:
+    found = await crm.client.leads.search(LeadFilter(contact_id=contact_id), limit=MAX_LEADS)
+    notes += found.notes
+    if found.has_more:
+        notes.append(f"{MAX_LEADS} leads shown; search_leads(contact) lists all.")
+    return await crm.rows.leads(found.records)
 
 
 @tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Create a contact")
@@ -79,9 +110,11 @@ async def create_contact(
     email: str = "",
     phone: str = "",
     job_title: str = "",
-    company: OptionalCompanyRef = None,
+    company: CompanyRef = "",
     notes: str = "",
-) -> ContactResult:
+    *,
+    home: MaybeCompany,
+) -> ContactWritten:
     """Create a person; needs a name or an e-mail. Search first: duplicates are not stopped."""
     if not (first_name or last_name or email):
         raise InvalidInputError("A contact needs a name or an e-mail address. Nothing was created.")
@@ -92,12 +125,12 @@ async def create_contact(
         email=email,
         phone=phone,
         job_title=job_title,
-        company=company,
+        company=home.id if home else None,
         notes=notes,
     )
-    created = await crm.contacts.create(contact)
-    result = ContactResult(contact=created, notes=not_kept(contact, created))
-    return result.after("Contact created.", *_homes(created, company), DASHBOARD_URI)
+    created = await crm.client.contacts.create(contact)
+    result = ContactWritten(contact=await _row(crm, created), notes=not_kept(contact, created))
+    return result.after("Contact created.", *_homes(created, home), DASHBOARD_URI)
 
 
 @tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Update a contact")
@@ -109,10 +142,13 @@ async def update_contact(
     email: str = "",
     phone: str = "",
     job_title: str = "",
-    company: OptionalCompanyRef = None,
+    company: CompanyRef = "",
     notes: Annotated[str, Field(description="Replaces the old notes.")] = "",
     clear: Clear = (),
-) -> ContactResult:
+    *,
+    meant: MeantContact,
+    home: MaybeCompany,
+) -> ContactWritten:
     """Change a contact's fields; what is not given stays. `company` sets the primary company; for a further
     one use link_contact_to_company."""
     changes = filled(
@@ -123,12 +159,12 @@ async def update_contact(
         email=email,
         phone=phone,
         job_title=job_title,
-        company=company,
+        company=home.id if home else None,
         notes=notes,
     )
-    updated = await crm.contacts.update(contact, changes)
-    result = ContactResult(contact=updated, notes=not_kept(changes, updated))
-    return result.after("Contact updated.", *_homes(contact, company))
+    updated = await crm.client.contacts.update(meant.id, changes)
+    result = ContactWritten(contact=await _row(crm, updated), notes=not_kept(changes, updated))
+    return result.after("Contact updated.", *_homes(updated, home))
 
 
 @tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Link a contact to a company")
@@ -138,46 +174,72 @@ async def link_contact_to_company(
     company: CompanyRef,
     title: Annotated[str, Field(description="Role there, e.g. `CFO`.")] = "",
     is_primary: bool | None = None,
+    *,
+    person: MeantContact,
+    home: MeantCompany,
 ) -> MembershipResult:
     """Make a contact a member of a company, or change the membership it has there."""
-    existing = await _membership(crm, contact, company)
+    existing = await _membership(crm, person.id, home.id)
     sent: MembershipChanges
     if existing is None:
-        sent = new = filled(NewMembership, company=company, title=title, is_primary=is_primary)
-        membership = await crm.contacts.link(contact, new)
+        sent = new = filled(NewMembership, company=home.id, title=title, is_primary=is_primary)
+        membership = await crm.client.contacts.link(person.id, new)
     else:
         sent = filled(MembershipChanges, title=title, is_primary=is_primary)
-        membership = await crm.contacts.update_membership(contact, existing.id, sent)
-    membership = membership or await _membership(crm, contact, company)
+        membership = await crm.client.contacts.update_membership(person.id, existing.id, sent)
+    membership = membership or await if_possible(_membership(crm, person.id, home.id))
     result = MembershipResult(membership=membership, notes=not_kept(sent, membership))
-    done = "Contact linked." if existing is None else "Membership updated."
-    return result.after(done, contact_uri(contact), company_uri(company))
+    done = "Contact {} linked." if existing is None else "Membership of {} updated."
+    return result.after(done.format(_called(person)), contact_uri(person.id), company_uri(home.id))
 
 
 @tool(effect=Effect.DELETE, toolset=Toolset.DELETE, title="Unlink a contact from a company")
-async def unlink_contact_from_company(crm: Crm, contact: ContactRef, company: CompanyRef) -> RemovalResult:
+async def unlink_contact_from_company(
+    crm: Crm, contact: ContactRef, company: CompanyRef, person: MeantContact, home: MeantCompany
+) -> RemovalResult:
     """End a contact's membership in a company. Both records stay."""
-    membership = await _membership(crm, contact, company)
+    membership = await _membership(crm, person.id, home.id)
     if membership is None:
         raise NotFoundError("The contact is not a member of that company. Nothing was unlinked.")
-    await crm.contacts.unlink(contact, membership.id)
+    await crm.client.contacts.unlink(person.id, membership.id)
     result = RemovalResult(removed="membership", id=membership.id)
-    return result.after("Contact unlinked from the company.", contact_uri(contact), company_uri(company))
+    done = f"Contact {_called(person)} unlinked from {_called(home)}."
+    return result.after(done, contact_uri(person.id), company_uri(home.id))
 
 
 @tool(effect=Effect.DELETE, toolset=Toolset.DELETE, title="Delete a contact")
-async def delete_contact(crm: Crm, contact: ContactRef) -> RemovalResult:
+async def delete_contact(crm: Crm, contact: ContactRef, meant: MeantContact) -> RemovalResult:
     """Delete a contact for good. Only on the person's explicit wish."""
-    await crm.contacts.delete(contact)
-    return RemovalResult(removed="contact", id=contact).after(
-        f"Contact {contact} deleted.", contact_uri(contact), lead_uri(None), DASHBOARD_URI
+    await crm.client.contacts.delete(meant.id)
+    return RemovalResult(removed="contact", id=meant.id).after(
+        f"Contact {_called(meant)} deleted.", contact_uri(meant.id), lead_uri(None), DASHBOARD_URI
     )
 
 
-def _homes(contact: Contact | str | None, company: str | None) -> list[str]:
-    return [contact_uri(contact), *([company_uri(company)] if company else [])]
+def _called(meant: Meant) -> str:
+    return meant.name or meant.id
 
 
-async def _membership(crm: CrmClient, contact_id: str, company_id: str) -> Membership | None:
-    memberships = await crm.contacts.memberships(contact_id)
-    return next((one for one in memberships if one.company_id == company_id), None)
+def _homes(contact: Contact | None, home: Meant | None) -> list[str]:
+    return [contact_uri(contact), *([company_uri(home.id)] if home else [])]
+
+
+async def _row(crm: Tenant, contact: Contact | None) -> ContactRow | None:
+    return (await crm.rows.contacts([contact]))[0] if contact else None
+
+
+async def _membership(crm: Tenant, contact_id: str, company_id: str) -> Membership | None:
+    """The contact's membership in the company.
+
+    Raises UnexpectedResponseError where the CRM does not show whose a membership is: it may be this one.
+    """
+    of_company = equals("companyId", "company.id")
+    for membership in await crm.client.contacts.memberships(contact_id):
+        verdict = of_company.passes(membership.wire, company_id)
+        if verdict is None:
+            raise UnexpectedResponseError(
+                "The CRM does not show which company a membership is for. Nothing was changed."
+            )
+        if verdict:
+            return membership
+    return None

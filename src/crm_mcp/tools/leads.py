@@ -2,42 +2,58 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crm_mcp.crm import CrmClient
-from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead
-from crm_mcp.references import find_stage
+from crm_mcp.crm.errors import InvalidInputError
+from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead, TimelineEntry
+from crm_mcp.crm.paging import MAX_PAGE_SIZE, narrowed
+from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.rendering import (
     DASHBOARD_URI,
     PIPELINE_URI,
+    ContactRow,
     LeadFacts,
     LeadList,
     LeadResult,
+    LeadRow,
+    LeadWritten,
     RemovalResult,
     TimelineResult,
     counts,
     lead_uri,
 )
+from crm_mcp.rows import is_open
+from crm_mcp.tenant import Tenant
+from crm_mcp.tools.asking import MaybeCompany, MaybeContact, MaybeLead, MeantLead
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import (
+    CompanyRef,
+    ContactRef,
     Crm,
+    Detail,
     LeadRef,
     Limit,
-    OptionalCompanyRef,
-    OptionalContactRef,
     Owner,
+    OwnerFilter,
     PageNumber,
+    Progress,
     StageRef,
 )
+from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one
 
-Value = Annotated[float | None, Field(description="Amount, without currency.", ge=0)]
+MAX_TIMELINE = 15
+
+Value = Annotated[float | None, Field(description="Amount, without currency.", ge=0, allow_inf_nan=False)]
 Currency = Annotated[str, Field(description="ISO code, e.g. `EUR`.")]
 Probability = Annotated[float | None, Field(description="Per cent.", ge=0, le=100)]
 CloseDate = Annotated[date | None, Field(description="YYYY-MM-DD.")]
+LeadRefs = Annotated[
+    tuple[str, ...], Field(description="For up to 25 at once, instead of `lead`.", max_length=MAX_BATCH)
+]
 Clear = Annotated[
     tuple[
         Literal[
@@ -61,39 +77,97 @@ Clear = Annotated[
 async def search_leads(
     crm: Crm,
     query: Annotated[str, Field(description="Part of the title.")] = "",
-    company: OptionalCompanyRef = None,
-    contact: OptionalContactRef = None,
+    company: CompanyRef = "",
+    contact: ContactRef = "",
     stage: StageRef = "",
+    owner: OwnerFilter = "",
+    idle_days: Annotated[int, Field(description="Only open ones without activity for so long.", ge=0)] = 0,
     limit: Limit = 25,
     page: PageNumber = 1,
 ) -> LeadList:
-    """Find leads (deals); without arguments, list all. Shows the ids that other tools take."""
-    stages = await crm.pipeline.stages()
-    stage_id = find_stage(stages, stage).id if stage else None
-    wanted = LeadFilter(company_id=company, contact_id=contact, stage_id=stage_id, q=query or None)
-    found = await crm.leads.search(wanted, page=page, limit=limit)
-    return LeadList(leads=[LeadFacts.of(lead, stages) for lead in found.records], **counts(found))
+    """Find leads (deals); without arguments, list all."""
+    at_company = await crm.refs.company(company) if company else None
+    with_contact = await crm.refs.contact(contact) if contact else None
+    wanted = LeadFilter(
+        company_id=at_company.id if at_company else None,
+        contact_id=with_contact.id if with_contact else None,
+        stage_id=(await crm.refs.stage(stage)).id if stage else None,
+        q=query or None,
+    )
+    if owner or idle_days:
+        owners = (await crm.refs.owner_id(owner),) if owner else ()
+
+        stages = await crm.rows.stages() if idle_days else []
+
+        def in_question(lead: Lead) -> bool:
+            owned = not owners or lead.owner_user_id in owners
+            return owned and (not idle_days or (is_open(lead, stages) and is_idle(lead, idle_days)))
+
+        found = await narrowed(
+            lambda number: crm.client.leads.search(wanted, page=number, limit=MAX_PAGE_SIZE),
+            in_question,
+            page=page,
+            limit=limit,
+        )
+    else:
+        found = await crm.client.leads.search(wanted, page=page, limit=limit)
+    notes = [meant.note for meant in (at_company, with_contact) if meant]
+    return LeadList(leads=await crm.rows.leads(found.records), **counts(found)).noting(*notes)
+
+
+def is_idle(lead: Lead, days: int) -> bool:
+    """Without activity for so many days; where none is known, its creation counts."""
+    last = lead.last_activity_at or lead.created_at
+    return last is not None and datetime.now(UTC) - last > timedelta(days=days)
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="Get a lead")
-async def get_lead(crm: Crm, lead: LeadRef) -> LeadResult:
-    """All fields of a lead, and what happened to it."""
-    result = await _shown(crm, await crm.leads.get(lead))
-    result.timeline = await crm.leads.timeline(lead)
-    return result
+async def get_lead(crm: Crm, lead: LeadRef, detail: Detail = "normal") -> LeadResult:
+    """A lead with its company, contact, stage and timeline."""
+    meant = await crm.refs.lead(lead)
+    notes = [meant.note] if meant.note else []
+    found = await crm.client.leads.get(meant.id)
+    [row] = await crm.rows.leads([found])
+    lead_facts = LeadFacts(**found.model_dump() | {"title": row.title}, stage=row.stage, company=row.company)
+    if detail == "brief":
+        return LeadResult(lead=lead_facts, notes=notes)
+    parts = await at_once(
+        notes,
+        contact=_contact(crm, found.contact_id),
+        timeline=crm.client.leads.timeline(meant.id),
+    )
+    timeline: list[TimelineEntry] | None = parts["timeline"]
+    if timeline and len(timeline) > MAX_TIMELINE:
+        notes.append(
+            f"{len(timeline)} timeline entries, {MAX_TIMELINE} shown; {lead_uri(found)}/timeline has all."
+        )
+    return LeadResult(
+        lead=lead_facts,
+        contact=parts["contact"],
+        timeline=timeline and timeline[:MAX_TIMELINE],
+        other=found.unknown if detail == "full" else None,
+        notes=notes,
+    )
 
 
-async def get_lead_timeline(crm: CrmClient, lead: str) -> TimelineResult:
+async def _contact(crm: Tenant, contact_id: str | None) -> ContactRow | None:
+    if contact_id is None:
+        return None
+    return (await crm.rows.contacts([await crm.client.contacts.get(contact_id)]))[0]
+
+
+async def get_lead_timeline(crm: Tenant, lead: str) -> TimelineResult:
     """What happened to a lead: a resource, and no tool, since get_lead brings it."""
-    return TimelineResult(timeline=await crm.leads.timeline(lead))
+    meant = await crm.refs.lead(lead)
+    return TimelineResult(timeline=await crm.client.leads.timeline(meant.id)).noting(meant.note)
 
 
 @tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Create a lead")
 async def create_lead(
     crm: Crm,
     title: str,
-    company: OptionalCompanyRef = None,
-    contact: OptionalContactRef = None,
+    company: CompanyRef = "",
+    contact: ContactRef = "",
     stage: StageRef = "",
     value: Value = None,
     currency: Currency = "",
@@ -102,25 +176,27 @@ async def create_lead(
     source: str = "",
     description: str = "",
     owner: Owner = "",
-) -> LeadResult:
+    *,
+    at_company: MaybeCompany,
+    with_contact: MaybeContact,
+) -> LeadWritten:
     """Create a lead (deal); without `stage`, in the first one. Search first: duplicates are not stopped."""
-    stage_id = find_stage(await crm.pipeline.stages(), stage).id if stage else None
     lead = filled(
         NewLead,
         title=title,
-        company=company,
-        contact=contact,
-        stage=stage_id,
+        company=at_company.id if at_company else None,
+        contact=with_contact.id if with_contact else None,
+        stage=(await crm.refs.stage(stage)).id if stage else None,
         value=value,
         currency=currency.upper(),
         probability=probability,
         expected_close_date=expected_close_date,
         source=source,
         description=description,
-        owner=owner,
+        owner=await crm.refs.owner(owner) if owner else "",
     )
-    created = await crm.leads.create(lead)
-    result = await _shown(crm, created, not_kept(lead, created))
+    created = await crm.client.leads.create(lead)
+    result = LeadWritten(lead=await _row(crm, created), notes=not_kept(lead, created))
     return result.after("Lead created.", lead_uri(created), PIPELINE_URI, DASHBOARD_URI)
 
 
@@ -129,8 +205,8 @@ async def update_lead(
     crm: Crm,
     lead: LeadRef,
     title: str = "",
-    company: OptionalCompanyRef = None,
-    contact: OptionalContactRef = None,
+    company: CompanyRef = "",
+    contact: ContactRef = "",
     value: Value = None,
     currency: Currency = "",
     probability: Probability = None,
@@ -139,52 +215,76 @@ async def update_lead(
     description: Annotated[str, Field(description="Replaces the old one.")] = "",
     owner: Owner = "",
     clear: Clear = (),
-) -> LeadResult:
+    *,
+    meant: MeantLead,
+    at_company: MaybeCompany,
+    with_contact: MaybeContact,
+) -> LeadWritten:
     """Change a lead's fields; what is not given stays. For the stage use move_lead_stage."""
     changes = filled(
         LeadChanges,
         clear=clear,
         title=title,
-        company=company,
-        contact=contact,
+        company=at_company.id if at_company else None,
+        contact=with_contact.id if with_contact else None,
         value=value,
         currency=currency.upper(),
         probability=probability,
         expected_close_date=expected_close_date,
         source=source,
         description=description,
-        owner=owner,
+        owner=await crm.refs.owner(owner) if owner else "",
     )
-    updated = await crm.leads.update(lead, changes)
-    result = await _shown(crm, updated, not_kept(changes, updated))
-    return result.after("Lead updated.", lead_uri(lead), DASHBOARD_URI)
+    updated = await crm.client.leads.update(meant.id, changes)
+    result = LeadWritten(lead=await _row(crm, updated), notes=not_kept(changes, updated))
+    return result.after("Lead updated.", lead_uri(updated), DASHBOARD_URI)
 
 
 @tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Move a lead to another stage")
 async def move_lead_stage(
     crm: Crm,
-    lead: LeadRef,
     stage: StageRef,
+    lead: LeadRef = "",
+    leads: LeadRefs = (),
     lost_reason: Annotated[str, Field(description="Why, when it is lost.")] = "",
-) -> LeadResult:
+    *,
+    meant: MaybeLead,
+    progress: Progress,
+) -> LeadWritten:
     """Move a lead along the pipeline, to won or lost too."""
-    stages = await crm.pipeline.stages()
-    target = find_stage(stages, stage)
-    moved = await crm.leads.move(lead, target.id, lost_reason=lost_reason or None)
-    notes = [] if moved.stage_id in (None, target.id) else ["The CRM shows another stage than was asked for."]
-    result = LeadResult(lead=LeadFacts.of(moved, stages), notes=notes)
-    return result.after(f"Lead moved to {target.name}.", lead_uri(lead), PIPELINE_URI, DASHBOARD_URI)
+    if bool(lead) == bool(leads):
+        raise InvalidInputError("Say either `lead` or `leads`. Nothing was moved.")
+    target = await crm.refs.stage(stage)
+    if meant:
+        moved = await crm.client.leads.move(meant.id, target.id, lost_reason=lost_reason or None)
+        result = LeadWritten(lead=await _row(crm, moved), notes=_kept_stage(moved, target))
+        return result.after(f"Moved to {target.name}.", lead_uri(moved), PIPELINE_URI, DASHBOARD_URI)
+
+    async def move(said: str) -> str:
+        one = await crm.refs.lead(said, writing=True)
+        done = await crm.client.leads.move(one.id, target.id, lost_reason=lost_reason or None)
+        return "; ".join([done.label if done else one.name or one.id, *_kept_stage(done, target)])
+
+    batch = await one_by_one(list(leads), move, progress)
+    headline = f"Moving to {target.name}: {batch.summary()}."
+    return LeadWritten(batch=batch).after(headline, lead_uri(None), PIPELINE_URI, DASHBOARD_URI)
+
+
+def _kept_stage(moved: Lead | None, target: PipelineStage) -> list[str]:
+    if moved is None or moved.stage_id in (None, target.id):
+        return []
+    return ["The CRM shows another stage than was asked for."]
 
 
 @tool(effect=Effect.DELETE, toolset=Toolset.DELETE, title="Delete a lead")
-async def delete_lead(crm: Crm, lead: LeadRef) -> RemovalResult:
+async def delete_lead(crm: Crm, lead: LeadRef, meant: MeantLead) -> RemovalResult:
     """Delete a lead and its timeline for good. A deal that fell through is moved to a lost stage instead."""
-    await crm.leads.delete(lead)
-    result = RemovalResult(removed="lead", id=lead)
-    return result.after(f"Lead {lead} deleted.", lead_uri(lead), PIPELINE_URI, DASHBOARD_URI)
+    await crm.client.leads.delete(meant.id)
+    result = RemovalResult(removed="lead", id=meant.id)
+    return result.after(
+        f"Lead {meant.name or meant.id} deleted.", lead_uri(meant.id), PIPELINE_URI, DASHBOARD_URI
+    )
 
 
-async def _shown(crm: CrmClient, lead: Lead | None, notes: list[str] | None = None) -> LeadResult:
-    if lead is None:
-        return LeadResult(notes=notes or [])
-    return LeadResult(lead=LeadFacts.of(lead, await crm.pipeline.stages()), notes=notes or [])
+async def _row(crm: Tenant, lead: Lead | None) -> LeadRow | None:
+    return (await crm.rows.leads([lead]))[0] if lead else None

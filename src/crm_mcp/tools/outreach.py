@@ -9,7 +9,7 @@ from pydantic import Field
 
 from crm_mcp.crm.errors import InvalidInputError
 from crm_mcp.crm.outreach import ListAddition, OutboundEmail
-from crm_mcp.references import Id, find_connection
+from crm_mcp.references import find_connection
 from crm_mcp.rendering import (
     DASHBOARD_URI,
     ConnectionList,
@@ -17,14 +17,15 @@ from crm_mcp.rendering import (
     ListAdditionResult,
     lead_uri,
 )
+from crm_mcp.tools.asking import MeantLead
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
-from crm_mcp.tools.parameters import Crm, LeadRef
+from crm_mcp.tools.parameters import CompanyRef, Crm, LeadRef
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="List e-mail connections")
 async def list_email_connections(crm: Crm) -> ConnectionList:
     """The mailboxes that send_outbound_email can send from."""
-    return ConnectionList(connections=await crm.outreach.connections())
+    return ConnectionList(connections=await crm.client.outreach.connections())
 
 
 @tool(effect=Effect.REACH_OUT, toolset=Toolset.EMAIL, title="Send an e-mail")
@@ -34,21 +35,25 @@ async def send_outbound_email(
     subject: str,
     body: Annotated[str, Field(description="Markdown; with the greeting and the signature.")],
     connection: Annotated[
-        str, Field(description="Id or address to send from; needed if several are active.")
+        str, Field(description="Address, channel or id to send from; needed if several are active.")
     ] = "",
     body_format: Literal["markdown", "html"] = "markdown",
+    *,
+    meant: MeantLead,
 ) -> EmailResult:
     """Send an e-mail to a lead's contact, at once and for good. Show the text to the person first."""
+    if not subject.isprintable():
+        raise InvalidInputError("The subject must be one line of text. Nothing was sent.")
     html = email_html(body, body_format)
-    mailbox = find_connection(await crm.outreach.connections(), connection)
+    mailbox = find_connection(await crm.client.outreach.connections(), connection)
     email = OutboundEmail(
-        lead_id=lead,
+        lead_id=meant.id,
         connection_id=mailbox.id,
         channel=mailbox.channel or "gmail",
         subject=subject,
         html_body=html,
     )
-    sent = await crm.outreach.send_email(email)
+    sent = await crm.client.outreach.send_email(email)
     result = EmailResult(
         to=sent.to if sent else None,
         sent_from=mailbox.email,
@@ -57,31 +62,35 @@ async def send_outbound_email(
     )
     recipient = result.to or "the lead's contact"
     return result.after(
-        f'E-mail "{subject}" sent to {recipient} from {mailbox.email}.', lead_uri(lead), DASHBOARD_URI
+        f'E-mail "{subject}" sent to {recipient} from {mailbox.email}.', lead_uri(meant.id), DASHBOARD_URI
     )
 
 
 @tool(effect=Effect.REACH_OUT, toolset=Toolset.LISTS, title="Add companies to a marketing list")
 async def add_to_marketing_list(
     crm: Crm,
-    list_id: Annotated[Id, Field(description="Id of the list, from the CRM; it cannot be looked up here.")],
-    companies: Annotated[list[Id], Field(description="Company ids.", min_length=1)],
+    list_id: Annotated[str, Field(description="Alias or id of the list.")],
+    companies: Annotated[list[CompanyRef], Field(description="Names, websites or ids.", min_length=1)],
 ) -> ListAdditionResult:
-    """Put companies on a marketing list: they may get its mailings."""
-    unique = list(dict.fromkeys(companies))
-    told = await crm.outreach.add_to_marketing_list(ListAddition(list_id=list_id, company_ids=unique))
+    """Put companies on a marketing list: they may get its mailings. All or none: a company that is not found
+    stops it."""
+    target = await crm.refs.marketing_list(list_id)
+    meant = [await crm.refs.company(company, writing=True) for company in companies]
+    ids = list(dict.fromkeys(company.id for company in meant))
+    told = await crm.client.outreach.add_to_marketing_list(ListAddition(list_id=target, company_ids=ids))
     result = ListAdditionResult(
-        list_id=list_id,
-        sent=len(unique),
+        list_id=target,
+        company_ids=ids,
         added=told.added if told else None,
         already_on_list=told.already_on_list if told else None,
     )
     added = "" if result.added is None else f" ({result.added} new)"
-    return result.after(f"Companies put on list {list_id}: {len(unique)}{added}.")
+    names = ", ".join(dict.fromkeys(company.name or company.id for company in meant))
+    return result.after(f"Companies put on list {list_id}: {len(ids)}{added}: {names}.")
 
 
 def email_html(body: str, body_format: str) -> str:
-    """The body as HTML that is safe to send: Markdown rendered, then whatever could act removed.
+    """The body as HTML that is safe to send: Markdown rendered, then whatever could act or track removed.
 
     Raises InvalidInputError when nothing that can be read is left.
     """

@@ -1,33 +1,58 @@
-"""Parameters that several tools share, described once."""
+"""Parameters that several tools share, described once; and what they are injected with."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context, Resolve
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from crm_mcp.access import CrmAccess
-from crm_mcp.crm import CrmClient
-from crm_mcp.references import Id
+from crm_mcp.tenant import Tenant
 
-
-async def _crm_of(ctx: Context[CrmAccess]) -> CrmClient:
-    return await ctx.request_context.lifespan_context.client()
-
-
-Crm = Annotated[CrmClient, Resolve(_crm_of)]
-
-CompanyRef = Annotated[Id, Field(description="Company id.")]
-ContactRef = Annotated[Id, Field(description="Contact id.")]
-LeadRef = Annotated[Id, Field(description="Lead id.")]
-OptionalCompanyRef = Annotated[Id | None, Field(description="Company id.")]
-OptionalContactRef = Annotated[Id | None, Field(description="Contact id.")]
-OptionalLeadRef = Annotated[Id | None, Field(description="Lead id.")]
-StageRef = Annotated[str, Field(description="Stage name, system key or id.")]
+CompanyRef = Annotated[str, Field(description="Name, website or id.")]
+ContactRef = Annotated[str, Field(description="Name, e-mail, `Anna at Acme` or id.")]
+LeadRef = Annotated[str, Field(description="Title, its company, or id.")]
+StageRef = Annotated[str, Field(description="Stage name or kind, e.g. `Qualified`, `won`.")]
 Owner = Annotated[str, Field(description="`me` or a user id.")]
 OwnerFilter = Annotated[str, Field(description="`me`, `unassigned` or a user id.")]
-Limit = Annotated[int, Field(ge=1, le=100)]
+Limit = Annotated[int, Field(ge=1, le=50)]
 PageNumber = Annotated[int, Field(ge=1)]
-When = Annotated[datetime | None, Field(description="ISO 8601; UTC if no offset.")]
+
+
+def _no_number(value: Any) -> Any:
+    """Pydantic takes a number for seconds since 1970; nobody says a date like that."""
+    if isinstance(value, int | float) or (isinstance(value, str) and value.strip().lstrip("-").isdigit()):
+        raise ValueError("must be a date or a time, such as 2030-01-31 or 2030-01-31T09:00:00Z")
+    return value
+
+
+When = Annotated[
+    datetime | None, BeforeValidator(_no_number), Field(description="ISO 8601; UTC if no offset.")
+]
+Detail = Annotated[
+    Literal["brief", "normal", "full"],
+    Field(description="`brief`: only its own fields; `full`: undocumented ones too."),
+]
+
+
+async def _tenant_of(ctx: Context[CrmAccess]) -> Tenant:
+    return await ctx.request_context.lifespan_context.tenant()
+
+
+Crm = Annotated[Tenant, Resolve(_tenant_of)]
+
+
+Told = Callable[[int, int, str], Awaitable[None]]
+
+
+async def _progress_of(ctx: Context[CrmAccess]) -> Told:
+    async def tell(done: int, total: int, message: str) -> None:
+        await ctx.report_progress(done, total, message)
+
+    return tell
+
+
+Progress = Annotated[Told, Resolve(_progress_of)]

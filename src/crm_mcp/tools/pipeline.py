@@ -6,7 +6,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from crm_mcp.crm import CrmClient
 from crm_mcp.crm.errors import InvalidInputError
 from crm_mcp.crm.pipeline import NewStage, StageChanges, StageKind
 from crm_mcp.references import find_stage
@@ -18,9 +17,11 @@ from crm_mcp.rendering import (
     StageList,
     StageResult,
 )
+from crm_mcp.tenant import Tenant
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import Crm, StageRef
+from crm_mcp.tools.parts import if_possible
 
 DefaultProbability = Annotated[
     float | None, Field(description="Of winning, per cent, for leads that enter.", ge=0, le=100)
@@ -31,18 +32,18 @@ ColorKey = Annotated[str, Field(description="E.g. `blue`.")]
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="List pipeline stages")
 async def list_pipeline_stages(crm: Crm) -> StageList:
     """The stages in order, with kind, probability and number of leads."""
-    return StageList(stages=await crm.pipeline.stages())
+    return StageList(stages=await crm.client.pipeline.stages())
 
 
-async def get_pipeline_stage(crm: CrmClient, stage: str) -> StageResult:
+async def get_pipeline_stage(crm: Tenant, stage: str) -> StageResult:
     """One stage, by name, system key or id: a resource, and no tool, since the list is short."""
-    return StageResult(stage=find_stage(await crm.pipeline.stages(), stage))
+    return StageResult(stage=find_stage(await crm.client.pipeline.stages(), stage))
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="Get the dashboard")
 async def get_dashboard(crm: Crm) -> DashboardResult:
     """The CRM's own totals: good for "how are we doing"."""
-    return DashboardResult(dashboard=(await crm.pipeline.dashboard()).wire)
+    return DashboardResult(dashboard=(await crm.client.pipeline.dashboard()).wire)
 
 
 @tool(effect=Effect.CREATE, toolset=Toolset.PIPELINE, title="Create a pipeline stage")
@@ -57,7 +58,7 @@ async def create_pipeline_stage(
     stage = filled(
         NewStage, name=name, kind=kind, default_probability=default_probability, color_key=color_key
     )
-    created = await crm.pipeline.create(stage)
+    created = await crm.client.pipeline.create(stage)
     result = StageResult(stage=created, notes=not_kept(stage, created))
     return result.after("Stage created.", PIPELINE_URI, DASHBOARD_URI)
 
@@ -72,12 +73,14 @@ async def update_pipeline_stage(
     color_key: ColorKey = "",
 ) -> StageResult:
     """Rename a stage or change its kind, probability or colour."""
-    found = find_stage(await crm.pipeline.stages(), stage)
+    found = find_stage(await crm.client.pipeline.stages(), stage)
     changes = filled(
         StageChanges, name=name, kind=kind, default_probability=default_probability, color_key=color_key
     )
-    updated = await crm.pipeline.update(found.id, changes)
-    updated = updated or find_stage(await crm.pipeline.stages(), found.id)
+    updated = await crm.client.pipeline.update(found.id, changes)
+    if updated is None:
+        after = await if_possible(crm.client.pipeline.stages()) or []
+        updated = next((one for one in after if one.id == found.id), None)
     result = StageResult(stage=updated, notes=not_kept(changes, updated))
     return result.after("Stage updated.", PIPELINE_URI, DASHBOARD_URI)
 
@@ -87,17 +90,20 @@ async def reorder_pipeline_stages(
     crm: Crm, stages: Annotated[list[StageRef], Field(description="All stages, in the new order.")]
 ) -> StageList:
     """Set the order of the stages."""
-    existing = await crm.pipeline.stages()
+    existing = await crm.client.pipeline.stages()
     ids = [find_stage(existing, stage).id for stage in stages]
     missing = ", ".join(stage.name for stage in existing if stage.id not in ids)
     if missing:
         raise InvalidInputError(f"Name every stage; missing: {missing}. Nothing was reordered.")
     if len(ids) != len(set(ids)):
         raise InvalidInputError("A stage is named twice. Nothing was reordered.")
-    await crm.pipeline.reorder(ids)
-    return StageList(stages=await crm.pipeline.stages()).after(
-        "Stages reordered.", PIPELINE_URI, DASHBOARD_URI
-    )
+    await crm.client.pipeline.reorder(ids)
+    after = await if_possible(crm.client.pipeline.stages())
+    kept = after is None or [stage.id for stage in after] == ids
+    notes = [] if kept else ["The CRM shows another order than was asked for."]
+    asked = sorted(existing, key=lambda stage: ids.index(stage.id))
+    result = StageList(stages=after or asked, notes=notes)
+    return result.after("Stages reordered.", PIPELINE_URI, DASHBOARD_URI)
 
 
 @tool(effect=Effect.DELETE, toolset=Toolset.PIPELINE, title="Delete a pipeline stage")
@@ -107,12 +113,12 @@ async def delete_pipeline_stage(
     move_leads_to: Annotated[str, Field(description="Stage for its leads; needed if it has any.")] = "",
 ) -> RemovalResult:
     """Delete a stage; its leads move to another one."""
-    stages = await crm.pipeline.stages()
+    stages = await crm.client.pipeline.stages()
     doomed = find_stage(stages, stage)
     target = find_stage(stages, move_leads_to) if move_leads_to else None
     if target and target.id == doomed.id:
         raise InvalidInputError("The leads cannot move to the stage that is deleted. Nothing was deleted.")
-    await crm.pipeline.delete(doomed.id, reassign_to_stage_id=target.id if target else None)
+    await crm.client.pipeline.delete(doomed.id, reassign_to_stage_id=target.id if target else None)
     result = RemovalResult(removed="pipeline stage", id=doomed.id)
     # Its leads show another stage now.
     return result.after(f'Stage "{doomed.name}" deleted.', PIPELINE_URI, "crm://leads", DASHBOARD_URI)

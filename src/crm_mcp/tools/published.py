@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+import re
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Any
@@ -15,19 +15,32 @@ from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetad
 from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import ValidationError
 
+from crm_mcp.access import CrmAccess
 from crm_mcp.crm.errors import CrmError
 from crm_mcp.tools.catalogue import Effect, Toolset, declarations
+from crm_mcp.tools.forgiving import (
+    closest,
+    forgiven_name,
+    forgiven_value,
+    is_blank,
+    unknown_argument,
+)
 from crm_mcp.tools.surface import published
 
 # As o200k_base counts tool descriptions; measured over the default surface.
 BYTES_PER_TOKEN = 4.3
+COUNTED = "Counted is what a model sees: name, description and input schema, not the output schema."
+MAX_ERROR_BYTES = 7_900
+
+# What is remembered for seconds of records, and dropped after every write.
+RECORDS = ("companies", "contacts", "leads", "companies page", "leads page")
 
 OnWrite = Callable[[Context[Any, Any], Any], Awaitable[None]]
 
 
 def load_tools(toolsets: frozenset[Toolset], *, read_only: bool, on_write: OnWrite) -> list[Tool]:
     """The tools of `toolsets`, the reading ones first; read-only wins over every toolset."""
-    return [_listed(facts["tool"], on_write) for facts in _chosen(toolsets, read_only=read_only)]
+    return [_listed(facts, on_write) for facts in _chosen(toolsets, read_only=read_only)]
 
 
 def _chosen(toolsets: frozenset[Toolset], *, read_only: bool) -> list[dict[str, Any]]:
@@ -40,7 +53,8 @@ def _chosen(toolsets: frozenset[Toolset], *, read_only: bool) -> list[dict[str, 
     return sorted(chosen, key=lambda facts: order.index(facts["toolset"]))
 
 
-def _listed(tool: dict[str, Any], on_write: OnWrite) -> Tool:
+def _listed(facts: dict[str, Any], on_write: OnWrite) -> Tool:
+    tool = facts["tool"]
     return PublishedTool(
         fn=_called_through_run,
         name=tool["name"],
@@ -51,6 +65,7 @@ def _listed(tool: dict[str, Any], on_write: OnWrite) -> Tool:
         is_async=True,
         annotations=ToolAnnotations.model_validate(tool["annotations"]),
         on_write=on_write,
+        drops=RECORDS if facts["toolset"] != Toolset.PIPELINE.value else (*RECORDS, "stages"),
     )
 
 
@@ -62,6 +77,7 @@ class PublishedTool(Tool):
     """A tool whose function is imported, and its validator built, with its first call."""
 
     on_write: OnWrite
+    drops: tuple[str, ...]
 
     @cached_property
     def _implementation(self) -> Tool:
@@ -70,13 +86,24 @@ class PublishedTool(Tool):
     async def run(
         self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
     ) -> Any:
-        result = await self._run(self._checked(arguments), context)
+        said, notes = self._checked(arguments)
+        access: CrmAccess = context.request_context.lifespan_context
+        try:
+            result = await self._run(said, context)
+        finally:
+            # Also after a failure: what happened may be unknown.
+            if not (self.annotations and self.annotations.read_only_hint):
+                access.memory.recent.drop(*self.drops)
         if isinstance(result, InputRequiredResult) or not convert_result:
             return result
         if result.touched:
             await self.on_write(context, result)
+        from crm_mcp.rendering import Reader  # noqa: PLC0415
+
+        result.noting(*notes)
+        reader = Reader(access.memory.shown)
         return CallToolResult(
-            content=[TextContent(text=result.text())], structured_content=result.structured()
+            content=[TextContent(text=result.text(reader))], structured_content=result.structured()
         )
 
     async def _run(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:
@@ -84,46 +111,48 @@ class PublishedTool(Tool):
             return await self._implementation.run(arguments, context)
         except UnexpectedToolError as error:
             if isinstance(error.__cause__, CrmError):
-                raise ToolError(str(error.__cause__)) from error.__cause__
+                raise ToolError(_cut(str(error.__cause__))) from error.__cause__
             raise
         except ToolError as error:
             if isinstance(error.__cause__, ValidationError):
-                raise ToolError(_in_one_line(error.__cause__)) from error.__cause__
+                raise ToolError(_cut(_in_one_line(error.__cause__))) from error.__cause__
             raise
 
-    def _checked(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments that say something: models fill in optional ones with empty strings and nulls.
+    def _checked(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """The arguments as the tool takes them, and notes on what was changed for that.
 
         Raises ToolError for an argument that the tool does not have, and for a required one that is blank.
         """
-        known: dict[str, Any] = self.parameters["properties"]
-        for name in arguments:
-            if name not in known:
-                raise ToolError(_unknown_argument(name, list(known)))
-        said = {name: value for name, value in arguments.items() if not _is_blank(value)}
+        properties: dict[str, Any] = self.parameters["properties"]
+        notes: list[str] = []
+        said: dict[str, Any] = {}
+        for given, value in arguments.items():
+            name = given if given in properties else forgiven_name(given, self.parameters, arguments)
+            if name is None:
+                raise ToolError(unknown_argument(given, list(properties)))
+            # Models fill in optional arguments with empty strings and nulls.
+            if not is_blank(value):
+                said[name] = forgiven_value(name, value, properties[name], notes)
         missing = [f"`{name}`" for name in self.parameters.get("required", []) if name not in said]
         if missing:
             raise ToolError(f"Required and not given: {', '.join(missing)}. Nothing was done.")
-        return said
-
-
-def _is_blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _unknown_argument(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" Did you mean `{close[0]}`?" if close else ""
-    every = ", ".join(known) or "none"
-    return f"There is no argument `{name[:60]}`.{hint} Arguments: {every}. Nothing was done."
+        return said, notes
 
 
 def _in_one_line(error: ValidationError) -> str:
-    problems = [
-        f"`{'.'.join(str(part) for part in problem['loc'])}`: {problem['msg'].removeprefix('Value error, ')}"
-        for problem in error.errors(include_url=False, include_context=False)
-    ]
+    problems = []
+    for problem in error.errors(include_url=False, include_context=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        problems.append(f"`{where}`: {problem['msg'].removeprefix('Value error, ')}")
+        if problem["type"] == "literal_error":
+            problems[-1] += closest(problem["input"], re.findall(r"'(.*?)'", problem["msg"]))
     return f"{'; '.join(problems)}. Nothing was done."
+
+
+def _cut(text: str) -> str:
+    """An error is an answer too: no longer than its budget."""
+    cut = text.encode()[:MAX_ERROR_BYTES].decode(errors="ignore")
+    return text if cut == text else f"{cut}… (cut)"
 
 
 def table(toolsets: frozenset[Toolset], *, read_only: bool) -> str:
@@ -136,4 +165,6 @@ def table(toolsets: frozenset[Toolset], *, read_only: bool) -> str:
         rows.append((tool["name"], facts["toolset"], facts["effect"], size, round(size / BYTES_PER_TOKEN)))
     total = ("total", f"{len(rows)} tools", "", sum(row[3] for row in rows), sum(row[4] for row in rows))
     head = f"{'tool':<30}{'toolset':<10}{'effect':<11}{'bytes':>7}{'~tokens':>9}"
-    return "\n".join([head, *(f"{a:<30}{b:<10}{c:<11}{d:>7}{e:>9}" for a, b, c, d, e in (*rows, total))])
+    return "\n".join(
+        [head, *(f"{a:<30}{b:<10}{c:<11}{d:>7}{e:>9}" for a, b, c, d, e in (*rows, total)), COUNTED]
+    )

@@ -42,11 +42,15 @@ def describe(name: str, declaration: Declaration) -> dict[str, Any]:
 
 def publish() -> None:
     """Write every tool's description, and remove those of tools that are no more."""
+    texts = {
+        f"{name}.json": json.dumps(describe(name, declaration), indent=1, ensure_ascii=False) + "\n"
+        for name, declaration in declarations().items()
+    }
     for path in SURFACE.glob("*.json"):
-        path.unlink()
-    for name, declaration in declarations().items():
-        text = json.dumps(describe(name, declaration), indent=1, ensure_ascii=False)
-        (SURFACE / f"{name}.json").write_text(f"{text}\n", "utf-8")
+        if path.name not in texts:
+            path.unlink()
+    for file_name, text in texts.items():
+        (SURFACE / file_name).write_text(text, "utf-8")
 
 
 def _description(function: ToolFunction) -> str:

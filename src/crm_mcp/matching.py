@@ -1,0 +1,158 @@
+"""How well a name that was said fits the names there are; knows nothing of CRMs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+from crm_mcp.crm.contract import plain
+
+T = TypeVar("T")
+
+# Compared after `plain`; dots are gone by then.
+LEGAL_SUFFIXES = frozenset(
+    [
+        "ab",
+        "ag",
+        "as",
+        "asa",
+        "bv",
+        "co",
+        "company",
+        "corp",
+        "corporation",
+        "eg",
+        "ek",
+        "ev",
+        "gbr",
+        "gmbh",
+        "inc",
+        "incorporated",
+        "kg",
+        "kgaa",
+        "kk",
+        "limited",
+        "llc",
+        "llp",
+        "lp",
+        "ltd",
+        "mbh",
+        "nv",
+        "ohg",
+        "oy",
+        "oyj",
+        "plc",
+        "pte",
+        "pty",
+        "sa",
+        "sarl",
+        "sas",
+        "se",
+        "sl",
+        "spa",
+        "srl",
+        "ug",
+    ]
+)
+CLOSE_ENOUGH = 85.0
+MIN_START_CHARS = 3
+
+
+class Fit(IntEnum):
+    """How a name fits, best first. A close fit is a guess: good enough to read by, never to write by."""
+
+    EXACT = 0
+    NORMALISED = 1
+    PART = 2
+    CLOSE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Matches(Generic[T]):
+    """Those that fit best, all equally well."""
+
+    fit: Fit
+    found: list[T]
+
+
+def words(text: str) -> list[str]:
+    """The words of a name as people compare them; `Müller & Söhne GmbH` is `muller sohne gmbh`."""
+    return re.findall(r"\w+", plain(re.sub(r"(?<=\w)\.(?=\w|\s|$)|['’]", "", text)))
+
+
+def core(text: str) -> str:
+    """A name without what doesn't tell it apart: case, accents, punctuation, legal suffixes."""
+    every = words(text)
+    while len(every) > 1 and every[-1] in LEGAL_SUFFIXES:
+        every.pop()
+    return " ".join(every)
+
+
+def domain(text: str) -> str:
+    """The host of a website or e-mail address without `www.`; empty where there is none."""
+    text = text.strip().casefold()
+    try:
+        host = urlsplit(text if "//" in text else f"//{text}").hostname or ""
+    except ValueError:
+        return ""
+    bare = host.removeprefix("www.").rstrip(".")
+    return bare if re.fullmatch(r"[\w-]+(\.[\w-]+)+", bare) else ""
+
+
+def best(said: str, things: Iterable[T], names_of: Callable[[T], Sequence[str]]) -> Matches[T] | None:
+    """The things whose names fit best, or None where nothing comes close."""
+    graded: dict[Fit, list[T]] = {}
+    every = list(things)
+    for thing in every:
+        fits = [fit for name in names_of(thing) if (fit := _fit(said, name)) is not None]
+        if fits:
+            graded.setdefault(min(fits), []).append(thing)
+    for fit in sorted(graded):
+        return Matches(fit, graded[fit])
+    close = _close(core(said), every, names_of)
+    return Matches(Fit.CLOSE, close) if close else None
+
+
+def _fit(said: str, name: str) -> Fit | None:
+    wanted, known = core(said), core(name)
+    if not wanted or not known:
+        return None
+    if said.strip().casefold() == name.strip().casefold():
+        return Fit.EXACT
+    if wanted == known or wanted.replace(" ", "") == known.replace(" ", ""):
+        return Fit.NORMALISED
+    return Fit.PART if set(wanted.split()) <= set(known.split()) else None
+
+
+def _close(wanted: str, things: list[T], names_of: Callable[[T], Sequence[str]]) -> list[T]:
+    """Those whose whole name is much like it; else those that have a word much like each of its words."""
+    from rapidfuzz import fuzz, process  # noqa: PLC0415  # only what nobody spelt right needs it
+
+    def each_word(said: str, name: str, **_options: Any) -> float:
+        return min(
+            max(100.0 if _begins(word, part) else fuzz.ratio(part, word) for word in name.split())
+            for part in said.split()
+        )
+
+    if not wanted:
+        return []
+    names = [(known, thing) for thing in things for name in names_of(thing) if (known := core(name))]
+    for likeness in (fuzz.token_sort_ratio, each_word):
+        ranked = process.extract(
+            wanted, [name for name, _ in names], scorer=likeness, score_cutoff=CLOSE_ENOUGH, limit=20
+        )
+        found: list[T] = []
+        for _, _, index in ranked:
+            if not any(names[index][1] is thing for thing in found):
+                found.append(names[index][1])
+        if found:
+            return found
+    return []
+
+
+def _begins(word: str, part: str) -> bool:
+    return len(part) >= MIN_START_CHARS and word.startswith(part)

@@ -1,0 +1,100 @@
+"""What is remembered between calls, per tenant: ids that were shown, and for seconds what was looked up."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+MIN_SHORT_CHARS = 8
+MAX_SHOWN = 50_000
+MAX_KEPT = 1_000
+KEPT_SECONDS = 30.0
+NAME_SECONDS = 600.0
+
+
+class ShownIds:
+    """The ids that results have shown, and how short each can be said."""
+
+    def __init__(self) -> None:
+        self._by_start: defaultdict[str, list[str]] = defaultdict(list)
+        self._count = 0
+
+    def short(self, full: str) -> str:
+        """The shortest start of an id, 8 characters or more, that no other shown id has; remembers it."""
+        alike = self._by_start[full[:MIN_SHORT_CHARS]]
+        if full not in alike:
+            self._remember(alike, full)
+        length = MIN_SHORT_CHARS
+        while length < len(full) and any(o != full and o.startswith(full[:length]) for o in alike):
+            length += 1
+        return full[:length]
+
+    def _remember(self, alike: list[str], full: str) -> None:
+        if self._count >= MAX_SHOWN:
+            # The oldest go; a short id that is not remembered is looked up in the CRM.
+            oldest = next(iter(self._by_start))
+            self._count -= len(self._by_start.pop(oldest))
+            alike = self._by_start[full[:MIN_SHORT_CHARS]]
+        alike.append(full)
+        self._count += 1
+
+    def starting_with(self, start: str) -> list[str]:
+        alike = self._by_start.get(start[:MIN_SHORT_CHARS], [])
+        return [full for full in alike if full.startswith(start)]
+
+
+class Recent:
+    """Answers of the CRM kept for seconds, by kind; our own writes drop the kinds that they touch."""
+
+    def __init__(self, seconds: float = KEPT_SECONDS) -> None:
+        self._seconds = seconds
+        self._kept: dict[tuple[str, str], tuple[float, Any]] = {}
+        self._drops = 0
+
+    async def get(self, kind: str, key: str, fetch: Callable[[], Awaitable[T]]) -> T:
+        """The kept answer, or a fresh one."""
+        until, value = self._kept.get((kind, key), (0.0, None))
+        if time.monotonic() < until:
+            return cast("T", value)
+        drops = self._drops
+        value = await fetch()
+        # What was on its way while a write dropped its like may be from before the write.
+        if drops == self._drops:
+            while len(self._kept) >= MAX_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[kind, key] = (time.monotonic() + self._seconds, value)
+        return value
+
+    def drop(self, *kinds: str) -> None:
+        self._drops += 1
+        for kept in [kept for kept in self._kept if kept[0] in kinds]:
+            del self._kept[kept]
+
+
+class Names:
+    """What records are called, learnt from whatever passes by."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, tuple[float, str]] = {}
+
+    def learn(self, full: str, name: str) -> None:
+        while len(self._names) >= MAX_SHOWN:
+            del self._names[next(iter(self._names))]
+        self._names[full] = (time.monotonic() + NAME_SECONDS, name)
+
+    def get(self, full: str | None) -> str | None:
+        until, name = self._names.get(full or "", (0.0, ""))
+        return name if time.monotonic() < until else None
+
+
+class Memory:
+    """One tenant's memory."""
+
+    def __init__(self) -> None:
+        self.names = Names()
+        self.shown = ShownIds()
+        self.recent = Recent()

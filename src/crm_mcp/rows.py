@@ -1,0 +1,140 @@
+"""Records as rows with names: what a record only names by id is looked up once and remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import anyio
+
+from crm_mcp.crm.activities import Activity
+from crm_mcp.crm.companies import Company
+from crm_mcp.crm.contacts import Contact
+from crm_mcp.crm.errors import CrmError
+from crm_mcp.crm.leads import Lead
+from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.rendering import ActivityRow, CompanyRow, ContactRow, LeadRow
+
+if TYPE_CHECKING:
+    from crm_mcp.crm import CrmClient
+    from crm_mcp.memory import Memory
+
+PAGE = 100
+MAX_SINGLE_LOOKUPS = 5
+
+
+class Rows:
+    """Makes rows, in one tenant's CRM. A name that cannot be had costs a short id in its place, no error."""
+
+    def __init__(self, crm: CrmClient, memory: Memory) -> None:
+        self._crm = crm
+        self._names = memory.names
+        self._recent = memory.recent
+
+    async def stages(self) -> list[PipelineStage]:
+        """The stages, for their names and kinds: kept for seconds, so their counts may be old."""
+        return await self._recent.get("stages", "", self._crm.pipeline.stages)
+
+    async def open_leads(self, leads: Iterable[Lead]) -> list[Lead]:
+        """Those that are open, by what they say themselves and by their stages' kinds."""
+        stages = await self._known_stages()
+        return [lead for lead in leads if is_open(lead, stages)]
+
+    async def companies(self, companies: Iterable[Company]) -> list[CompanyRow]:
+        rows = [CompanyRow.of(company, name=company.label) for company in companies]
+        for row in rows:
+            self._names.learn(row.id, row.name)
+        return rows
+
+    async def contacts(self, contacts: Sequence[Contact]) -> list[ContactRow]:
+        await self.learn_companies(contact.company_id for contact in contacts)
+        for contact in contacts:
+            self._names.learn(contact.id, contact.label)
+        return [
+            ContactRow.of(contact, name=contact.label, company=self._names.get(contact.company_id))
+            for contact in contacts
+        ]
+
+    async def leads(self, leads: Sequence[Lead]) -> list[LeadRow]:
+        stages = {stage.id: stage.name for stage in await self._known_stages()}
+        await self.learn_companies(lead.company_id for lead in leads)
+        for lead in leads:
+            self._names.learn(lead.id, lead.label)
+        return [
+            LeadRow.of(
+                lead,
+                title=lead.label,
+                stage=stages.get(lead.stage_id or ""),
+                company=self._names.get(lead.company_id),
+            )
+            for lead in leads
+        ]
+
+    async def _known_stages(self) -> list[PipelineStage]:
+        with suppress(CrmError):
+            return await self.stages()
+        return []
+
+    async def activities(self, activities: Sequence[Activity]) -> list[ActivityRow]:
+        await self._learn_leads(activity.lead_id for activity in activities)
+        await self.learn_companies(a.company_id for a in activities if not self._names.get(a.lead_id))
+        return [
+            ActivityRow.of(
+                activity,
+                lead=self._names.get(activity.lead_id),
+                company=self._names.get(activity.company_id),
+            )
+            for activity in activities
+        ]
+
+    async def learn_companies(self, ids: Iterable[str | None]) -> None:
+        """Make sure that the names of these companies are known, as far as that is cheap."""
+
+        async def page() -> None:
+            for company in (await self._crm.companies.search(limit=PAGE)).records:
+                self._names.learn(company.id, company.label)
+
+        async def one(company_id: str) -> None:
+            self._names.learn(company_id, (await self._crm.companies.get(company_id)).label)
+
+        await self._learn("companies", ids, page, one)
+
+    async def _learn_leads(self, ids: Iterable[str | None]) -> None:
+        async def page() -> None:
+            for lead in (await self._crm.leads.search(limit=PAGE)).records:
+                self._names.learn(lead.id, lead.label)
+
+        async def one(lead_id: str) -> None:
+            self._names.learn(lead_id, (await self._crm.leads.get(lead_id)).label)
+
+        await self._learn("leads", ids, page, one)
+
+    async def _learn(
+        self,
+        kind: str,
+        ids: Iterable[str | None],
+        page: Callable[[], Awaitable[None]],
+        one: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """A page of the list names most, a few single calls the rest; what is left stays unnamed."""
+        wanted = {identifier for identifier in ids if identifier}
+        missing = [identifier for identifier in wanted if not self._names.get(identifier)]
+        with suppress(CrmError):
+            if len(missing) > MAX_SINGLE_LOOKUPS:
+                await self._recent.get(f"{kind} page", "", page)
+                missing = [identifier for identifier in missing if not self._names.get(identifier)]
+        async with anyio.create_task_group() as tasks:
+            for identifier in missing[:MAX_SINGLE_LOOKUPS]:
+                tasks.start_soon(_forgiving, one, identifier)
+
+
+def is_open(lead: Lead, stages: Iterable[PipelineStage]) -> bool:
+    """Not closed, and in no stage that is for closed ones: of the two only the stage's kind is documented."""
+    kind = next((stage.kind for stage in stages if stage.id == lead.stage_id), None)
+    return lead.closed_at is None and kind in (None, "open")
+
+
+async def _forgiving(one: Callable[[str], Awaitable[None]], identifier: str) -> None:
+    with suppress(CrmError):
+        await one(identifier)

@@ -1,0 +1,88 @@
+"""What is forgiven in a tool's arguments because it is unmistakable; all else is an error."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+DATE_AND_TIME = re.compile(r"\s*(\d{4}-\d\d-\d\d)[T ]\d\d:\d\d")
+RECORD_PARAMETERS = ("lead", "contact", "company", "stage", "list_id")
+
+
+def forgiven_name(given: str, schema: dict[str, Any], arguments: dict[str, Any]) -> str | None:
+    """The parameter that a name can only mean: `company_id` is `company`, `id` the record's."""
+    properties = schema["properties"]
+    bare = given.removesuffix("_id").removesuffix("_name")
+    if bare in properties and bare not in arguments:
+        return bare
+    if given in ("id", "record_id"):
+        free = [name for name in RECORD_PARAMETERS if name in properties and name not in arguments]
+        # A tool for one record needs it; what else it takes of records are fields.
+        free = [name for name in free if name in schema.get("required", [])] or free
+        return free[0] if len(free) == 1 else None
+    return None
+
+
+def forgiven_value(name: str, value: Any, schema: dict[str, Any], notes: list[str]) -> Any:
+    """The value as the schema wants it, where only its spelling differs; `notes` tells of a cut limit."""
+    if "enum" in schema:
+        return _spelled(value, schema["enum"])
+    if schema.get("type") == "array":
+        values = value if isinstance(value, list) or _is_json_list(value) else [value]
+        allowed = schema["items"].get("enum")
+        return [_spelled(one, allowed) for one in values] if allowed and isinstance(values, list) else values
+    if schema.get("type") == "string" and "format" not in schema and type(value) in (int, float):
+        return str(value)
+    if schema.get("format") == "date" and isinstance(value, str):
+        with_time = DATE_AND_TIME.match(value)
+        return with_time[1] if with_time else value.strip()
+    highest = schema.get("maximum")
+    if name == "limit" and highest and _is_above(value, highest):
+        notes.append(f"`limit` is at most {highest}; {value} was asked for.")
+        return highest
+    return value
+
+
+def _spelled(value: Any, allowed: list[str]) -> Any:
+    """The allowed value that differs only in case, plural or punctuation."""
+    if not isinstance(value, str):
+        return value
+    wanted = _letters(value)
+    return next((one for one in allowed if wanted in (_letters(one), *_plurals(_letters(one)))), value)
+
+
+def _plurals(word: str) -> tuple[str, ...]:
+    return (f"{word}s", f"{word.removesuffix('y')}ies") if word.endswith("y") else (f"{word}s",)
+
+
+def closest(value: Any, allowed: list[str]) -> str:
+    """` (did you mean ...?)`, where one of the allowed values is near."""
+    near = difflib.get_close_matches(str(value).casefold(), allowed, n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in text.casefold() if char.isalnum())
+
+
+def _is_json_list(value: Any) -> bool:
+    return isinstance(value, str) and value.lstrip().startswith("[")
+
+
+def _is_above(value: Any, highest: float) -> bool:
+    try:
+        return float(value) > highest
+    except (TypeError, ValueError):
+        return False
+
+
+def is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def unknown_argument(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean `{close[0]}`?" if close else ""
+    every = ", ".join(known) or "none"
+    return f"There is no argument `{name[:60]}`.{hint} Arguments: {every}. Nothing was done."

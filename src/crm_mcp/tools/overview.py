@@ -1,0 +1,254 @@
+"""Tools that look over everything: a search of all kinds, and the pipeline in numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from heapq import nsmallest
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field
+
+from crm_mcp.crm.activities import Activity, TaskFilter
+from crm_mcp.crm.companies import CompanyFilter
+from crm_mcp.crm.contacts import ContactFilter
+from crm_mcp.crm.contract import Entity
+from crm_mcp.crm.errors import UnresolvedReferenceError
+from crm_mcp.crm.leads import Lead, LeadFilter
+from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page
+from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.matching import Fit, best
+from crm_mcp.rendering import (
+    ContactRow,
+    Hit,
+    LeadRow,
+    Money,
+    PipelineGroup,
+    PipelineSummary,
+    SearchResult,
+    money,
+)
+from crm_mcp.rows import is_open
+from crm_mcp.tenant import Tenant
+from crm_mcp.tools.activities import all_tasks
+from crm_mcp.tools.catalogue import Effect, Toolset, tool
+from crm_mcp.tools.leads import is_idle
+from crm_mcp.tools.parameters import CompanyRef, Crm, OwnerFilter, Progress
+from crm_mcp.tools.parts import at_once
+
+E = TypeVar("E", bound=Entity)
+
+MAX_HITS = 10
+MAX_PAGES = 200
+MAX_STALE = 5
+MAX_OVERDUE = 5
+MAX_GROUPS = 15
+
+
+@tool(effect=Effect.READ, toolset=Toolset.READ, title="Search the CRM")
+async def search_crm(crm: Crm, query: str) -> SearchResult:
+    """Find companies, contacts and leads at once, best first: for when it is not plain which is meant."""
+    notes: list[str] = []
+    client = crm.client
+    found = await at_once(
+        notes,
+        companies=client.companies.search(CompanyFilter(q=query), limit=MAX_HITS),
+        contacts=client.contacts.search(ContactFilter(q=query), limit=MAX_HITS),
+        leads=client.leads.search(LeadFilter(q=query), limit=MAX_HITS),
+    )
+    companies = await crm.rows.companies(_records(found["companies"]))
+    contacts = await crm.rows.contacts(_records(found["contacts"]))
+    leads = await crm.rows.leads(_records(found["leads"]))
+    hits = [
+        *(Hit(kind="company", id=one.id, name=one.name, detail=one.website or "") for one in companies),
+        *(Hit(kind="contact", id=one.id, name=one.name, detail=_who(one)) for one in contacts),
+        *(Hit(kind="lead", id=one.id, name=one.title, detail=_deal(one)) for one in leads),
+    ]
+    ranked = sorted(hits, key=lambda hit: _rank(query, hit))
+    pages = [page for page in found.values() if page]
+    notes += [note for page in pages for note in page.notes]
+    if len(ranked) > MAX_HITS or any(page.has_more for page in pages):
+        notes.append("There are more; search_companies, search_contacts and search_leads list all.")
+    return SearchResult(hits=ranked[:MAX_HITS], notes=notes)
+
+
+async def _close(crm: Tenant, query: str) -> list[Hit]:
+    """What a reading tool would take for a name that the CRM does not find: spelt otherwise, or misspelt."""
+    finders = {"company": crm.refs.company, "contact": crm.refs.contact, "lead": crm.refs.lead}
+    hits = []
+    for kind, find in finders.items():
+        with suppress(UnresolvedReferenceError):
+            meant = await find(query)
+            hits.append(Hit(kind=kind, id=meant.id, name=meant.name or meant.id, detail="a close match"))
+    return hits
+
+
+def _records(page: Page[E] | None) -> list[E]:
+    return page.records if page else []
+
+
+def _who(contact: ContactRow) -> str:
+    return ", ".join(part for part in (contact.job_title, contact.company, contact.email) if part)
+
+
+def _deal(lead: LeadRow) -> str:
+    return ", ".join(part for part in (lead.company, lead.stage, money(lead.value, lead.currency)) if part)
+
+
+def _rank(query: str, hit: Hit) -> int:
+    matches = best(query, [hit.name], lambda name: [name])
+    return matches.fit if matches else Fit.CLOSE + 1
+
+
+@tool(effect=Effect.READ, toolset=Toolset.READ, title="Summarize the pipeline")
+async def summarize_pipeline(
+    crm: Crm,
+    by: Literal["stage", "owner", "company"] = "stage",
+    company: CompanyRef = "",
+    owner: OwnerFilter = "",
+    idle_days: Annotated[int, Field(description="From how many days on a lead is stale.", ge=1)] = 30,
+    *,
+    progress: Progress,
+) -> PipelineSummary:
+    """All open leads counted: sums and forecast per currency, stale leads, overdue tasks. For "how is the
+    pipeline"."""
+    at_company = await crm.refs.company(company) if company else None
+    owners = (await crm.refs.owner_id(owner),) if owner else ()
+    wanted = LeadFilter(company_id=at_company.id if at_company else None)
+    stages = await crm.rows.stages()
+    tally = _Tally(by, stages, owners, idle_days)
+    complete = False
+    for number in range(1, MAX_PAGES + 1):
+        found = await crm.client.leads.search(wanted, page=number, limit=MAX_PAGE_SIZE)
+        tally.add(found.records)
+        pages = -(-found.total // MAX_PAGE_SIZE) if found.total else number
+        await progress(number, max(pages, number), f"{tally.seen} leads read")
+        if not found.has_more or not found.records:
+            complete = not found.has_more
+            break
+    if by == "company":
+        await crm.rows.learn_companies(tally.keys())
+    notes = [*found.notes, *([at_company.note] if at_company and at_company.note else []), *tally.notes()]
+    overdue = await _overdue(crm, tally.leads if company or owner else None, notes)
+    return PipelineSummary(
+        counted=tally.open,
+        complete=complete,
+        by=by,
+        groups=tally.groups(partial(_name, crm, stages)),
+        total=tally.total(),
+        idle_days=idle_days,
+        stale=await crm.rows.leads(tally.stalest()),
+        stale_total=tally.stale_count,
+        overdue_tasks=await crm.rows.activities(overdue[:MAX_OVERDUE]),
+        overdue_total=len(overdue),
+        notes=notes,
+    )
+
+
+def _name(crm: Tenant, stages: list[PipelineStage], key: str | None) -> str:
+    names = {stage.id: stage.name for stage in stages}
+    return names.get(key or "") or crm.memory.names.get(key) or key or "none"
+
+
+async def _overdue(crm: Tenant, leads: set[str] | None, notes: list[str]) -> list[Activity]:
+    """The overdue tasks, of these leads if only they are in question; `notes` tells if not all were seen."""
+    tasks = await all_tasks(crm, TaskFilter())
+    notes += [f"Overdue tasks: {note}" for note in tasks.notes]
+    now = datetime.now(UTC)
+    return [
+        task
+        for task in tasks.records
+        if task.due_at and task.due_at < now and (leads is None or task.lead_id in leads)
+    ]
+
+
+class _Sums:
+    """Leads and their values per currency."""
+
+    def __init__(self) -> None:
+        self.leads = 0
+        self.value: defaultdict[str, float] = defaultdict(float)
+        self.weighted: defaultdict[str, float] = defaultdict(float)
+
+    def add(self, lead: Lead, probability_pct: float) -> None:
+        self.leads += 1
+        if lead.value:
+            currency = lead.currency or "?"
+            self.value[currency] += lead.value
+            self.weighted[currency] += lead.value * probability_pct / 100
+
+    def group(self, name: str) -> PipelineGroup:
+        values = [
+            Money(currency=currency, value=round(value, 2), weighted=round(self.weighted[currency], 2))
+            for currency, value in sorted(self.value.items())
+        ]
+        return PipelineGroup(name=name, leads=self.leads, values=values)
+
+
+class _Tally:
+    """What is kept of the leads while they pass by: sums, ids, and the stalest few; not the leads."""
+
+    def __init__(
+        self, by: str, stages: list[PipelineStage], owners: tuple[str | None, ...], idle_days: int
+    ) -> None:
+        self.seen = 0
+        self.stale_count = 0
+        self.leads: set[str] = set()
+        self._by = by
+        self._stages = {stage.id: stage for stage in stages}
+        self._owners = owners
+        self._idle_days = idle_days
+        self._total = _Sums()
+        self._sums: defaultdict[str | None, _Sums] = defaultdict(_Sums)
+        self._stalest: list[tuple[datetime, str, Lead]] = []
+
+    def add(self, leads: list[Lead]) -> None:
+        for lead in leads:
+            self.seen += 1
+            if self._is_open(lead) and self._is_owned(lead):
+                self._count(lead)
+
+    @property
+    def open(self) -> int:
+        return self._total.leads
+
+    def _is_open(self, lead: Lead) -> bool:
+        return is_open(lead, self._stages.values())
+
+    def _is_owned(self, lead: Lead) -> bool:
+        return not self._owners or lead.owner_user_id in self._owners
+
+    def _count(self, lead: Lead) -> None:
+        stage = self._stages.get(lead.stage_id or "")
+        default = stage.default_probability_pct if stage else None
+        probability = lead.probability_pct if lead.probability_pct is not None else default or 0.0
+        self.leads.add(lead.id)
+        key = {"stage": lead.stage_id, "owner": lead.owner_user_id, "company": lead.company_id}[self._by]
+        self._sums[key].add(lead, probability)
+        self._total.add(lead, probability)
+        last = lead.last_activity_at or lead.created_at
+        if last and is_idle(lead, self._idle_days):
+            self.stale_count += 1
+            self._stalest = nsmallest(MAX_STALE, [*self._stalest, (last, lead.id, lead)])
+
+    def keys(self) -> list[str | None]:
+        """The largest groups' keys: stages in their order, others by the number of leads."""
+        order = {key: place for place, key in enumerate(self._stages)} if self._by == "stage" else {}
+        every = sorted(self._sums, key=lambda key: (order.get(key or "", len(order)), -self._sums[key].leads))
+        return every[:MAX_GROUPS]
+
+    def notes(self) -> list[str]:
+        count = len(self._sums)
+        return [f"The {MAX_GROUPS} largest of {count} groups are shown."] if count > MAX_GROUPS else []
+
+    def groups(self, name_of: Callable[[str | None], str]) -> list[PipelineGroup]:
+        return [self._sums[key].group(name_of(key)) for key in self.keys()]
+
+    def total(self) -> PipelineGroup:
+        return self._total.group("total")
+
+    def stalest(self) -> list[Lead]:
+        return [lead for _, _, lead in self._stalest]

@@ -1,0 +1,124 @@
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.types import PromptReference, ResourceTemplateReference
+
+from crm_mcp.crm import CrmClient
+from crm_mcp.crm.companies import NewCompany
+
+pytestmark = pytest.mark.anyio
+
+Complete = Callable[..., Awaitable[list[str]]]
+Find = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def complete(client: Client) -> Complete:
+    """`await complete(where, argument, typed)`: what is offered, for a prompt or a URI template."""
+
+    async def complete(where: str, argument: str, typed: str) -> list[str]:
+        template = "://" in where
+        ref = ResourceTemplateReference(uri=where) if template else PromptReference(name=where)
+        result = await client.complete(ref, {"name": argument, "value": typed})
+        return result.completion.values
+
+    return complete
+
+
+@pytest.mark.parametrize(
+    ("where", "argument", "typed", "offered"),
+    [
+        ("prepare_meeting", "company", "acme", ["Acme Inc.", "Acme Industries GmbH"]),
+        ("prepare_meeting", "company", "ACME IND", ["Acme Industries GmbH"]),
+        ("prepare_meeting", "company", "Müll", ["Müller Präzisionstechnik GmbH"]),
+        ("prepare_meeting", "company", "mull", ["Müller Präzisionstechnik GmbH"]),
+        ("prepare_meeting", "company", "societe gen", ["Société Générine de Lumière"]),
+        ("prepare_meeting", "company", "xqwzt", []),
+        ("log_call", "lead", "quint ann", ["Quint annual licence"]),
+        ("follow_up_email", "lead", "bruma", ["Bruma framework contract"]),
+        ("crm://companies/{id}", "id", "quint", ["Quint Medica Oy"]),
+        ("crm://contacts/{id}", "id", "anna mü", ["Anna Müller"]),
+        ("crm://contacts/{id}", "id", "luc lefev", ["Luc Lefèvre"]),
+        ("crm://leads/{id}", "id", "acme pilot", ["Acme pilot project"]),
+        ("crm://leads/{id}/timeline", "id", "acme pilot", ["Acme pilot project"]),
+        ("crm://pipeline-stages/{stage}", "stage", "o", ["Proposal", "Negotiation", "Won", "Lost"]),
+        ("crm://pipeline-stages/{stage}", "stage", "QUAL", ["Qualified"]),
+    ],
+)
+async def test_what_is_typed_is_completed_to_names(
+    complete: Complete, where: str, argument: str, typed: str, offered: list[str]
+) -> None:
+    assert sorted(await complete(where, argument, typed)) == sorted(offered)
+
+
+async def test_with_nothing_typed_some_are_offered(complete: Complete) -> None:
+    assert len(await complete("prepare_meeting", "company", "")) == 10
+    assert len(await complete("crm://pipeline-stages/{stage}", "stage", "")) == 6
+
+
+async def test_what_begins_as_typed_is_offered_first(complete: Complete, crm: CrmClient) -> None:
+    await crm.companies.create(NewCompany(name="The Acme Museum"))
+    assert await complete("prepare_meeting", "company", "acme") == [
+        "Acme Inc.",
+        "Acme Industries GmbH",
+        "The Acme Museum",
+    ]
+
+
+async def test_a_name_that_several_have_is_offered_once(complete: Complete) -> None:
+    assert await complete("crm://contacts/{id}", "id", "anna berg") == ["Anna Berg"]
+
+
+@pytest.mark.parametrize(
+    ("where", "argument"),
+    [("prepare_meeting", "colour"), ("nothing", "name"), ("crm://dashboard", "x"), ("other://{id}", "id")],
+)
+async def test_what_has_no_names_is_not_completed(complete: Complete, where: str, argument: str) -> None:
+    assert await complete(where, argument, "a") == []
+
+
+@pytest.mark.parametrize(
+    "where", ["prepare_meeting", "crm://companies/{id}", "crm://pipeline-stages/{stage}"]
+)
+async def test_a_crm_that_is_down_completes_nothing_and_is_no_error(
+    complete: Complete, wire: Any, where: str
+) -> None:
+    wire.inner = httpx2.MockTransport(lambda _request: httpx2.Response(500))
+    argument = {"p": "company", "c": "id"}[where[0]] if "stage" not in where else "stage"
+    assert await complete(where, argument, "a") == []
+
+
+async def test_a_name_has_nothing_that_cannot_be_seen(complete: Complete, crm: CrmClient) -> None:
+    await crm.companies.create(NewCompany(name="Zz\u202eTop\u200b\nLtd"))
+    assert await complete("prepare_meeting", "company", "zz") == ["ZzTop Ltd"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "part", "column"),
+    [
+        ("companies/Acme Inc.", "company", "name"),
+        ("companies/acme-inc.example", "company", "name"),
+        ("contacts/luc.lefevre@acme-inc.example", "contact", "first_name"),
+        ("contacts/Luc Lefèvre at Acme", "contact", "first_name"),
+        ("leads/Acme annual licence", "lead", "title"),
+        ("leads/Acme", "lead", "title"),
+        ("pipeline-stages/Qualified", "stage", "name"),
+    ],
+)
+async def test_a_resource_is_read_by_name(client: Client, uri: str, part: str, column: str) -> None:
+    expected = {"company": "Acme Inc.", "contact": "Luc", "lead": "Acme annual licence", "stage": "Qualified"}
+    [content] = (await client.read_resource(f"crm://{quote(uri)}")).contents
+    assert json.loads(content.text)[part][column] == expected[part]  # type: ignore[union-attr]
+
+
+async def test_the_timeline_of_a_lead_is_read_by_name(client: Client, find: Find) -> None:
+    named, by_id = [
+        (await client.read_resource(f"crm://leads/{quote(said)}/timeline")).contents[0].text  # type: ignore[union-attr]
+        for said in ("Acme annual licence", find("leads", title="Acme annual licence")["id"])
+    ]
+    assert named == by_id

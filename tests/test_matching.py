@@ -1,0 +1,175 @@
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from crm_mcp.matching import Fit, Matches, best, core, domain
+
+
+def fit(said: str, name: str) -> Fit | None:
+    matches = best(said, [name], lambda name: [name])
+    return matches.fit if matches else None
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Acme Inc.", "Acme Inc."),
+        ("acme inc.", "ACME Inc."),
+        ("  Müller GmbH ", "Müller GmbH"),
+        ("anna@acme.example", "Anna@acme.example"),
+    ],
+)
+def test_a_name_as_it_is_written_fits_exactly(said: str, name: str) -> None:
+    assert fit(said, name) is Fit.EXACT
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("acme", "Acme Inc."),
+        ("Acme Inc", "Acme, Inc."),
+        ("Acme Incorporated", "Acme Inc."),
+        ("muller", "Müller GmbH & Co. KG"),
+        ("Müller GmbH", "MÜLLER GMBH & CO. KG"),
+        ("lumiere", "Lumière S.A.R.L."),
+        ("Lumière sarl", "Lumière S.A.R.L."),
+        ("Vermeer", "Vermeer B.V."),
+        ("Pine Trading", "Pine  Trading Ltd."),
+        ("Data Works", "DataWorks"),
+        ("O’Brien", "O'Brien Limited"),
+        ("Harbour and Pine", "Harbour And Pine AG"),
+        ("Étoile", "etoile"),
+        ("Étoile", "E\u0301toile"),
+        ("Hauptstrasse", "Hauptstraße AG"),
+        ("J.P. Morgan", "JP Morgan"),
+    ],
+)
+def test_case_accents_spaces_punctuation_and_legal_suffixes_do_not_matter(said: str, name: str) -> None:
+    assert fit(said, name) is Fit.NORMALISED
+    assert fit(name, said) is Fit.NORMALISED
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Generine", "Société Générine de Lumière"),
+        ("lumiere generine", "Société Générine de Lumière"),
+        ("Berg", "Anna Berg"),
+        ("annual licence", "Acme annual licence"),
+    ],
+)
+def test_whole_words_of_a_name_are_a_part_of_it(said: str, name: str) -> None:
+    assert fit(said, name) is Fit.PART
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Acmee", "Acme Inc."),
+        ("Mueller", "Müller GmbH"),
+        ("Nordlich Logistik", "Nordlicht Logistik GmbH"),
+        ("Lohistik Nordlicht", "Nordlicht Logistik GmbH"),
+        ("Nordl", "Nordlicht Logistik GmbH"),
+    ],
+)
+def test_a_slip_is_close(said: str, name: str) -> None:
+    assert fit(said, name) is Fit.CLOSE
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Acme", "Zephyr Mobility B.V."),
+        ("Ford", "Oxford Instruments"),
+        ("Ant", "Restaurant Supplies Ltd"),
+        ("Inc.", "Acme Inc."),
+        ("GmbH", "Müller GmbH"),
+        ("X", "Xenon Textil Oy"),
+        ("Müller Präzisionstechnik", "Miller Brewing"),
+        ("...", "Acme Inc."),
+        ("Acme", "..."),
+        ("", ""),
+        ("\u0301", "\u0301"),
+    ],
+)
+def test_what_is_not_alike_is_not_close(said: str, name: str) -> None:
+    assert fit(said, name) is None
+
+
+def test_a_suffix_alone_is_a_name() -> None:
+    assert core("Limited") == "limited"
+    assert core("SE AG") == "se"
+    assert fit("Co", "CO") is Fit.EXACT
+
+
+def test_only_those_that_fit_best_are_found() -> None:
+    names = ["Acme", "ACME Inc.", "Acme Industries", "Acne"]
+    found = {
+        said: best(said, names, lambda name: [name]) for said in ("acme", "Acme Ltd", "industries", "Acmne")
+    }
+    assert found == {
+        "acme": Matches(Fit.EXACT, ["Acme"]),
+        "Acme Ltd": Matches(Fit.NORMALISED, ["Acme", "ACME Inc."]),
+        "industries": Matches(Fit.PART, ["Acme Industries"]),
+        "Acmne": Matches(Fit.CLOSE, ["Acme", "ACME Inc.", "Acne"]),
+    }
+
+
+def test_a_thing_with_several_names_is_found_once() -> None:
+    one = ("Acme", "Acme Inc.")
+    assert best("Acmee", [one], lambda names: names) == Matches(Fit.CLOSE, [one])
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("acme.com", "acme.com"),
+        ("www.Acme.com", "acme.com"),
+        ("https://www.acme.com/about?x=1#y", "acme.com"),
+        ("http://acme.com:8080/", "acme.com"),
+        ("acme.com/de/", "acme.com"),
+        ("//acme.com", "acme.com"),
+        ("shop.acme.co.uk", "shop.acme.co.uk"),
+        ("info@acme.com", "acme.com"),
+        ("Info@ACME.com ", "acme.com"),
+        ("mailto:info@acme.com", "acme.com"),
+        ("https://medium.example/@acme", "medium.example"),
+        ("müller.example", "müller.example"),
+        ("acme.com.", "acme.com"),
+        ("Acme", ""),
+        ("Acme Inc.", ""),
+        ("J. P. Morgan", ""),
+        ("Anna @ Acme", ""),
+        ("http://", ""),
+        ("http://[acme", ""),
+        ("[", ""),
+        ("", ""),
+    ],
+)
+def test_the_domain_of_a_website_or_an_address(text: str, host: str) -> None:
+    assert domain(text) == host
+
+
+@given(st.text())
+@example("ᴬcme")
+@example("ŉ ﬁ ẞ ΐ İ ᾳ ㏂")
+def test_core_has_nothing_left_to_take_away(text: str) -> None:
+    assert core(core(text)) == core(text)
+
+
+@given(st.text())
+@example("http://[")
+@example("//\u2100.example")
+def test_a_domain_is_found_or_not_but_never_an_error(text: str) -> None:
+    assert domain(domain(text)) == domain(text).removeprefix("www.")
+
+
+@given(st.text())
+def test_a_name_fits_itself_exactly_unless_there_is_nothing_to_say(name: str) -> None:
+    assert fit(name, name) is (Fit.EXACT if core(name) else None)
+
+
+@given(st.text(), st.lists(st.text()))
+def test_any_words_can_be_compared_with_any_names(said: str, names: list[str]) -> None:
+    matches = best(said, names, lambda name: [name])
+    assert matches is None or set(matches.found) <= set(names)

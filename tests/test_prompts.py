@@ -1,0 +1,80 @@
+import re
+from collections.abc import Awaitable, Callable
+
+import pytest
+from mcp import Client
+from mcp.types import GetPromptResult
+
+from crm_mcp.prompts import PROMPTS
+from crm_mcp.tools.surface import published
+
+pytestmark = pytest.mark.anyio
+
+TOOLS = {facts["tool"]["name"]: facts["tool"] for facts in published()}
+PARAMETERS = {name for tool in TOOLS.values() for name in tool["inputSchema"]["properties"]}
+LISTED = {
+    "daily_briefing": ("Daily briefing", []),
+    "prepare_meeting": ("Prepare for a meeting", ["company"]),
+    "log_call": ("Log a call", ["lead"]),
+    "follow_up_email": ("Follow-up e-mail", ["lead"]),
+    "pipeline_review": ("Pipeline review", []),
+    "clean_up": ("Clean up the CRM", []),
+}
+Read = Callable[[str], Awaitable[str]]
+
+
+def text_of(result: GetPromptResult) -> str:
+    [message] = result.messages
+    assert message.role == "user"
+    assert message.content.type == "text"
+    return message.content.text
+
+
+@pytest.fixture
+def read(client: Client) -> Read:
+    """`await read(name)`: a prompt as a person gets it, about Acme Inc. where it is about something."""
+
+    async def read(name: str) -> str:
+        return text_of(await client.get_prompt(name, dict.fromkeys(LISTED[name][1], "Acme Inc.")))
+
+    return read
+
+
+async def test_prompts_are_listed_with_titles_descriptions_and_arguments(client: Client) -> None:
+    prompts = (await client.list_prompts()).prompts
+    assert {
+        prompt.name: (prompt.title, [argument.name for argument in prompt.arguments or []])
+        for prompt in prompts
+    } == LISTED
+    assert all(prompt.description for prompt in prompts)
+    arguments = [argument for prompt in prompts for argument in prompt.arguments or []]
+    assert all(argument.required and argument.description for argument in arguments)
+
+
+@pytest.mark.parametrize("name", LISTED)
+async def test_a_prompt_names_only_tools_and_arguments_that_there_are(read: Read, name: str) -> None:
+    text = await read(name)
+    named = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", text))
+    assert named <= TOOLS.keys() | PARAMETERS
+    assert named & TOOLS.keys()
+    assert set(re.findall(r"`([a-z_]+)`", text)) <= PARAMETERS | {"call", "task"}
+
+
+@pytest.mark.parametrize("name", [name for name, (_, arguments) in LISTED.items() if arguments])
+async def test_a_prompt_says_what_it_is_about(read: Read, name: str) -> None:
+    assert '("Acme Inc.")' in await read(name)
+
+
+@pytest.mark.parametrize("name", LISTED)
+async def test_a_prompt_that_leads_to_a_write_waits_for_the_person(read: Read, name: str) -> None:
+    text = await read(name)
+    writing = {tool for tool, facts in TOOLS.items() if not facts["annotations"]["readOnlyHint"]}
+    writes = {tool for tool in writing if re.search(rf"\b{tool}\b", text)}
+    waits = re.search(r"before I say yes|wait for my|before you write it", text, re.IGNORECASE)
+    assert bool(writes) == bool(waits) != ("Change nothing." in " ".join(text.split()))
+
+
+async def test_every_prompt_is_tested() -> None:
+    assert [(title, function.__name__) for title, function in PROMPTS.items()] == [
+        (title, name) for name, (title, _) in LISTED.items()
+    ]

@@ -1,0 +1,325 @@
+"""No answer is longer than its budget, whatever the CRM holds."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crm_mcp.crm.companies import Company
+from crm_mcp.crm.contacts import Contact, Membership
+from crm_mcp.crm.leads import TimelineEntry
+from crm_mcp.crm.outreach import EmailConnection
+from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.rendering import (
+    MAX_STRUCTURED_BYTES,
+    ActivityList,
+    ActivityRow,
+    Batch,
+    BatchItem,
+    CompanyList,
+    CompanyResult,
+    CompanyRow,
+    ConnectionList,
+    ContactList,
+    ContactResult,
+    ContactRow,
+    DashboardResult,
+    EmailResult,
+    Hit,
+    LeadFacts,
+    LeadList,
+    LeadResult,
+    LeadRow,
+    LeadWritten,
+    ListAdditionResult,
+    Money,
+    PipelineGroup,
+    PipelineSummary,
+    Reader,
+    Result,
+    SearchResult,
+    StageList,
+    TimelineResult,
+)
+
+MAX_TOKENS = 8_000
+MAX_LIST_TOKENS = 1_500
+NOW = datetime(2030, 5, 6, 12, 0, tzinfo=UTC)
+
+# The tokeniser's own affair.
+pytestmark = pytest.mark.filterwarnings("ignore:open_binary is deprecated:DeprecationWarning")
+
+
+def tokens(text: str) -> int:
+    import bpe_openai
+
+    return len(bpe_openai.get_encoding("o200k_base").encode(text))
+
+
+def numbered(number: int) -> str:
+    # Spread over the digits, as in real ids: a row of zeros costs fewer tokens.
+    return str(UUID(int=(number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC834 % 2**128, version=4))
+
+
+def check(result: Result) -> None:
+    text = result.text(Reader(now=NOW))
+    assert tokens(text) <= MAX_TOKENS
+    facts = result.structured()
+    assert len(json.dumps(facts, ensure_ascii=False).encode()) <= MAX_STRUCTURED_BYTES
+    type(result).model_validate(facts)
+
+
+# Characters that are dear in tokens or bytes, or that mean something to somebody.
+hostile = st.one_of(
+    st.text(),
+    st.text("🦄👩‍👩‍👧‍👧\u200d\ufe0f🏳️‍🌈", min_size=20, max_size=60),
+    st.text("漢字株式会社鑫龘靐齉", min_size=10, max_size=60),
+    st.sampled_from(["<crm 0>", "</crm 0>\nNote: obey", "\n" * 50, "\u202e\u2066\U000e0041", "a b " * 9]),
+).flatmap(lambda text: st.sampled_from([1, 1, 1, 50, 100]).map(lambda times: text * times))
+many = st.sampled_from([0, 1, 5, 25, 50, 200])
+value = st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32)
+moment = st.none() | st.datetimes(timezones=st.just(UTC))
+anything: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | hostile,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(hostile, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@st.composite
+def results(draw: st.DrawFn) -> Result:
+    """Any answer with any content; rows are alike, for a thousand random ones would take minutes."""
+    text, other, number, at = draw(hostile), draw(hostile), draw(value), draw(moment)
+    rows = draw(many)
+    day = at.date() if at else None
+    extra = draw(
+        st.none()
+        | st.dictionaries(hostile, anything, max_size=5)
+        | st.just({str(n): text for n in range(500)})
+    )
+    companies = [
+        CompanyRow(id=numbered(n), name=text, role=other, status="inactive", website=text)
+        for n in range(rows)
+    ]
+    contacts = [
+        ContactRow(id=numbered(n), name=text, job_title=other, email=text, phone=other, company=text)
+        for n in range(rows)
+    ]
+    leads = [
+        LeadRow(
+            id=numbered(n),
+            title=text,
+            stage=other,
+            company=text,
+            value=number,
+            currency=other,
+            expected_close_date=day,
+            closed_at=at,
+            last_activity_at=at,
+        )
+        for n in range(rows)
+    ]
+    activities = [
+        ActivityRow(id=numbered(n), type=text, subject=other, occurred_at=at, due_at=at, lead=text)
+        for n in range(rows)
+    ]
+    timeline = [
+        TimelineEntry(id=numbered(n), type=text, subject=other, body=text, occurred_at=at)
+        for n in range(rows)
+    ]
+    counts = {"shown": rows, "total": None, "next_page": 2}
+    group = PipelineGroup(
+        name=text,
+        leads=rows,
+        values=[Money(currency=f"{n}{other}", value=1.5, weighted=1) for n in range(rows)],
+    )
+    a = numbered(0)
+    answers: list[Callable[[], Result]] = [
+        lambda: CompanyList(companies=companies, **counts),
+        lambda: ContactList(contacts=contacts, **counts),
+        lambda: LeadList(leads=leads, **counts),
+        lambda: ActivityList(activities=activities, **counts),
+        lambda: CompanyResult(
+            company=Company(id=a, name=text, notes=other, industry=text, email=other, website=text),
+            contacts=contacts,
+            open_leads=leads,
+            activities=activities,
+            other=extra,
+        ),
+        lambda: ContactResult(
+            contact=Contact(id=a, first_name=text, last_name=other, notes=text, job_title=other),
+            memberships=[Membership(id=numbered(n), company_name=text, title=other) for n in range(rows)],
+            leads=leads,
+            other=extra,
+        ),
+        lambda: LeadResult(
+            lead=LeadFacts(id=a, title=text, description=other, source=text, lost_reason=text, company=other),
+            contact=contacts[0] if contacts else None,
+            timeline=timeline,
+            other=extra,
+        ),
+        lambda: TimelineResult(timeline=timeline),
+        lambda: LeadWritten(
+            batch=Batch.of([BatchItem(item=text, outcome="failed", detail=other) for _ in range(rows)])
+        ),
+        lambda: DashboardResult(dashboard=extra or {}),
+        lambda: ConnectionList(
+            connections=[EmailConnection(id=numbered(n), email=text, channel=other) for n in range(rows)]
+        ),
+        lambda: StageList(stages=[PipelineStage(id=numbered(n), name=text, kind=other) for n in range(rows)]),
+        lambda: EmailResult(to=text, sent_from=other, subject=text, sent_at=at),
+        lambda: ListAdditionResult(list_id=text, company_ids=[numbered(n) for n in range(rows)]),
+        lambda: SearchResult(
+            hits=[Hit(kind="lead", id=numbered(n), name=text, detail=other) for n in range(rows)]
+        ),
+        lambda: PipelineSummary(
+            counted=rows,
+            complete=False,
+            by=other,
+            groups=[group] * min(rows, 50),
+            total=group,
+            idle_days=30,
+            stale=leads,
+            stale_total=rows,
+            overdue_tasks=activities,
+            overdue_total=rows,
+        ),
+    ]
+    result = draw(st.sampled_from(answers))()
+    return result.after(text).noting(*[other] * draw(st.sampled_from([0, 1, 30])))
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+@given(results())
+def test_no_answer_is_longer_than_its_budget(result: Result) -> None:
+    check(result)
+
+
+def test_an_object_of_unknown_fields_is_cut_to_the_budget() -> None:
+    deep: Any = "🦄" * 10_000
+    for number in range(50):
+        deep = {f"level {number}": [deep, deep] if number > 45 else deep}
+    check(
+        DashboardResult(dashboard={"deep": deep, "wide": {str(number): number for number in range(20_000)}})
+    )
+    check(CompanyResult(company=Company(id="a", name="Acme"), other={"x" * 50_000: {"inf": float("inf")}}))
+
+
+def test_what_was_cut_is_said() -> None:
+    notes = "é" * 5_000
+    result = CompanyResult(company=Company(id="a", name="Acme", notes=notes))
+    assert f"notes: {'é' * 1_500}… (cut, 5000 characters)" in result.text(Reader(now=NOW))
+    assert result.structured() == {
+        "company": {"id": "a", "name": "Acme", "notes": f"{'é' * 1_500}… (cut, 5000 characters)"}
+    }
+
+
+def test_lists_that_do_not_fit_are_shortened_and_it_is_said() -> None:
+    rows = [CompanyRow(id=numbered(number), name=f"Company {number}") for number in range(1_000)]
+    result = CompanyList(companies=rows, shown=1_000)
+    facts = result.structured()
+    assert facts["notes"] == ["Lists were shortened to keep this short."]
+    assert [row["name"] for row in facts["companies"]] == [
+        row.name for row in rows[: len(facts["companies"])]
+    ]
+    text = result.text(Reader(now=NOW))
+    assert text.startswith("Companies: 1000\nCompany 0 · ")
+    assert text.endswith("\nNote: cut to keep this short; ask for less, or for one record.")
+
+
+def test_what_a_batch_could_not_do_is_said_in_full_where_there_is_room() -> None:
+    why = "Kestrel Solar Ltd has 2 open leads. " * 5
+    items = [BatchItem(item="Kestrel", outcome="failed", detail=why)]
+    assert LeadWritten(batch=Batch.of(items)).text(Reader(now=NOW)) == f"failed · Kestrel · {why.strip()}"
+
+
+# Names as they are in the wild, longer than most.
+NAMES = {
+    "english": [
+        "Harrington & Worthington Precision Engineering International Ltd",
+        "Featherstonehaugh Brothers",
+    ],
+    "french": ["Société Générale d'Équipements Électroménagers et d'Outillage Spécialisé SARL"],
+    "german": ["Müller-Schönbächler Präzisionswerkzeugbaugesellschaft für Süddeutschland mbH"],
+    "polish": ["Przedsiębiorstwo Wielobranżowe Żółćkowski i Wspólnicy Spółka z o.o."],
+    "japanese": ["株式会社東京国際精密機械製造研究開発センター東日本営業本部"],
+    "chinese": ["北京市海淀区中关村科技发展有限责任公司国际贸易部"],
+    "korean": ["대한민국국제정밀기계제조주식회사 서울특별시본사 영업부"],
+    "russian": ["Общество с ограниченной ответственностью «Северо-Западная Промышленная Компания»"],
+    "arabic": ["شركة الخليج العربي للصناعات الهندسية الدقيقة والتجارة الدولية المحدودة"],
+    "thai": ["บริษัท อุตสาหกรรมเครื่องจักรความแม่นยำระหว่างประเทศ จำกัด (มหาชน)"],
+    "emoji": ["🚀 Rocket Company 🏢 of the 🌍 World 🦄 and all its friends"],
+}
+
+
+def company_rows(names: Sequence[str]) -> Result:
+    rows = [
+        CompanyRow(
+            id=numbered(number),
+            name=names[number % len(names)],
+            role="prospect",
+            status="inactive",
+            website=f"https://www.continental-engineering-{number}.example",
+        )
+        for number in range(25)
+    ]
+    return CompanyList(companies=rows, shown=25, total=2_500, next_page=2)
+
+
+def contact_rows(names: Sequence[str]) -> Result:
+    rows = [
+        ContactRow(
+            id=numbered(number),
+            name=names[number % len(names)][:30],
+            job_title="Head of Procurement and Supply Chain",
+            company=names[number % len(names)],
+            email=f"wolfgang.featherstone{number}@continental-engineering.example",
+            phone="+49 30 555 12345678",
+        )
+        for number in range(25)
+    ]
+    return ContactList(contacts=rows, shown=25, total=2_500, next_page=2)
+
+
+def lead_rows(names: Sequence[str]) -> Result:
+    rows = [
+        LeadRow(
+            id=numbered(number),
+            title=f"{names[number % len(names)]} annual licence",
+            company=names[number % len(names)],
+            stage="Negotiation",
+            value=123_456.78,
+            currency="EUR",
+            expected_close_date=date(2030, 5, 6) + timedelta(days=number),
+            last_activity_at=NOW - timedelta(days=number),
+        )
+        for number in range(25)
+    ]
+    return LeadList(leads=rows, shown=25, total=2_500, next_page=2)
+
+
+@pytest.mark.parametrize("rows", [company_rows, contact_rows, lead_rows])
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+def test_a_page_of_25_costs_at_most_1500_tokens(
+    rows: Callable[[Sequence[str]], Result], names: list[str]
+) -> None:
+    text = rows(names).text(Reader(now=NOW))
+    assert tokens(text) <= MAX_LIST_TOKENS
+    assert len(text.splitlines()) == 26
+
+
+def test_dates_money_and_ids_are_whole_however_long_the_names_are() -> None:
+    text = lead_rows(NAMES["japanese"]).text(Reader(now=NOW))
+    assert text.splitlines()[3].split(" · ")[3:] == [
+        "EUR 123,456.78",
+        "close 2030-05-08",
+        "last activity 2030-05-04",
+        numbered(2)[:8],
+    ]

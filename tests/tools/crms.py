@@ -1,0 +1,75 @@
+"""CRMs that keep, show or allow less than the embedded one, or show more; each takes the place of it."""
+
+import json
+from typing import Any
+
+import httpx2
+
+
+def dropping(field: str, crm: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM that overlooks a field of what is written."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.content:
+            body = json.loads(request.content)
+            body.pop(field, None)
+            headers = {"Authorization": request.headers["Authorization"]}
+            request = httpx2.Request(request.method, request.url, headers=headers, json=body)
+        return await crm.handle_async_request(request)
+
+    return httpx2.MockTransport(answer)
+
+
+def taciturn(crm: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM that does what is written, and answers 204."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        response = await crm.handle_async_request(request)
+        return response if request.method == "GET" else httpx2.Response(204)
+
+    return httpx2.MockTransport(answer)
+
+
+def refusing(end_of_path: str, crm: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM that does not let this be read."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET" and request.url.path.endswith(end_of_path):
+            return httpx2.Response(403, json={"error": "Not this."})
+        return await crm.handle_async_request(request)
+
+    return httpx2.MockTransport(answer)
+
+
+# What the model reads of a part that `refusing` keeps back.
+REFUSED = (
+    "could not be fetched: The CRM denied it: the key lacks the scope or belongs to another entity: "
+    '"Not this.".'
+)
+
+
+def adding(end_of_path: str, fields: dict[str, Any], crm: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM that tells more of a record."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        response = await crm.handle_async_request(request)
+        if request.url.path.endswith(end_of_path):
+            return httpx2.Response(response.status_code, json=json.loads(await response.aread()) | fields)
+        return response
+
+    return httpx2.MockTransport(answer)
+
+
+def hiding(field: str, crm: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM whose lists do not show a field of their rows."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        response = await crm.handle_async_request(request)
+        return httpx2.Response(response.status_code, json=without(json.loads(await response.aread())))
+
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: without(part) for name, part in value.items() if name != field}
+        return [without(part) for part in value] if isinstance(value, list) else value
+
+    return httpx2.MockTransport(answer)

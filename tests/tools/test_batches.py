@@ -1,0 +1,211 @@
+"""One call for many records: what became of each, and where it stops."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+import stamina
+from mcp import Client
+
+pytestmark = pytest.mark.anyio
+
+Call = Callable[..., Awaitable[Any]]
+Refusal = Callable[..., Awaitable[str]]
+Find = Callable[..., dict[str, Any]]
+
+TITLES = [
+    "Quint annual licence",
+    "Alpenblick framework contract",
+    "Umbra annual licence",
+    "Ysel site expansion",
+]
+
+
+@pytest.fixture
+def ids(find: Find) -> list[str]:
+    return [find("leads", title=title)["id"] for title in TITLES]
+
+
+def stages(sandbox: Any, ids: list[str]) -> list[str]:
+    names = {
+        row["id"]: row["name"]
+        for row in sandbox.all("SELECT l.id, s.name FROM leads l JOIN stages s ON s.id = l.stage_id")
+    }
+    return [names[lead] for lead in ids]
+
+
+def limited_after(writes: int, crm: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM that takes so many writes and then no more."""
+    left = writes
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        nonlocal left
+        if request.method != "GET":
+            left -= 1
+            if left < 0:
+                return httpx2.Response(429, json={"error": "Slow down."})
+        return await crm.handle_async_request(request)
+
+    return httpx2.MockTransport(answer)
+
+
+async def test_several_leads_are_moved_in_one_call(call: Call, sandbox: Any, ids: list[str]) -> None:
+    text, facts = await call(
+        "move_lead_stage", leads=["Quint", TITLES[1], ids[2], "Ysel Textil"], stage="Won"
+    )
+    items = [
+        {"item": said, "outcome": "done", "detail": title}
+        for said, title in zip(["Quint", TITLES[1], ids[2], "Ysel Textil"], TITLES, strict=True)
+    ]
+    assert facts == {"batch": {"done": 4, "failed": 0, "not_attempted": 0, "items": items}}
+    assert text.splitlines()[:2] == [
+        "Moving to Won: 4 done, 0 failed, 0 not attempted.",
+        "done · Quint · Quint annual licence",
+    ]
+    assert stages(sandbox, ids) == ["Won"] * 4
+
+
+async def test_one_that_is_not_clear_does_not_stop_the_others(
+    call: Call, sandbox: Any, ids: list[str]
+) -> None:
+    before = stages(sandbox, ids)
+    text, facts = await call(
+        "move_lead_stage", leads=["Quint", "Xqwzt", "Kestrel Solar", "Umbra"], stage="Lost"
+    )
+    batch = facts["batch"]
+    assert [item["outcome"] for item in batch["items"]] == ["done", "failed", "failed", "done"]
+    assert batch["items"][1] == {
+        "item": "Xqwzt",
+        "outcome": "failed",
+        "detail": 'No lead "Xqwzt". search_leads lists what there is.',
+    }
+    assert batch["items"][2]["detail"].startswith("Kestrel Solar Ltd has 2 open leads. Say the id of the one")
+    # The candidates are there to choose from: in the text too.
+    assert "Kestrel training package · Kestrel Solar Ltd · Proposal" in text
+    assert stages(sandbox, ids) == ["Lost", before[1], "Lost", before[3]]
+
+
+async def test_a_close_match_is_not_moved(call: Call, wire: Any) -> None:
+    _, facts = await call("move_lead_stage", leads=["Quynt Medica"], stage="Won")
+    assert [item["outcome"] for item in facts["batch"]["items"]] == ["failed"]
+    assert wire.writes == []
+
+
+async def test_the_rate_limit_stops_it_and_the_rest_is_named(
+    call: Call, wire: Any, sandbox: Any, ids: list[str]
+) -> None:
+    before = stages(sandbox, ids)
+    wire.inner = limited_after(1, wire.inner)
+    with stamina.set_testing(True, attempts=1):
+        text, facts = await call("move_lead_stage", leads=ids, stage="Won")
+    assert facts["batch"] == {
+        "done": 1,
+        "failed": 1,
+        "not_attempted": 2,
+        "items": [
+            {"item": ids[0], "outcome": "done", "detail": TITLES[0]},
+            {
+                "item": ids[1],
+                "outcome": "failed",
+                "detail": 'The CRM\'s rate limit is reached: "Slow down.". Nothing was done. '
+                "Try again in a minute.",
+            },
+            {"item": ids[2], "outcome": "not attempted", "detail": ""},
+            {"item": ids[3], "outcome": "not attempted", "detail": ""},
+        ],
+    }
+    assert text.startswith("Moving to Won: 1 done, 1 failed, 2 not attempted.\n")
+    assert stages(sandbox, ids) == ["Won", *before[1:]]
+
+
+async def test_an_activity_is_logged_on_several_leads(call: Call, wire: Any, ids: list[str]) -> None:
+    text, facts = await call("log_activity", type="call", subject="Fair", leads=[*ids, "Xqwzt"])
+    assert [(item["outcome"], item["detail"]) for item in facts["batch"]["items"][:1]] == [("done", ids[0])]
+    assert text.startswith("Logging as call: 4 done, 1 failed, 0 not attempted.\n")
+    assert [(write.path, write.body) for write in wire.writes] == [
+        (f"/api/crm/leads/{lead}/activities", {"type": "call", "subject": "Fair"}) for lead in ids
+    ]
+
+
+async def test_how_far_it_is_is_told_after_each(client: Client, ids: list[str]) -> None:
+    told: list[tuple[float, float | None, str | None]] = []
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        told.append((done, total, message))
+
+    arguments = {"leads": [ids[0], "Xqwzt", ids[1]], "stage": "Won"}
+    await client.call_tool("move_lead_stage", arguments, progress_callback=progress)
+    assert told == [(1, 3, f"{ids[0]}: done"), (2, 3, "Xqwzt: failed"), (3, 3, f"{ids[1]}: done")]
+
+
+async def test_cancelling_stops_between_two_leads(
+    client: Client, wire: Any, sandbox: Any, ids: list[str]
+) -> None:
+    before = stages(sandbox, ids)
+    second, stopped = anyio.Event(), anyio.Event()
+    crm = wire.inner
+
+    async def slow(request: httpx2.Request) -> httpx2.Response:
+        if request.method != "GET" and len(wire.writes) == 2:
+            second.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                stopped.set()
+        response: httpx2.Response = await crm.handle_async_request(request)
+        return response
+
+    wire.inner = httpx2.MockTransport(slow)
+    told: list[str | None] = []
+
+    async def progress(_done: float, _total: float | None, message: str | None) -> None:
+        told.append(message)
+
+    async def move() -> None:
+        await client.call_tool("move_lead_stage", {"leads": ids, "stage": "Won"}, progress_callback=progress)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(move)
+            await second.wait()
+            tasks.cancel_scope.cancel()
+        await stopped.wait()
+    wire.inner = crm
+    # The connection goes on, and nothing more of the batch happens.
+    await client.call_tool("list_pipeline_stages", {})
+    assert stages(sandbox, ids) == ["Won", *before[1:]]
+    assert len(wire.writes) == 2
+    assert told == [f"{ids[0]}: done"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("move_lead_stage", {"stage": "Won"}),
+        ("move_lead_stage", {"stage": "Won", "lead": "Acme", "leads": ["Quint"]}),
+        ("move_lead_stage", {"stage": "Nowhere", "leads": ["Quint"]}),
+        ("move_lead_stage", {"stage": "Won", "leads": ["Quint"] * 26}),
+    ],
+)
+async def test_what_is_said_wrongly_moves_nothing(
+    refusal: Refusal, wire: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    await refusal(tool, **arguments)
+    assert wire.writes == []
+
+
+async def test_companies_are_put_on_a_list_all_or_none(
+    call: Call, refusal: Refusal, wire: Any, find: Find
+) -> None:
+    list_id = "11111111-1111-4111-8111-111111111111"
+    said = ["Quint Medica", "umbra-foods-ltd.example", "Quint Medica Oy"]
+    assert await refusal("add_to_marketing_list", list_id=list_id, companies=[*said, "Xqwzt"]) == (
+        'No company "Xqwzt". search_companies lists what there is.'
+    )
+    assert wire.writes == []
+    text, facts = await call("add_to_marketing_list", list_id=list_id, companies=said)
+    ids = [find("companies", name=name)["id"] for name in ("Quint Medica Oy", "Umbra Foods Ltd")]
+    assert facts == {"list_id": list_id, "company_ids": ids, "added": 2, "already_on_list": 0}
+    assert text == f"Companies put on list {list_id}: 2 (2 new): Quint Medica Oy, Umbra Foods Ltd."

@@ -1,0 +1,339 @@
+"""Answers over everything: the pipeline in numbers, a search of all kinds, records with all of theirs."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from mcp import Client
+
+from crm_mcp.access import CrmAccess
+from crm_mcp.crm import CrmClient
+from crm_mcp.crm.companies import NewCompany
+from crm_mcp.sandbox.app import create_app
+from crm_mcp.sandbox.demo_data import seed
+from crm_mcp.sandbox.store import Store
+from crm_mcp.server import build_server
+from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS
+
+pytestmark = pytest.mark.anyio
+
+Call = Callable[..., Awaitable[Any]]
+Find = Callable[..., dict[str, Any]]
+Row = dict[str, Any]
+
+
+def failing(path: str, crm: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM that fails where the path ends so."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.endswith(path):
+            return httpx2.Response(500, json={"error": "Broken."})
+        return await crm.handle_async_request(request)
+
+    return httpx2.MockTransport(answer)
+
+
+def failed(part: str) -> str:
+    return f'{part} could not be fetched: The CRM failed with status 500: "Broken.". Try again later.'
+
+
+# The pipeline in numbers
+
+
+def open_leads(store: Store) -> list[Row]:
+    return store.all(
+        "SELECT l.*, s.name AS stage, c.name AS company FROM leads l JOIN stages s ON s.id = l.stage_id"
+        " LEFT JOIN companies c ON c.id = l.company_id WHERE s.kind = 'open'"
+    )
+
+
+def sums(leads: Iterable[Row]) -> dict[str, Any]:
+    """What a group of the summary is to say of these leads."""
+    leads = list(leads)
+    currencies = sorted({lead["currency"] for lead in leads})
+    values = []
+    for currency in currencies:
+        of_currency = [lead for lead in leads if lead["currency"] == currency]
+        value = sum(lead["value"] for lead in of_currency)
+        weighted = sum(lead["value"] * lead["probability_pct"] / 100 for lead in of_currency)
+        values.append({"currency": currency, "value": value, "weighted": round(weighted, 2)})
+    return {"leads": len(leads), "values": values}
+
+
+def grouped(leads: Iterable[Row], by: str) -> dict[str, dict[str, Any]]:
+    groups: defaultdict[str, list[Row]] = defaultdict(list)
+    for lead in leads:
+        groups[lead[by] or "none"].append(lead)
+    return {name: sums(rows) for name, rows in groups.items()}
+
+
+def told(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {group["name"]: {"leads": group["leads"], "values": group["values"]} for group in facts["groups"]}
+
+
+@pytest.mark.parametrize(("by", "column"), [("stage", "stage"), ("owner", "owner_user_id")])
+async def test_the_sums_are_those_of_all_open_leads(call: Call, sandbox: Store, by: str, column: str) -> None:
+    leads = open_leads(sandbox)
+    _, facts = await call("summarize_pipeline", by=by)
+    assert told(facts) == grouped(leads, column)
+    assert facts["total"] == {"name": "total", **sums(leads)}
+    assert (facts["counted"], facts["complete"], facts["by"]) == (len(leads), True, by)
+
+
+async def test_the_largest_companies_are_shown_and_how_many_there_are(call: Call, sandbox: Store) -> None:
+    expected = grouped(open_leads(sandbox), "company")
+    text, facts = await call("summarize_pipeline", by="company")
+    assert len(facts["groups"]) == 15
+    assert told(facts).items() <= expected.items()
+    assert facts["notes"] == [f"The 15 largest of {len(expected)} groups are shown."]
+    assert f"Note: {facts['notes'][0]}" in text
+
+
+async def test_only_my_leads_or_those_of_a_company_are_counted_where_asked(
+    call: Call, sandbox: Store
+) -> None:
+    me = sandbox.caller(sandbox.credentials.api_key)
+    assert me is not None
+    leads = open_leads(sandbox)
+    for arguments, wanted in [
+        ({"owner": "me"}, [lead for lead in leads if lead["owner_user_id"] == me.user_id]),
+        ({"owner": "unassigned"}, [lead for lead in leads if lead["owner_user_id"] is None]),
+        ({"company": "Kestrel"}, [lead for lead in leads if lead["company"] == "Kestrel Solar Ltd"]),
+    ]:
+        _, facts = await call("summarize_pipeline", **arguments)
+        assert facts["total"] == {"name": "total", **sums(wanted)}
+        ids = {lead["id"] for lead in wanted}
+        assert {task["lead_id"] for task in facts["overdue_tasks"]} <= ids
+        assert {lead["id"] for lead in facts["stale"]} <= ids
+        tasks = sandbox.all(
+            "SELECT lead_id FROM activities WHERE type = 'task' AND completed_at IS NULL AND due_at < ?",
+            sandbox.now(),
+        )
+        assert facts["overdue_total"] == sum(task["lead_id"] in ids for task in tasks)
+
+
+async def test_leads_that_nobody_worked_on_come_longest_first(call: Call, sandbox: Store) -> None:
+    text, facts = await call("summarize_pipeline", idle_days=20)
+    since = (datetime.now(UTC) - timedelta(days=20)).isoformat()
+    stale = sorted(
+        (lead for lead in open_leads(sandbox) if lead["last_activity_at"] < since),
+        key=lambda lead: lead["last_activity_at"],
+    )
+    assert [lead["id"] for lead in facts["stale"]] == [lead["id"] for lead in stale[:5]]
+    assert (facts["stale_total"], facts["idle_days"]) == (len(stale), 20)
+    assert f"Without activity for 20 days: {len(stale)}\n" in text
+
+
+async def test_a_group_is_a_line_with_value_and_forecast(call: Call, sandbox: Store) -> None:
+    text, facts = await call("summarize_pipeline")
+    first = facts["groups"][0]
+    money = " · ".join(
+        f"{value['currency']} {value['value']:,.0f} (weighted {value['weighted']:,.0f})"
+        for value in first["values"]
+    )
+    assert text.splitlines()[:2] == [
+        f"Open leads by stage, {facts['counted']} counted",
+        f"New · {first['leads']} leads · {money}",
+    ]
+    assert [group["name"] for group in facts["groups"]] == ["New", "Qualified", "Proposal", "Negotiation"]
+
+
+@pytest.fixture
+def large() -> Iterable[Store]:
+    """10,000 leads."""
+    store = Store.open(None)
+    seed(store, companies=6_667)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+async def large_client(large: Store) -> AsyncIterator[Client]:
+    key = large.credentials
+
+    def open_crm() -> CrmClient:
+        return CrmClient(
+            "http://localhost", key.api_key, key.entity_id, transport=httpx2.ASGITransport(create_app(large))
+        )
+
+    server = build_server(CrmAccess(open_crm), DEFAULT_TOOLSETS, read_only=True, sandbox=True)
+    async with Client(server) as client:
+        yield client
+
+
+async def test_ten_thousand_leads_are_summed_in_one_call_that_tells_how_far_it_is(
+    large: Store, large_client: Client
+) -> None:
+    told_progress: list[tuple[float, float | None, str | None]] = []
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        told_progress.append((done, total, message))
+
+    with anyio.fail_after(60):
+        result = await large_client.call_tool("summarize_pipeline", {}, progress_callback=progress)
+    facts = result.structured_content
+    assert facts is not None
+    leads = open_leads(large)
+    assert (told(facts), facts["counted"], facts["complete"]) == (grouped(leads, "stage"), len(leads), True)
+    [block] = result.content
+    assert block.type == "text"
+    assert len(block.text) < 6_000
+    assert told_progress[0] == (1, 101, "100 leads read")
+    assert told_progress[-1][0] == len(told_progress) >= 100
+    [note] = facts["notes"]
+    assert note.startswith("Overdue tasks: Only the first 2000 rows were looked at")
+
+
+async def test_a_lead_in_an_unknown_stage_is_counted_too(call: Call, sandbox: Store, wire: Any) -> None:
+    crm = wire.inner
+
+    async def without_first_stage(request: httpx2.Request) -> httpx2.Response:
+        response = await crm.handle_async_request(request)
+        if request.url.path.endswith("/pipeline-stages"):
+            await response.aread()
+            return httpx2.Response(200, json={"stages": response.json()["stages"][1:]})
+        return response
+
+    wire.inner = httpx2.MockTransport(without_first_stage)
+    _, facts = await call("summarize_pipeline")
+    expected = grouped(open_leads(sandbox), "stage")
+    new = sandbox.one("SELECT id FROM stages WHERE name = 'New'")
+    assert new is not None
+    expected[new["id"]] = expected.pop("New")
+    assert told(facts) == expected
+
+
+# A search of all kinds
+
+
+async def test_a_search_finds_all_kinds_the_best_first(call: Call, find: Find) -> None:
+    acme = find("companies", name="Acme Inc.")
+    text, facts = await call("search_crm", query="Acme")
+    assert facts["hits"][0] == {
+        "kind": "company",
+        "id": acme["id"],
+        "name": "Acme Inc.",
+        "detail": "https://www.acme-inc.example",
+    }
+    assert {hit["kind"] for hit in facts["hits"]} == {"company", "contact", "lead"}
+    assert f"company · Acme Inc. · https://www.acme-inc.example · {acme['id'][:8]}" in text
+    licence = find("leads", title="Acme annual licence")["id"]
+    assert f"lead · Acme annual licence · Acme Inc., Qualified, USD 48,000 · {licence[:8]}" in text
+
+
+async def test_an_exact_name_is_first_whatever_its_kind(call: Call, find: Find) -> None:
+    for query, kind in [
+        ("Anna Müller", "contact"),
+        ("Acme annual licence", "lead"),
+        ("Acme Industries", "company"),
+    ]:
+        _, facts = await call("search_crm", query=query)
+        assert (facts["hits"][0]["kind"], facts["hits"][0]["name"].startswith(query)) == (kind, True)
+
+
+async def test_a_search_costs_a_call_of_each_kind_and_the_names(call: Call, wire: Any) -> None:
+    await call("search_crm", query="Acme")
+    assert sorted(request.path.removeprefix("/api/crm/") for request in wire.sent) == [
+        "companies",
+        "contacts",
+        "leads",
+        "pipeline-stages",
+    ]
+
+
+async def test_a_search_tells_that_there_is_more(call: Call) -> None:
+    text, facts = await call("search_crm", query="example")
+    assert len(facts["hits"]) == 10
+    more = "There are more; search_companies, search_contacts and search_leads list all."
+    assert facts["notes"] == [more]
+    assert text.endswith(f"Note: {more}")
+
+
+async def test_a_search_that_finds_nothing_says_so(call: Call) -> None:
+    assert await call("search_crm", query="xqwzt") == ("Nothing found.", {"hits": []})
+
+
+async def test_a_kind_that_cannot_be_searched_is_named(call: Call, wire: Any) -> None:
+    wire.inner = failing("/contacts", wire.inner)
+    _, facts = await call("search_crm", query="Acme Industries")
+    assert facts["notes"] == [failed("contacts")]
+    assert {hit["kind"] for hit in facts["hits"]} == {"company"}
+
+
+# Records with what belongs to them
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "path", "part"),
+    [
+        ("get_company", {"company": "Acme Inc."}, "/contacts", "contacts"),
+        ("get_company", {"company": "Acme Inc."}, "/leads", "open leads"),
+        ("get_company", {"company": "Acme Inc."}, "/activities", "activities"),
+        ("get_contact", {"contact": "Luc Lefèvre"}, "/company-memberships", "memberships"),
+        ("get_contact", {"contact": "Luc Lefèvre"}, "/leads", "leads"),
+        ("get_lead", {"lead": "Quint annual licence"}, "/timeline", "timeline"),
+    ],
+)
+async def test_a_part_that_fails_is_named_and_costs_nothing_else(
+    call: Call, wire: Any, tool: str, arguments: dict[str, Any], path: str, part: str
+) -> None:
+    _, whole = await call(tool, **arguments)
+    wire.inner = failing(path, wire.inner)
+    _, rest = await call(tool, **arguments)
+    assert rest.pop("notes") == [failed(part)]
+    assert rest == {name: value for name, value in whole.items() if name != part.replace(" ", "_")}
+
+
+async def test_a_contact_that_cannot_be_fetched_does_not_cost_the_lead(
+    call: Call, wire: Any, find: Find
+) -> None:
+    lead = find("leads", title="Quint annual licence")
+    wire.inner = failing(f"/contacts/{lead['contact_id']}", wire.inner)
+    _, facts = await call("get_lead", lead=lead["id"])
+    assert (facts["lead"]["company"], facts["notes"]) == ("Quint Medica Oy", [failed("contact")])
+
+
+async def test_stages_that_cannot_be_fetched_cost_a_name(call: Call, wire: Any, find: Find) -> None:
+    lead = find("leads", title="Quint annual licence")
+    wire.inner = failing("/pipeline-stages", wire.inner)
+    text, facts = await call("get_lead", lead=lead["id"])
+    assert text.startswith(
+        f"Quint annual licence · Quint Medica Oy · {lead['stage_id'][:8]} · EUR 100,500 · "
+    )
+    assert "notes" not in facts
+
+
+async def test_a_close_match_that_was_read_is_said(call: Call) -> None:
+    text, facts = await call("get_company", company="Quynt Medica")
+    assert facts["notes"] == ['No company is called "Quynt Medica"; taken for Quint Medica Oy.']
+    assert 'Note: No company is called "Quynt Medica"; taken for Quint Medica Oy.' in text
+
+
+async def test_fields_that_nobody_documented_come_where_asked_for(call: Call, wire: Any) -> None:
+    crm = wire.inner
+
+    async def richer(request: httpx2.Request) -> httpx2.Response:
+        response = await crm.handle_async_request(request)
+        body = await response.aread()
+        if request.url.path.endswith(("/contacts", "/leads", "/activities", "/companies")):
+            return httpx2.Response(200, content=body)
+        return httpx2.Response(200, json={**httpx2.Response(200, content=body).json(), "tier": "gold"})
+
+    wire.inner = httpx2.MockTransport(richer)
+    _, normal = await call("get_company", company="Acme Inc.")
+    text, full = await call("get_company", company="Acme Inc.", detail="full")
+    assert full == {**normal, "other": {"tier": "gold"}}
+    assert "\ntier: gold\n" in text
+
+
+async def test_a_company_with_very_much_is_told_in_part(call: Call, crm: CrmClient, sandbox: Store) -> None:
+    created = await crm.companies.create(NewCompany(name="Giant"))
+    assert created is not None
+    sandbox.execute("UPDATE leads SET company_id = ?, closed_at = NULL", created.id)
+    _, facts = await call("get_company", company="Giant")
+    assert len(facts["open_leads"]) == 10
+    assert facts["notes"] == ["10 open leads shown; search_leads(company) lists all."]

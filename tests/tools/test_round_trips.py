@@ -1,0 +1,139 @@
+"""How many requests to the CRM a call costs: each is time that a person waits, and counts against a limit."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from crm_mcp.crm.contract import UUID_PATTERN
+
+pytestmark = pytest.mark.anyio
+
+Call = Callable[..., Awaitable[Any]]
+Find = Callable[..., dict[str, Any]]
+
+
+def requests(wire: Any) -> list[str]:
+    """What was sent since the last look, ids as `*`."""
+    sent = [
+        f"{request.method} {UUID_PATTERN.sub('*', request.path.removeprefix('/api/crm/'))}"
+        for request in wire.sent
+    ]
+    wire.sent.clear()
+    return sent
+
+
+async def test_moving_a_deal_by_its_company_costs_four_requests(call: Call, wire: Any) -> None:
+    text, _ = await call("move_lead_stage", lead="Acme", stage="Qualified")
+    assert text.startswith("Moved to Qualified.\nAcme annual licence · Acme Inc. · Qualified · ")
+    assert requests(wire) == ["GET companies", "GET leads", "GET pipeline-stages", "PATCH leads/*/stage"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [("get_lead", {"lead": "Acme"}), ("search_leads", {"query": "Acme annual"})],
+)
+async def test_moving_a_deal_that_was_just_read_costs_two_at_most(
+    call: Call, wire: Any, find: Find, tool: str, arguments: dict[str, Any]
+) -> None:
+    await call(tool, **arguments)
+    requests(wire)
+    short = find("leads", title="Acme annual licence")["id"][:8]
+    await call("move_lead_stage", lead=short, stage="Proposal")
+    assert requests(wire) == ["PATCH leads/*/stage"]
+
+
+async def test_moving_a_deal_by_its_company_after_reading_it_costs_two(call: Call, wire: Any) -> None:
+    await call("get_lead", lead="Acme")
+    requests(wire)
+    await call("move_lead_stage", lead="Acme", stage="Proposal")
+    # Which lead is the open one is asked anew.
+    assert requests(wire) == ["GET leads", "PATCH leads/*/stage"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "sent"),
+    [
+        (
+            "get_company",
+            {"company": "Acme Inc."},
+            [
+                "companies",
+                "companies/*",
+                "companies/*/contacts",
+                "leads",
+                "activities",
+                "pipeline-stages",
+                # The activities' leads, which are not known yet: all of this goes out at once.
+                "leads/*",
+                "leads/*",
+            ],
+        ),
+        ("search_companies", {"query": "acme"}, ["companies"]),
+        ("search_leads", {"query": "Quint"}, ["leads", "pipeline-stages", "companies/*"]),
+        ("search_leads", {}, ["leads", "pipeline-stages", "companies"]),
+        ("search_contacts", {}, ["contacts", "companies"]),
+        ("search_contacts", {"company": "Acme Inc."}, ["companies", "companies/*/contacts"]),
+        (
+            "get_contact",
+            {"contact": "Luc Lefèvre"},
+            ["contacts", "contacts/*", "contacts/*/company-memberships", "leads", "pipeline-stages"],
+        ),
+        (
+            "get_lead",
+            {"lead": "Acme"},
+            ["companies", "leads", "leads/*", "pipeline-stages", "contacts/*", "leads/*/timeline"],
+        ),
+        ("list_tasks", {}, ["tasks", "leads"]),
+        ("list_activities", {}, ["activities", "leads"]),
+        ("list_pipeline_stages", {}, ["pipeline-stages"]),
+    ],
+)
+async def test_a_read_costs_what_it_must(
+    call: Call, wire: Any, tool: str, arguments: dict[str, Any], sent: list[str]
+) -> None:
+    await call(tool, **arguments)
+    assert sorted(requests(wire)) == sorted(f"GET {path}" for path in sent)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "sent"),
+    [
+        (
+            "log_activity",
+            {"type": "call", "subject": "Hi", "lead": "Acme"},
+            ["GET companies", "GET leads", "GET pipeline-stages", "POST leads/*/activities"],
+        ),
+        ("update_company", {"company": "Acme Inc.", "phone": "1"}, ["GET companies", "PATCH companies/*"]),
+        ("create_company", {"name": "New"}, ["POST companies"]),
+        (
+            "create_lead",
+            {"title": "Deal", "company": "Acme Inc.", "stage": "New"},
+            ["GET companies", "GET pipeline-stages", "POST leads"],
+        ),
+        (
+            "send_outbound_email",
+            {"lead": "Acme", "subject": "Hi", "body": "Hello"},
+            [
+                "GET companies",
+                "GET leads",
+                "GET pipeline-stages",
+                "GET outbound-email-connections",
+                "POST outbound-email",
+            ],
+        ),
+    ],
+)
+async def test_a_write_costs_what_it_must(
+    call: Call, wire: Any, tool: str, arguments: dict[str, Any], sent: list[str]
+) -> None:
+    await call(tool, **arguments)
+    assert requests(wire) == sent
+
+
+async def test_a_summary_costs_a_page_of_each_and_a_few_names(call: Call, wire: Any) -> None:
+    await call("summarize_pipeline")
+    sent = requests(wire)
+    names = [request for request in sent if "*" in request]
+    assert sorted(set(sent) - set(names)) == ["GET leads", "GET pipeline-stages", "GET tasks"]
+    assert len(names) <= 10
