@@ -108,17 +108,20 @@ def test_what_sandbox_prints_is_a_settings_file(
     assert (tmp_path / "x.db").exists()
 
 
+def finding(check: str, status: str, detail: str) -> dict[str, Any]:
+    return {"check": check, "status": status, "detail": detail, "milliseconds": None}
+
+
 def test_doctor_finds_it_well(real_crm: dict[str, str], tmp_path: Path) -> None:
     code, printed, complaints = doctor(tmp_path, "--json", "--log-level", "DEBUG", **real_crm)
     assert code == 0
     findings = json.loads(printed)
-    assert findings[0] == {
-        "check": "key and entity",
-        "status": "ok",
-        "detail": "Accepted.",
-        "milliseconds": None,
-    }
-    assert {finding["status"] for finding in findings} == {"ok"}
+    assert findings[:2] == [
+        finding("CRM", "ok", f"{real_crm['CRM_BASE_URL']}."),
+        finding("key and entity", "ok", "Accepted."),
+    ]
+    # What only a write would tell stays unknown.
+    assert {one["check"] for one in findings if one["status"] != "ok"} == {"write scope"}
     assert len(findings) > 20
     assert "DEBUG" in complaints
     assert real_crm["CRM_API_KEY"] not in printed + complaints
@@ -129,18 +132,13 @@ def test_doctor_finds_the_key_wrong(real_crm: dict[str, str], tmp_path: Path) ->
     code, printed, complaints = doctor(tmp_path, "--json", "--log-level", "DEBUG", **wrong)
     assert code == 1
     assert json.loads(printed) == [
-        {
-            "check": "key and entity",
-            "status": "problem",
-            "detail": f"{NOT_ACCEPTED} Create a key in the CRM's settings and configure that one.",
-            "milliseconds": None,
-        },
-        {
-            "check": "everything else",
-            "status": "warning",
-            "detail": "Not checked: the CRM has to answer the key first.",
-            "milliseconds": None,
-        },
+        finding("CRM", "ok", f"{real_crm['CRM_BASE_URL']}."),
+        finding(
+            "key and entity",
+            "problem",
+            f"{NOT_ACCEPTED} Create a key in the CRM's settings and configure that one.",
+        ),
+        finding("everything else", "warning", "Not checked: the CRM has to answer the key first."),
     ]
     assert CANARY_KEY not in complaints
 
@@ -151,6 +149,7 @@ def test_doctor_finds_nobody_there(real_crm: dict[str, str], tmp_path: Path) -> 
     assert (code, complaints) == (1, "")
     told = " ".join(table.split())
     assert told == (
+        "ok CRM http://127.0.0.1:9. "
         "problem key and entity No connection to the CRM at 127.0.0.1 (ConnectError). Nothing was sent; "
         "try again later. Check the base URL, and that this machine can reach it. "
         "warning everything else Not checked: the CRM has to answer the key first."
