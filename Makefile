@@ -7,13 +7,16 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: demo test lint format surface docs clean
+.PHONY: demo test coverage lint format surface docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/crm-mcp demo
 
 test: lint
-	$(BIN)/pytest -q --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -q -n auto
+
+coverage: $(VENV)/.installed
+	$(BIN)/pytest -q -n auto --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

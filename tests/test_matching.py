@@ -105,14 +105,25 @@ def test_a_suffix_alone_is_a_name() -> None:
 def test_only_those_that_fit_best_are_found() -> None:
     names = ["Acme", "ACME Inc.", "Acme Industries", "Acne"]
     found = {
-        said: best(said, names, lambda name: [name]) for said in ("acme", "Acme Ltd", "industries", "Acmne")
+        said: best(said, names, lambda name: [name])
+        for said in ("acme", "Acme Ltd", "Acme Incorporated", "industries", "Acmne")
     }
     assert found == {
         "acme": Matches(Fit.EXACT, ["Acme"]),
-        "Acme Ltd": Matches(Fit.NORMALISED, ["Acme", "ACME Inc."]),
+        "Acme Ltd": Matches(Fit.NORMALISED, ["Acme"]),
+        "Acme Incorporated": Matches(Fit.NORMALISED, ["Acme", "ACME Inc."]),
         "industries": Matches(Fit.PART, ["Acme Industries"]),
         "Acmne": Matches(Fit.CLOSE, ["Acme", "ACME Inc.", "Acne"]),
     }
+
+
+def test_another_legal_form_is_only_close() -> None:
+    assert best("Acme GmbH", ["Acme Inc."], lambda name: [name]) == Matches(Fit.CLOSE, ["Acme Inc."])
+
+
+def test_people_have_no_legal_forms() -> None:
+    people = ["Maria Sá", "Maria Lopez"]
+    assert best("Maria", people, lambda name: [name], legal=False) == Matches(Fit.PART, people)
 
 
 def test_a_thing_with_several_names_is_found_once() -> None:

@@ -11,41 +11,40 @@ from crm_mcp.crm.contacts import Contact, Membership
 from crm_mcp.crm.leads import TimelineEntry
 from crm_mcp.crm.paging import Page
 from crm_mcp.crm.pipeline import PipelineStage
-from crm_mcp.memory import ShownIds
-from crm_mcp.rendering import (
+from crm_mcp.lines import (
     ActivityRow,
-    Batch,
-    BatchItem,
-    CompanyList,
-    CompanyResult,
     CompanyRow,
-    CompanyWritten,
-    ContactResult,
     ContactRow,
-    DashboardResult,
-    LeadFacts,
-    LeadResult,
     LeadRow,
-    LeadWritten,
-    MembershipResult,
-    PipelineGroup,
-    PipelineSummary,
-    Reader,
-    Result,
-    SearchResult,
-    StageList,
-    TimelineResult,
     activity_line,
-    clean,
     contact_line,
-    counts,
     lead_line,
     membership_line,
-    money,
     stage_line,
     task_line,
     timeline_line,
 )
+from crm_mcp.memory import ShownIds
+from crm_mcp.rendering import Result, counts
+from crm_mcp.results import (
+    Batch,
+    BatchItem,
+    CompanyList,
+    CompanyResult,
+    CompanyWritten,
+    ContactResult,
+    DashboardResult,
+    LeadFacts,
+    LeadResult,
+    LeadWritten,
+    MembershipResult,
+    PipelineGroup,
+    PipelineSummary,
+    SearchResult,
+    StageList,
+    TimelineResult,
+)
+from crm_mcp.wording import Reader, clean, money
 
 A = "aaaaaaaa-0000-4000-8000-00000000000a"
 B = "bbbbbbbb-0000-4000-8000-00000000000b"

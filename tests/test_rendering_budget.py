@@ -15,37 +15,33 @@ from crm_mcp.crm.contacts import Contact, Membership
 from crm_mcp.crm.leads import TimelineEntry
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
-from crm_mcp.rendering import (
-    MAX_STRUCTURED_BYTES,
+from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow
+from crm_mcp.rendering import MAX_STRUCTURED_BYTES, Result
+from crm_mcp.results import (
     ActivityList,
-    ActivityRow,
     Batch,
     BatchItem,
     CompanyList,
     CompanyResult,
-    CompanyRow,
     ConnectionList,
     ContactList,
     ContactResult,
-    ContactRow,
     DashboardResult,
     EmailResult,
     Hit,
     LeadFacts,
     LeadList,
     LeadResult,
-    LeadRow,
     LeadWritten,
     ListAdditionResult,
     Money,
     PipelineGroup,
     PipelineSummary,
-    Reader,
-    Result,
     SearchResult,
     StageList,
     TimelineResult,
 )
+from crm_mcp.wording import Reader
 
 MAX_TOKENS = 8_000
 MAX_LIST_TOKENS = 1_500

@@ -10,7 +10,7 @@ from crm_mcp.crm.companies import Company
 from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.leads import Lead
 from crm_mcp.crm.pipeline import PipelineStage
-from crm_mcp.rendering import ActivityRow, CompanyRow, ContactRow, LeadRow
+from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow
 from crm_mcp.rows import MAX_SINGLE_LOOKUPS, Rows, is_open
 from crm_mcp.tenant import Tenant
 

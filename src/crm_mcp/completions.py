@@ -101,7 +101,7 @@ async def _names(
 ) -> Names:
     """What the CRM finds; and where that is nothing, what of its first records fits without accents."""
     from crm_mcp.crm.contract import plain  # noqa: PLC0415
-    from crm_mcp.rendering import on_one_line  # noqa: PLC0415
+    from crm_mcp.wording import on_one_line  # noqa: PLC0415
 
     found = await search(typed or None, MAX_VALUES)
     names = [on_one_line(name_of(record)) for record in found.records]

@@ -58,6 +58,7 @@ LEGAL_SUFFIXES = frozenset(
         "ug",
     ]
 )
+SAME_FORM = {"incorporated": "inc", "limited": "ltd", "corporation": "corp", "company": "co"}
 CLOSE_ENOUGH = 85.0
 MIN_START_CHARS = 3
 
@@ -84,10 +85,13 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", plain(re.sub(r"(?<=\w)\.(?=\w|\s|$)|['’]", "", text)))
 
 
-def core(text: str) -> str:
-    """A name without what doesn't tell it apart: case, accents, punctuation, legal suffixes."""
+def core(text: str, *, legal: bool = True) -> str:
+    """A name without what doesn't tell it apart: case, accents, punctuation and, if `legal`, legal forms.
+
+    Only companies have those: `Sá` is a surname.
+    """
     every = words(text)
-    while len(every) > 1 and every[-1] in LEGAL_SUFFIXES:
+    while legal and len(every) > 1 and every[-1] in LEGAL_SUFFIXES:
         every.pop()
     return " ".join(every)
 
@@ -103,12 +107,14 @@ def domain(text: str) -> str:
     return bare if re.fullmatch(r"[\w-]+(\.[\w-]+)+", bare) else ""
 
 
-def best(said: str, things: Iterable[T], names_of: Callable[[T], Sequence[str]]) -> Matches[T] | None:
+def best(
+    said: str, things: Iterable[T], names_of: Callable[[T], Sequence[str]], *, legal: bool = True
+) -> Matches[T] | None:
     """The things whose names fit best, or None where nothing comes close."""
     graded: dict[Fit, list[T]] = {}
     every = list(things)
     for thing in every:
-        fits = [fit for name in names_of(thing) if (fit := _fit(said, name)) is not None]
+        fits = [fit for name in names_of(thing) if (fit := _fit(said, name, legal=legal)) is not None]
         if fits:
             graded.setdefault(min(fits), []).append(thing)
     for fit in sorted(graded):
@@ -117,15 +123,21 @@ def best(said: str, things: Iterable[T], names_of: Callable[[T], Sequence[str]])
     return Matches(Fit.CLOSE, close) if close else None
 
 
-def _fit(said: str, name: str) -> Fit | None:
-    wanted, known = core(said), core(name)
+def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
+    wanted, known = core(said, legal=legal), core(name, legal=legal)
     if not wanted or not known:
         return None
     if said.strip().casefold() == name.strip().casefold():
         return Fit.EXACT
     if wanted == known or wanted.replace(" ", "") == known.replace(" ", ""):
-        return Fit.NORMALISED
+        return Fit.CLOSE if legal and _forms_differ(said, name) else Fit.NORMALISED
     return Fit.PART if set(wanted.split()) <= set(known.split()) else None
+
+
+def _forms_differ(said: str, name: str) -> bool:
+    """Whether two legal forms are said that cannot be one: `Acme GmbH` is hardly `Acme Inc.`"""
+    forms = [{SAME_FORM.get(word, word) for word in words(text)} & LEGAL_SUFFIXES for text in (said, name)]
+    return all(forms) and not forms[0] & forms[1]
 
 
 def _close(wanted: str, things: list[T], names_of: Callable[[T], Sequence[str]]) -> list[T]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -19,10 +19,11 @@ from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.paging import Page
 from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.lines import company_line, contact_line, lead_line
 from crm_mcp.matching import Fit, Matches, best, core, domain, words
 from crm_mcp.memory import Memory
-from crm_mcp.rendering import MAX_NAME_CHARS, Reader, clean, company_line, contact_line, lead_line
 from crm_mcp.rows import Rows
+from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
@@ -31,6 +32,29 @@ E = TypeVar("E", bound=Entity)
 
 SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.IGNORECASE)
 MAX_CANDIDATES = 5
+FREE_MAIL = frozenset(
+    [
+        "aol.com",
+        "gmail.com",
+        "gmx.com",
+        "gmx.de",
+        "gmx.net",
+        "googlemail.com",
+        "hotmail.com",
+        "icloud.com",
+        "live.com",
+        "mail.com",
+        "me.com",
+        "msn.com",
+        "outlook.com",
+        "proton.me",
+        "protonmail.com",
+        "t-online.de",
+        "web.de",
+        "yahoo.com",
+        "yandex.com",
+    ]
+)
 SEARCH_ROWS = 100
 SCAN_PAGES = 10
 SCAN_SECONDS = 8.0
@@ -42,6 +66,7 @@ class AmbiguousReferenceError(UnresolvedReferenceError):
     def __init__(self, problem: str, candidates: Sequence[str], count: int) -> None:
         more = [f"(and {count - MAX_CANDIDATES} more)"] if count > MAX_CANDIDATES else []
         self.problem = problem
+        self.count = count
         self.candidates = candidates[:MAX_CANDIDATES]
         listed = "\n".join([*self.candidates, *more])
         super().__init__(f"{problem} Say the id of the one that is meant:\n{listed}")
@@ -54,6 +79,8 @@ class Meant:
     id: str
     name: str | None = None
     note: str | None = None
+    # By its id or its own whole name, and not by part of it or by its company.
+    certain: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +92,11 @@ class _Kind(Generic[E]):
     names_of: Callable[[E], Sequence[str]]
     lines: Callable[[Sequence[E]], Awaitable[list[str]]]
     page: Callable[[str | None, int], Awaitable[Page[E]]]
+    # Companies have legal forms.
+    of_companies: bool = False
+
+    def best(self, said: str, records: Iterable[E]) -> Matches[E] | None:
+        return best(said, records, self.names_of, legal=self.of_companies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +125,7 @@ class References:
             lambda company: [company.label],
             self._company_lines,
             lambda q, page: client.companies.search(CompanyFilter(q=q), page=page, limit=SEARCH_ROWS),
+            of_companies=True,
         )
         self._contacts: _Kind[Contact] = _Kind(
             "contact",
@@ -126,7 +159,7 @@ class References:
             if company:
                 there = await self._named_within(company, said, writing=writing)
                 people = await self._client.companies.contacts(there.id) if there else []
-                at_company = best(name, people, self._contacts.names_of)
+                at_company = self._contacts.best(name, people)
                 if there and at_company:
                     meant = await self._decided(self._contacts, said, _Looked(at_company), writing=writing)
                     return replace(meant, note=_join(there.note, meant.note) or None)
@@ -148,11 +181,11 @@ class References:
             certain = companies is not None and len(companies.found) == 1 and not (writing and kept.bound)
             company = companies.found[0] if companies and certain else None
             if companies and company and companies.fit <= Fit.NORMALISED:
-                return await self._only_open_lead(said, company)
+                return await self._only_open_lead(said, company, writing=writing)
             looked = await self._open_ones(await self._search(self._leads, said), said, writing=writing)
             titled = looked.matches and looked.matches.fit < Fit.CLOSE
             if companies and company and companies.fit < Fit.CLOSE and not titled:
-                return await self._only_open_lead(said, company)
+                return await self._only_open_lead(said, company, writing=writing)
             return await self._decided(self._leads, said, looked, writing=writing)
 
         by_id = await self._by_id(self._leads, said)
@@ -173,10 +206,18 @@ class References:
         owner = await self.owner(said)
         if owner != "me":
             return None if owner == "unassigned" else owner
-        mine = await self._client.companies.search(CompanyFilter(owner_user_id="me"), limit=1)
-        if mine.records and mine.records[0].owner_user_id:
-            return mine.records[0].owner_user_id
+        mine = await self._client.companies.search(CompanyFilter(owner_user_id="me"), limit=SEARCH_ROWS)
+        owners = {company.owner_user_id for company in mine.records if company.owner_user_id}
+        if len(owners) == 1:
+            return owners.pop()
         raise UnresolvedReferenceError("The CRM does not tell who `me` is: say the user id.")
+
+    async def new_owner(self, said: str) -> str:
+        """Who shall own a record: `unassigned` is nobody to be set, but a field to be emptied."""
+        owner = await self.owner(said)
+        if owner == "unassigned":
+            raise UnresolvedReferenceError("To leave it without an owner, name `owner` in `clear`.")
+        return owner
 
     async def owner(self, said: str) -> str:
         """`me`, `unassigned`, or a user's id or short id: the CRM lists no users, so there are no names."""
@@ -248,6 +289,10 @@ class References:
         site = domain(said)
         if not site:
             return await self._search(self._companies, said)
+        few = await self._few(self._companies)
+        if few is not None:
+            found = [company for company in few if site in _sites(company)]
+            return _Looked(Matches(Fit.EXACT, found) if found else self._companies.best(said, few))
         name = site.split(".")[0].replace("-", " ")
         for query in dict.fromkeys([name, *words(name)[:1]]):
             page = await self._page(self._companies, query, 1)
@@ -258,18 +303,41 @@ class References:
         return _Looked(Matches(Fit.EXACT, found)) if found else await self._search(self._companies, said)
 
     async def _search(self, kind: _Kind[E], said: str, query: str | None = None) -> _Looked[E]:
-        """Ask the CRM for the name as it was said and for its longest word; then look at all there are."""
-        without_form = " ".join(word for word in said.split() if core(word) and core(f"x {word}") != "x")
+        """Look at all records where there are few; else ask the CRM for the name and for its longest word.
+
+        A CRM's search may tell accents apart, so that it finds one of two that are called the same: what is
+        spelt with accents is searched for once more as it is spelt.
+        """
+        few = await self._few(kind)
+        if few is not None:
+            matches = kind.best(said, few)
+            if matches is None or matches.fit is Fit.CLOSE:
+                # It may be newer than what is kept.
+                self._memory.recent.drop(kind.plural)
+                matches = kind.best(said, await self._few(kind) or few)
+            return _Looked(matches)
+        forms = (word for word in said.split() if kind.of_companies and core(f"x {word}") == "x")
+        without_form = " ".join(word for word in said.split() if word not in set(forms) and core(word))
         longest = max(words(said), key=len, default="")
         for asked in dict.fromkeys([query or without_form or said, longest]):
             if not asked:
                 continue
             page = await self._page(kind, asked, 1)
-            matches = best(said, page.records, kind.names_of)
+            matches = kind.best(said, page.records)
             if matches and matches.fit < Fit.CLOSE:
-                return _Looked(matches, _more_than_seen(kind, page))
+                spelt = kind.names_of(matches.found[0])[0]
+                if spelt.isascii():
+                    return _Looked(matches, _more_than_seen(kind, page))
+                again = await self._page(kind, spelt, 1)
+                both = {record.id: record for record in (*page.records, *again.records)}
+                return _Looked(kind.best(said, both.values()), _more_than_seen(kind, page))
         records, bound = await self._scan(kind, lambda _: True)
-        return _Looked(best(said, records, kind.names_of), bound)
+        return _Looked(kind.best(said, records), bound)
+
+    async def _few(self, kind: _Kind[E]) -> list[E] | None:
+        """All records of the kind where they fit on a page, kept for seconds; None where there are more."""
+        page = await self._memory.recent.get(kind.plural, "all", lambda: self._page(kind, None, 1))
+        return None if page.has_more else page.records
 
     async def _page(self, kind: _Kind[E], query: str | None, number: int) -> Page[E]:
         page = await kind.page(query, number)
@@ -303,13 +371,18 @@ class References:
             raise await self._ambiguous(self._leads, problem, looked.matches.found)
         return replace(looked, matches=Matches(Fit.PART, open_leads or looked.matches.found))
 
-    async def _only_open_lead(self, said: str, company: Company) -> Meant:
+    async def _only_open_lead(self, said: str, company: Company, *, writing: bool) -> Meant:
+        """The one open lead of the company; a write does not rely on a filter that could not be verified."""
+        if writing:
+            # Which stages are open is documented: without them nobody can tell.
+            await self._rows.stages()
         page = await self._client.leads.search(LeadFilter(company_id=company.id), limit=SEARCH_ROWS)
         for lead in page.records:
             self._memory.names.learn(lead.id, lead.label)
         open_leads = await self._rows.open_leads(page.records)
-        if len(open_leads) == 1 and not page.has_more:
-            return Meant(open_leads[0].id, clean(open_leads[0].label, MAX_NAME_CHARS))
+        if len(open_leads) == 1 and not page.has_more and not (writing and page.unverified):
+            name = clean(open_leads[0].label, MAX_NAME_CHARS)
+            return Meant(open_leads[0].id, name, _join(*page.notes) or None, certain=False)
         called = clean(company.label, MAX_NAME_CHARS)
         if not page.records:
             raise UnresolvedReferenceError(f'{called} has no lead, and no lead is called "{_cut(said)}".')
@@ -329,7 +402,8 @@ class References:
             problem = f'No {kind.noun} is called "{_cut(said)}".' if close else f'"{_cut(said)}" fits {fits}.'
             raise await self._ambiguous(kind, _join(problem, looked.bound), matches.found)
         note = f'No {kind.noun} is called "{_cut(said)}"; taken for {called}.' if close else ""
-        return Meant(matches.found[0].id, called, _join(note, looked.bound) or None)
+        certain = matches.fit <= Fit.NORMALISED
+        return Meant(matches.found[0].id, called, _join(note, looked.bound) or None, certain)
 
     async def _ambiguous(self, kind: _Kind[E], problem: str, records: Sequence[E]) -> AmbiguousReferenceError:
         return AmbiguousReferenceError(problem, await kind.lines(records[:MAX_CANDIDATES]), len(records))
@@ -348,7 +422,8 @@ class References:
 
 
 def _sites(company: Company) -> set[str]:
-    return {domain(company.website or ""), domain(company.email or "")}
+    """The domains that are the company's own; its mail may be anybody's."""
+    return {domain(company.website or ""), domain(company.email or "")} - FREE_MAIL
 
 
 def _name_and_company(said: str) -> tuple[str, str]:
@@ -377,10 +452,9 @@ def find_stage(stages: list[PipelineStage], said: str) -> PipelineStage:
     word = said.strip().lower()
     by_id = [stage for stage in stages if SHORT_ID.fullmatch(word) and stage.id.startswith(word)]
     by_kind = [stage for stage in stages if stage.kind == plain(said)]
-    matches = best(said, stages, lambda stage: [stage.name, stage.system_key or ""])
-    named = matches.found if matches and matches.fit < Fit.CLOSE else []
-    exact = named if matches and matches.fit <= Fit.NORMALISED else []
-    for found in (by_id, exact, by_kind if len(by_kind) == 1 else [], named):
+    matches = best(said, stages, lambda stage: [stage.name, stage.system_key or ""], legal=False)
+    named = matches.found if matches and matches.fit <= Fit.NORMALISED else []
+    for found in (by_id, named, by_kind if len(by_kind) == 1 else []):
         if len(found) == 1:
             return found[0]
         if found:

@@ -14,7 +14,7 @@ from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.errors import CrmError
 from crm_mcp.crm.leads import Lead
 from crm_mcp.crm.pipeline import PipelineStage
-from crm_mcp.rendering import ActivityRow, CompanyRow, ContactRow, LeadRow
+from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
@@ -78,7 +78,7 @@ class Rows:
 
     async def activities(self, activities: Sequence[Activity]) -> list[ActivityRow]:
         await self._learn_leads(activity.lead_id for activity in activities)
-        await self.learn_companies(a.company_id for a in activities if not self._names.get(a.lead_id))
+        await self.learn_companies(one.company_id for one in activities if not one.lead_id)
         return [
             ActivityRow.of(
                 activity,

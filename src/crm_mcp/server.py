@@ -66,7 +66,7 @@ def build_server(
         log_level="WARNING",
     )
     add_resources(server, access)
-    add_prompts(server)
+    add_prompts(server, read_only=read_only)
     add_completions(server, access)
     subscriptions.serve_on(server)
     return server

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from crm_mcp.rendering import Reader
+from crm_mcp.wording import Reader
 
 # What stands for the mark of an answer, which is new each time.
 MARK = "5eaf00d5"

@@ -26,7 +26,7 @@ WRITES: dict[str, dict[str, Any]] = {
         "companies": ["Acme Inc."],
     },
     "unlink_contact_from_company": {"contact": "Luc at Acme Inc.", "company": "Acme Inc."},
-    "delete_contact": {"contact": "Luc at Acme Inc."},
+    "delete_contact": {"contact": "Luc Lefèvre"},
     "delete_lead": {"lead": "Acme annual licence"},
     "create_pipeline_stage": {"name": "Trial"},
     "update_pipeline_stage": {"stage": "Won", "color_key": "teal"},

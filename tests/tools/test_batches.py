@@ -59,7 +59,7 @@ async def test_several_leads_are_moved_in_one_call(call: Call, sandbox: Any, ids
         {"item": said, "outcome": "done", "detail": title}
         for said, title in zip(["Quint", TITLES[1], ids[2], "Ysel Textil"], TITLES, strict=True)
     ]
-    assert facts == {"batch": {"done": 4, "failed": 0, "not_attempted": 0, "items": items}}
+    assert facts == {"batch": {"done": 4, "failed": 0, "unknown": 0, "not_attempted": 0, "items": items}}
     assert text.splitlines()[:2] == [
         "Moving to Won: 4 done, 0 failed, 0 not attempted.",
         "done · Quint · Quint annual licence",
@@ -103,6 +103,7 @@ async def test_the_rate_limit_stops_it_and_the_rest_is_named(
     assert facts["batch"] == {
         "done": 1,
         "failed": 1,
+        "unknown": 0,
         "not_attempted": 2,
         "items": [
             {"item": ids[0], "outcome": "done", "detail": TITLES[0]},
@@ -209,3 +210,33 @@ async def test_companies_are_put_on_a_list_all_or_none(
     ids = [find("companies", name=name)["id"] for name in ("Quint Medica Oy", "Umbra Foods Ltd")]
     assert facts == {"list_id": list_id, "company_ids": ids, "added": 2, "already_on_list": 0}
     assert text == f"Companies put on list {list_id}: 2 (2 new): Quint Medica Oy, Umbra Foods Ltd."
+
+
+async def test_a_lead_that_is_named_twice_is_done_once(call: Call, wire: Any) -> None:
+    _, facts = await call("log_activity", type="note", subject="N", leads=[TITLES[0], TITLES[0].upper()])
+    assert [item["outcome"] for item in facts["batch"]["items"]] == ["done", "failed"]
+    assert len(wire.writes) == 1
+
+
+async def test_what_is_meant_is_settled_before_the_first_write(call: Call, wire: Any) -> None:
+    """Kestrel has two open leads: that one is won does not make the other the one that is meant."""
+    _, facts = await call(
+        "move_lead_stage", stage="Won", leads=["Kestrel site expansion", "Kestrel Solar Ltd"]
+    )
+    assert [item["outcome"] for item in facts["batch"]["items"]] == ["done", "failed"]
+    assert len(wire.writes) == 1
+
+
+async def test_after_an_unknown_outcome_nothing_more_is_attempted(call: Call, wire: Any) -> None:
+    crm = wire.inner
+
+    async def silent(request: httpx2.Request) -> httpx2.Response:
+        if request.method != "GET":
+            raise httpx2.ReadTimeout("no answer", request=request)
+        response: httpx2.Response = await crm.handle_async_request(request)
+        return response
+
+    wire.inner = httpx2.MockTransport(silent)
+    _, facts = await call("move_lead_stage", stage="Won", leads=TITLES[:2])
+    assert [item["outcome"] for item in facts["batch"]["items"]] == ["unknown", "not attempted"]
+    assert len(wire.writes) == 1

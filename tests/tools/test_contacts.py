@@ -9,6 +9,7 @@ from .expected import CONTACT, LEAD, day, facts, line, moment, prose, short
 pytestmark = pytest.mark.anyio
 
 Call = Callable[..., Awaitable[Any]]
+Refusal = Callable[..., Awaitable[str]]
 Find = Callable[..., dict[str, Any]]
 MEMBERSHIP = "id company_id title"
 
@@ -308,3 +309,20 @@ async def test_delete_contact_deletes_once(call: Call, refusal: Call, mira: str)
     assert await refusal("delete_contact", contact="Mira Stone") == (
         'No contact "Mira Stone". search_contacts lists what there is.'
     )
+
+
+async def test_a_contact_is_not_deleted_by_part_of_a_name(refusal: Refusal, wire: Any) -> None:
+    assert (await refusal("delete_contact", contact="Piotr")).endswith("Nothing was deleted.")
+    assert wire.writes == []
+
+
+async def test_namesakes_are_told_apart_however_they_are_spelt(
+    call: Call, refusal: Refusal, wire: Any
+) -> None:
+    await call("create_contact", first_name="Anna", last_name="Müller")
+    before = len(wire.writes)
+    for said in ("Anna Müller", "anna muller"):
+        assert (await refusal("update_contact", contact=said, phone="1")).startswith(
+            f'"{said}" fits more than one contact.'
+        )
+    assert len(wire.writes) == before

@@ -29,11 +29,9 @@ ACME = {"company": "Acme Inc."}
         ("list_activities", {"until": " 2020-01-01 10:00"}, {"until": "2020-01-01"}),
         ("get_company", {"id": "Acme Inc."}, ACME),
         ("get_company", {"company_id": "Acme Inc."}, ACME),
-        ("get_company", {"company_name": "Acme Inc."}, ACME),
         ("get_company", {"company": "Acme Inc.", "detail": "Full"}, {**ACME, "detail": "full"}),
         ("get_lead", {"lead_id": "Acme annual licence"}, {"lead": "Acme annual licence"}),
         ("get_contact", {"record_id": "Anna Müller"}, {"contact": "Anna Müller"}),
-        ("search_leads", {"stage_name": "won"}, {"stage": "won"}),
         ("list_tasks", {"id": "Acme annual licence"}, {"lead": "Acme annual licence"}),
     ],
 )

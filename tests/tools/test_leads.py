@@ -11,6 +11,7 @@ from .expected import CONTACT, LEAD, day, facts, line, moment, prose, short
 pytestmark = pytest.mark.anyio
 
 Call = Callable[..., Awaitable[Any]]
+Refusal = Callable[..., Awaitable[str]]
 Find = Callable[..., dict[str, Any]]
 
 # What get_lead shows of a lead, besides the names that it knows.
@@ -416,3 +417,8 @@ async def test_delete_lead_deletes_once(call: Call, refusal: Call, licence: dict
     gone = f'The CRM has no such record: "There is no lead {licence["id"]}.".'
     assert await refusal("get_lead", lead=licence["id"]) == gone
     assert await refusal("delete_lead", lead=licence["id"]) == gone
+
+
+async def test_a_lead_is_not_deleted_by_its_company(refusal: Refusal, wire: Any) -> None:
+    assert (await refusal("delete_lead", lead="Acme Industries")).endswith("Nothing was deleted.")
+    assert wire.writes == []

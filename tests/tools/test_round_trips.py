@@ -26,7 +26,7 @@ def requests(wire: Any) -> list[str]:
 async def test_moving_a_deal_by_its_company_costs_four_requests(call: Call, wire: Any) -> None:
     text, _ = await call("move_lead_stage", lead="Acme", stage="Qualified")
     assert text.startswith("Moved to Qualified.\nAcme annual licence · Acme Inc. · Qualified · ")
-    assert requests(wire) == ["GET companies", "GET leads", "GET pipeline-stages", "PATCH leads/*/stage"]
+    assert requests(wire) == ["GET companies", "GET pipeline-stages", "GET leads", "PATCH leads/*/stage"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ async def test_a_read_costs_what_it_must(
         (
             "log_activity",
             {"type": "call", "subject": "Hi", "lead": "Acme"},
-            ["GET companies", "GET leads", "GET pipeline-stages", "POST leads/*/activities"],
+            ["GET companies", "GET pipeline-stages", "GET leads", "POST leads/*/activities"],
         ),
         ("update_company", {"company": "Acme Inc.", "phone": "1"}, ["GET companies", "PATCH companies/*"]),
         ("create_company", {"name": "New"}, ["POST companies"]),
@@ -116,8 +116,8 @@ async def test_a_read_costs_what_it_must(
             {"lead": "Acme", "subject": "Hi", "body": "Hello"},
             [
                 "GET companies",
-                "GET leads",
                 "GET pipeline-stages",
+                "GET leads",
                 "GET outbound-email-connections",
                 "POST outbound-email",
             ],

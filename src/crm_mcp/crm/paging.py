@@ -29,6 +29,8 @@ class Page(Generic[E]):
     has_more: bool
     total: int | None = None
     notes: list[str] = field(default_factory=list)
+    # Some row could not be checked against some filter.
+    unverified: bool = False
 
 
 Fetch = Callable[[int, int], Awaitable[Rows[E]]]
@@ -56,6 +58,7 @@ async def gather_page(fetch: Fetch[E], wanted: Filter, *, page: int, limit: int)
         has_more=len(walk.kept) > skip + limit or not (walk.at_end or walk.stopped_after),
         total=walk.total(),
         notes=walk.notes(),
+        unverified=walk.unverified,
     )
 
 
@@ -134,6 +137,10 @@ class _Walk(Generic[E]):
                 self._dropped[name] += 1
                 return False
         return True
+
+    @property
+    def unverified(self) -> bool:
+        return bool(self._unverified)
 
     def total(self) -> int | None:
         if self._told_total is not None and not self._dropped:

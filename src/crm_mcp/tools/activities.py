@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -18,15 +19,9 @@ from crm_mcp.crm.activities import (
 )
 from crm_mcp.crm.errors import InvalidInputError
 from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page, narrowed
-from crm_mcp.rendering import (
-    DASHBOARD_URI,
-    ActivityList,
-    ActivityWritten,
-    TaskList,
-    company_uri,
-    counts,
-    lead_uri,
-)
+from crm_mcp.references import Meant
+from crm_mcp.rendering import counts
+from crm_mcp.results import DASHBOARD_URI, ActivityList, ActivityWritten, TaskList, company_uri, lead_uri
 from crm_mcp.tenant import Tenant
 from crm_mcp.tools.asking import MaybeCompany, MaybeContact, MaybeLead
 from crm_mcp.tools.bodies import filled, not_kept
@@ -147,6 +142,8 @@ async def log_activity(
         raise InvalidInputError("Say what it is about: `lead`, `company` or `contact`. Nothing was logged.")
     if leads and (lead or company):
         raise InvalidInputError("Say either `leads`, or `lead` and `company`. Nothing was logged.")
+    if due_at and type != "task":
+        raise InvalidInputError("`due_at` is for tasks: log what is to be done as one. Nothing was logged.")
     fields: dict[str, Any] = {
         "type": type,
         "subject": subject,
@@ -158,13 +155,12 @@ async def log_activity(
     }
     if leads:
 
-        async def log(said: str) -> str:
-            one = await crm.refs.lead(said, writing=True)
+        async def log(one: Meant) -> str:
             sent = filled(NewLeadActivity, **fields)
             logged = await crm.client.activities.log_on_lead(one.id, sent)
             return "; ".join([one.name or one.id, *not_kept(sent, logged)])
 
-        batch = await one_by_one(list(leads), log, progress)
+        batch = await one_by_one(list(leads), partial(crm.refs.lead, writing=True), log, progress)
         headline = f"Logging as {type}: {batch.summary()}."
         return ActivityWritten(batch=batch).after(headline, lead_uri(None), DASHBOARD_URI)
     activity: NewLeadActivity

@@ -11,6 +11,7 @@ from mcp.types.version import is_version_at_least
 from pydantic import BaseModel, Field, create_model
 
 from crm_mcp.access import CrmAccess
+from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.references import AmbiguousReferenceError, Meant
 from crm_mcp.tools.parameters import Crm
 
@@ -54,14 +55,27 @@ def _which(ctx: Context[CrmAccess], found: Found) -> Choice | Elicit[Choice]:
 
 
 async def _meant(
-    found: Found, answer: ElicitationResult[Choice], find: Callable[[str], Awaitable[Meant]]
+    ctx: Context[CrmAccess],
+    question: str,
+    found: Found,
+    answer: ElicitationResult[Choice],
+    find: Callable[[str], Awaitable[Meant]],
 ) -> Meant | None:
-    """What was found or what the person chose; where they declined, the error with the candidates rises."""
+    """What was found or what the person chose; where they declined, the error with the candidates rises.
+
+    Where what fits changed while the person was asked, the answer is to another question than the one that
+    stands now: nothing is decided without it.
+    """
     if not isinstance(found, AmbiguousReferenceError):
+        if f"{__name__}:{question}" in (ctx.input_responses or {}):
+            raise UnresolvedReferenceError(
+                "What fits changed while the person was asked. Nothing was done; call again."
+            )
         return found
     if isinstance(answer, AcceptedElicitation) and answer.data.which:
         return await find(answer.data.which.rpartition(" · ")[2])
-    raise found
+    declined = "The person was asked and chose none; nothing was done." if can_ask(ctx) else ""
+    raise AmbiguousReferenceError(f"{found.problem} {declined}".strip(), found.candidates, found.count)
 
 
 async def _found_company(company: str, crm: Crm) -> Found:
@@ -75,11 +89,12 @@ async def _which_company(
 
 
 async def _meant_company(
+    ctx: Context[CrmAccess],
     crm: Crm,
     found: Annotated[Found, Resolve(_found_company)],
     answer: Annotated[ElicitationResult[Choice], Resolve(_which_company)],
 ) -> Meant | None:
-    return await _meant(found, answer, partial(crm.refs.company, writing=True))
+    return await _meant(ctx, "_which_company", found, answer, partial(crm.refs.company, writing=True))
 
 
 async def _found_contact(contact: str, crm: Crm) -> Found:
@@ -93,11 +108,12 @@ async def _which_contact(
 
 
 async def _meant_contact(
+    ctx: Context[CrmAccess],
     crm: Crm,
     found: Annotated[Found, Resolve(_found_contact)],
     answer: Annotated[ElicitationResult[Choice], Resolve(_which_contact)],
 ) -> Meant | None:
-    return await _meant(found, answer, partial(crm.refs.contact, writing=True))
+    return await _meant(ctx, "_which_contact", found, answer, partial(crm.refs.contact, writing=True))
 
 
 async def _found_lead(lead: str, crm: Crm) -> Found:
@@ -111,11 +127,12 @@ async def _which_lead(
 
 
 async def _meant_lead(
+    ctx: Context[CrmAccess],
     crm: Crm,
     found: Annotated[Found, Resolve(_found_lead)],
     answer: Annotated[ElicitationResult[Choice], Resolve(_which_lead)],
 ) -> Meant | None:
-    return await _meant(found, answer, partial(crm.refs.lead, writing=True))
+    return await _meant(ctx, "_which_lead", found, answer, partial(crm.refs.lead, writing=True))
 
 
 MeantCompany = Annotated[Meant, Resolve(_meant_company)]

@@ -9,18 +9,9 @@ from pydantic import Field
 from crm_mcp.crm.activities import ActivityFilter
 from crm_mcp.crm.companies import Company, CompanyChanges, CompanyFilter, NewCompany, Role, Status
 from crm_mcp.crm.leads import LeadFilter
-from crm_mcp.rendering import (
-    DASHBOARD_URI,
-    ActivityRow,
-    CompanyList,
-    CompanyResult,
-    CompanyRow,
-    CompanyWritten,
-    ContactRow,
-    LeadRow,
-    company_uri,
-    counts,
-)
+from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow
+from crm_mcp.rendering import counts
+from crm_mcp.results import DASHBOARD_URI, CompanyList, CompanyResult, CompanyWritten, company_uri
 from crm_mcp.tenant import Tenant
 from crm_mcp.tools.asking import MeantCompany
 from crm_mcp.tools.bodies import filled, not_kept
@@ -123,7 +114,7 @@ async def create_company(
         email=email,
         phone=phone,
         notes=notes,
-        owner=await crm.refs.owner(owner) if owner else "",
+        owner=await crm.refs.new_owner(owner) if owner else "",
     )
     created = await crm.client.companies.create(company)
     result = CompanyWritten(company=await _row(crm, created), notes=not_kept(company, created))
@@ -159,7 +150,7 @@ async def update_company(
         email=email,
         phone=phone,
         notes=notes,
-        owner=await crm.refs.owner(owner) if owner else "",
+        owner=await crm.refs.new_owner(owner) if owner else "",
     )
     updated = await crm.client.companies.update(meant.id, changes)
     result = CompanyWritten(company=await _row(crm, updated), notes=not_kept(changes, updated))

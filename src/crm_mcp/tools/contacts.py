@@ -15,22 +15,26 @@ from crm_mcp.crm.contacts import (
     NewMembership,
 )
 from crm_mcp.crm.contract import equals, mentions
-from crm_mcp.crm.errors import InvalidInputError, NotFoundError, UnexpectedResponseError
+from crm_mcp.crm.errors import (
+    InvalidInputError,
+    NotFoundError,
+    UnexpectedResponseError,
+    UnresolvedReferenceError,
+)
 from crm_mcp.crm.leads import LeadFilter
 from crm_mcp.crm.paging import Page
+from crm_mcp.lines import ContactRow, LeadRow
 from crm_mcp.references import Meant
-from crm_mcp.rendering import (
+from crm_mcp.rendering import counts
+from crm_mcp.results import (
     DASHBOARD_URI,
     ContactList,
     ContactResult,
-    ContactRow,
     ContactWritten,
-    LeadRow,
     MembershipResult,
     RemovalResult,
     company_uri,
     contact_uri,
-    counts,
     lead_uri,
 )
 from crm_mcp.tenant import Tenant
@@ -210,6 +214,11 @@ async def unlink_contact_from_company(
 @tool(effect=Effect.DELETE, toolset=Toolset.DELETE, title="Delete a contact")
 async def delete_contact(crm: Crm, contact: ContactRef, meant: MeantContact) -> RemovalResult:
     """Delete a contact for good. Only on the person's explicit wish."""
+    if not meant.certain:
+        raise UnresolvedReferenceError(
+            f'"{contact}" is only part of a name. To delete "{meant.name}" say the whole name or {meant.id}. '
+            "Nothing was deleted."
+        )
     await crm.client.contacts.delete(meant.id)
     return RemovalResult(removed="contact", id=meant.id).after(
         f"Contact {_called(meant)} deleted.", contact_uri(meant.id), lead_uri(None), DASHBOARD_URI

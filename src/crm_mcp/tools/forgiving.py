@@ -6,18 +6,20 @@ import difflib
 import re
 from typing import Any
 
-DATE_AND_TIME = re.compile(r"\s*(\d{4}-\d\d-\d\d)[T ]\d\d:\d\d")
+DATE_AND_TIME = re.compile(r"\s*(\d{4}-\d\d-\d\d)[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?\s*")
 RECORD_PARAMETERS = ("lead", "contact", "company", "stage", "list_id")
 
 
 def forgiven_name(given: str, schema: dict[str, Any], arguments: dict[str, Any]) -> str | None:
     """The parameter that a name can only mean: `company_id` is `company`, `id` the record's."""
     properties = schema["properties"]
-    bare = given.removesuffix("_id").removesuffix("_name")
+    bare = given.removesuffix("_id")
     if bare in properties and bare not in arguments:
         return bare
     if given in ("id", "record_id"):
         free = [name for name in RECORD_PARAMETERS if name in properties and name not in arguments]
+        if "lead" in free and "stage" in free:
+            free.remove("stage")
         # A tool for one record needs it; what else it takes of records are fields.
         free = [name for name in free if name in schema.get("required", [])] or free
         return free[0] if len(free) == 1 else None
@@ -35,7 +37,7 @@ def forgiven_value(name: str, value: Any, schema: dict[str, Any], notes: list[st
     if schema.get("type") == "string" and "format" not in schema and type(value) in (int, float):
         return str(value)
     if schema.get("format") == "date" and isinstance(value, str):
-        with_time = DATE_AND_TIME.match(value)
+        with_time = DATE_AND_TIME.fullmatch(value)
         return with_time[1] if with_time else value.strip()
     highest = schema.get("maximum")
     if name == "limit" and highest and _is_above(value, highest):

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crm_mcp.crm.errors import InvalidInputError
+from crm_mcp.crm.errors import InvalidInputError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead, TimelineEntry
 from crm_mcp.crm.paging import MAX_PAGE_SIZE, narrowed
 from crm_mcp.crm.pipeline import PipelineStage
-from crm_mcp.rendering import (
+from crm_mcp.lines import ContactRow, LeadRow
+from crm_mcp.references import Meant
+from crm_mcp.rendering import counts
+from crm_mcp.results import (
     DASHBOARD_URI,
     PIPELINE_URI,
-    ContactRow,
     LeadFacts,
     LeadList,
     LeadResult,
-    LeadRow,
     LeadWritten,
     RemovalResult,
     TimelineResult,
-    counts,
     lead_uri,
 )
 from crm_mcp.rows import is_open
@@ -81,7 +82,9 @@ async def search_leads(
     contact: ContactRef = "",
     stage: StageRef = "",
     owner: OwnerFilter = "",
-    idle_days: Annotated[int, Field(description="Only open ones without activity for so long.", ge=0)] = 0,
+    idle_days: Annotated[
+        int, Field(description="Only open ones without activity for so long.", ge=0, le=36_500)
+    ] = 0,
     limit: Limit = 25,
     page: PageNumber = 1,
 ) -> LeadList:
@@ -193,7 +196,7 @@ async def create_lead(
         expected_close_date=expected_close_date,
         source=source,
         description=description,
-        owner=await crm.refs.owner(owner) if owner else "",
+        owner=await crm.refs.new_owner(owner) if owner else "",
     )
     created = await crm.client.leads.create(lead)
     result = LeadWritten(lead=await _row(crm, created), notes=not_kept(lead, created))
@@ -233,7 +236,7 @@ async def update_lead(
         expected_close_date=expected_close_date,
         source=source,
         description=description,
-        owner=await crm.refs.owner(owner) if owner else "",
+        owner=await crm.refs.new_owner(owner) if owner else "",
     )
     updated = await crm.client.leads.update(meant.id, changes)
     result = LeadWritten(lead=await _row(crm, updated), notes=not_kept(changes, updated))
@@ -260,12 +263,11 @@ async def move_lead_stage(
         result = LeadWritten(lead=await _row(crm, moved), notes=_kept_stage(moved, target))
         return result.after(f"Moved to {target.name}.", lead_uri(moved), PIPELINE_URI, DASHBOARD_URI)
 
-    async def move(said: str) -> str:
-        one = await crm.refs.lead(said, writing=True)
+    async def move(one: Meant) -> str:
         done = await crm.client.leads.move(one.id, target.id, lost_reason=lost_reason or None)
         return "; ".join([done.label if done else one.name or one.id, *_kept_stage(done, target)])
 
-    batch = await one_by_one(list(leads), move, progress)
+    batch = await one_by_one(list(leads), partial(crm.refs.lead, writing=True), move, progress)
     headline = f"Moving to {target.name}: {batch.summary()}."
     return LeadWritten(batch=batch).after(headline, lead_uri(None), PIPELINE_URI, DASHBOARD_URI)
 
@@ -279,6 +281,11 @@ def _kept_stage(moved: Lead | None, target: PipelineStage) -> list[str]:
 @tool(effect=Effect.DELETE, toolset=Toolset.DELETE, title="Delete a lead")
 async def delete_lead(crm: Crm, lead: LeadRef, meant: MeantLead) -> RemovalResult:
     """Delete a lead and its timeline for good. A deal that fell through is moved to a lost stage instead."""
+    if not meant.certain:
+        raise UnresolvedReferenceError(
+            f'"{lead}" is not the title of a lead. To delete "{meant.name}" say its title or {meant.id}. '
+            "Nothing was deleted."
+        )
     await crm.client.leads.delete(meant.id)
     result = RemovalResult(removed="lead", id=meant.id)
     return result.after(

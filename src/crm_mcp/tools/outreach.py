@@ -10,13 +10,7 @@ from pydantic import Field
 from crm_mcp.crm.errors import InvalidInputError
 from crm_mcp.crm.outreach import ListAddition, OutboundEmail
 from crm_mcp.references import find_connection
-from crm_mcp.rendering import (
-    DASHBOARD_URI,
-    ConnectionList,
-    EmailResult,
-    ListAdditionResult,
-    lead_uri,
-)
+from crm_mcp.results import DASHBOARD_URI, ConnectionList, EmailResult, ListAdditionResult, lead_uri
 from crm_mcp.tools.asking import MeantLead
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import CompanyRef, Crm, LeadRef

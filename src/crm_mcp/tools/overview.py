@@ -20,17 +20,9 @@ from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page
 from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.lines import ContactRow, LeadRow
 from crm_mcp.matching import Fit, best
-from crm_mcp.rendering import (
-    ContactRow,
-    Hit,
-    LeadRow,
-    Money,
-    PipelineGroup,
-    PipelineSummary,
-    SearchResult,
-    money,
-)
+from crm_mcp.results import Hit, Money, PipelineGroup, PipelineSummary, SearchResult
 from crm_mcp.rows import is_open
 from crm_mcp.tenant import Tenant
 from crm_mcp.tools.activities import all_tasks
@@ -38,6 +30,7 @@ from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.leads import is_idle
 from crm_mcp.tools.parameters import CompanyRef, Crm, OwnerFilter, Progress
 from crm_mcp.tools.parts import at_once
+from crm_mcp.wording import money
 
 E = TypeVar("E", bound=Entity)
 
@@ -67,6 +60,8 @@ async def search_crm(crm: Crm, query: str) -> SearchResult:
         *(Hit(kind="contact", id=one.id, name=one.name, detail=_who(one)) for one in contacts),
         *(Hit(kind="lead", id=one.id, name=one.title, detail=_deal(one)) for one in leads),
     ]
+    if not hits:
+        hits = await _close(crm, query)
     ranked = sorted(hits, key=lambda hit: _rank(query, hit))
     pages = [page for page in found.values() if page]
     notes += [note for page in pages for note in page.notes]
@@ -109,7 +104,9 @@ async def summarize_pipeline(
     by: Literal["stage", "owner", "company"] = "stage",
     company: CompanyRef = "",
     owner: OwnerFilter = "",
-    idle_days: Annotated[int, Field(description="From how many days on a lead is stale.", ge=1)] = 30,
+    idle_days: Annotated[
+        int, Field(description="From how many days on a lead is stale.", ge=1, le=36_500)
+    ] = 30,
     *,
     progress: Progress,
 ) -> PipelineSummary:

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import anyio
 
-from crm_mcp.crm.errors import CrmError, RateLimitedError
-from crm_mcp.rendering import Batch, BatchItem
+from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RateLimitedError
+from crm_mcp.references import Meant
+from crm_mcp.results import Batch, BatchItem
 from crm_mcp.tools.parameters import Told
 
 T = TypeVar("T")
@@ -39,20 +40,48 @@ async def if_possible(read: Awaitable[T]) -> T | None:
         return None
 
 
-async def one_by_one(items: list[str], do: Callable[[str], Awaitable[str]], progress: Told) -> Batch:
-    """Do each item and tell what became of it; the rate limit ends it, the rest is not attempted.
+async def one_by_one(
+    items: list[str],
+    find: Callable[[str], Awaitable[Meant]],
+    do: Callable[[Meant], Awaitable[str]],
+    progress: Told,
+) -> Batch:
+    """Do each item once and tell what became of it.
 
-    Progress is told between items, so that a person who cancels knows what was done.
+    All are looked up before the first is done, so that none means something else because of it. The rate
+    limit ends it, and so does a write of which nobody knows the outcome; the rest is not attempted. Progress
+    is told between items, so that a person who cancels knows what was done.
     """
+    meant = [await _found_or_why(item, find) for item in items]
     outcomes: list[BatchItem] = []
-    for number, item in enumerate(items):
-        try:
-            outcomes.append(BatchItem(item=item, outcome="done", detail=await do(item)))
-        except RateLimitedError as error:
-            outcomes.append(BatchItem(item=item, outcome="failed", detail=str(error)))
+    done: set[str] = set()
+    for number, (item, one) in enumerate(zip(items, meant, strict=True)):
+        outcomes.append(await _outcome(item, one, do, done))
+        await progress(number + 1, len(items), f"{item}: {outcomes[-1].outcome}")
+        if outcomes[-1].ends_the_batch:
             outcomes += [BatchItem(item=rest, outcome="not attempted") for rest in items[number + 1 :]]
             break
-        except CrmError as error:
-            outcomes.append(BatchItem(item=item, outcome="failed", detail=str(error)))
-        await progress(number + 1, len(items), f"{item}: {outcomes[-1].outcome}")
     return Batch.of(outcomes)
+
+
+async def _found_or_why(item: str, find: Callable[[str], Awaitable[Meant]]) -> Meant | CrmError:
+    try:
+        return await find(item)
+    except CrmError as error:
+        return error
+
+
+async def _outcome(
+    item: str, meant: Meant | CrmError, do: Callable[[Meant], Awaitable[str]], done: set[str]
+) -> BatchItem:
+    if isinstance(meant, CrmError):
+        return BatchItem(item=item, outcome="failed", detail=str(meant))
+    if meant.id in done:
+        return BatchItem(item=item, outcome="failed", detail="named twice; it was done once")
+    done.add(meant.id)
+    try:
+        return BatchItem(item=item, outcome="done", detail=await do(meant))
+    except CrmError as error:
+        ends = isinstance(error, RateLimitedError | OutcomeUnknownError)
+        outcome = "unknown" if isinstance(error, OutcomeUnknownError) else "failed"
+        return BatchItem(item=item, outcome=outcome, detail=str(error)).ending(ends)

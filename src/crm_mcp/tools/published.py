@@ -98,7 +98,7 @@ class PublishedTool(Tool):
             return result
         if result.touched:
             await self.on_write(context, result)
-        from crm_mcp.rendering import Reader  # noqa: PLC0415
+        from crm_mcp.wording import Reader  # noqa: PLC0415
 
         result.noting(*notes)
         reader = Reader(access.memory.shown)
@@ -130,6 +130,8 @@ class PublishedTool(Tool):
             name = given if given in properties else forgiven_name(given, self.parameters, arguments)
             if name is None:
                 raise ToolError(unknown_argument(given, list(properties)))
+            if name in said:
+                raise ToolError(f"`{name}` is said twice, once as `{given}`. Nothing was done.")
             # Models fill in optional arguments with empty strings and nulls.
             if not is_blank(value):
                 said[name] = forgiven_value(name, value, properties[name], notes)

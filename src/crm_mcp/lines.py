@@ -1,0 +1,147 @@
+"""A record in a line, and the facts that the line shows."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Self
+
+from pydantic import BaseModel
+
+from crm_mcp.crm.contacts import Membership
+from crm_mcp.crm.contract import Record
+from crm_mcp.crm.leads import TimelineEntry
+from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.wording import Reader, clean, money
+
+MAX_ENTRY_CHARS = 300
+
+
+class Row(BaseModel):
+    """A record as a list shows it."""
+
+    @classmethod
+    def of(cls, record: Record, **named: str | None) -> Self:
+        """The row of a record, with what it names called by name."""
+        return cls.model_validate({**{f: getattr(record, f, None) for f in cls.model_fields}, **named})
+
+
+class CompanyRow(Row):
+    id: str
+    name: str
+    role: str | None = None
+    status: str | None = None
+    website: str | None = None
+
+
+class ContactRow(Row):
+    id: str
+    name: str
+    job_title: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    company_id: str | None = None
+    company: str | None = None
+
+
+class LeadRow(Row):
+    id: str
+    title: str
+    stage_id: str | None = None
+    stage: str | None = None
+    company_id: str | None = None
+    company: str | None = None
+    value: float | None = None
+    currency: str | None = None
+    expected_close_date: date | None = None
+    closed_at: datetime | None = None
+    last_activity_at: datetime | None = None
+
+
+class ActivityRow(Row):
+    id: str
+    type: str | None = None
+    subject: str | None = None
+    occurred_at: datetime | None = None
+    due_at: datetime | None = None
+    completed_at: datetime | None = None
+    lead_id: str | None = None
+    lead: str | None = None
+    company_id: str | None = None
+    company: str | None = None
+
+
+def company_line(company: CompanyRow, reader: Reader) -> str:
+    archived = "archived" if company.status == "inactive" else None
+    return reader.line(
+        reader.name(company.name),
+        company.role,
+        archived,
+        reader.address(company.website),
+        reader.id(company.id),
+    )
+
+
+def contact_line(contact: ContactRow, reader: Reader) -> str:
+    company = reader.called(contact.company, contact.company_id)
+    return reader.line(
+        reader.name(contact.name),
+        reader.name(contact.job_title),
+        company,
+        reader.address(contact.email),
+        reader.address(contact.phone),
+        reader.id(contact.id),
+    )
+
+
+def lead_line(lead: LeadRow, reader: Reader) -> str:
+    close = reader.day(lead.expected_close_date)
+    return reader.line(
+        reader.name(lead.title),
+        reader.called(lead.company, lead.company_id),
+        reader.called(lead.stage, lead.stage_id),
+        money(lead.value, lead.currency),
+        f"closed {reader.day(lead.closed_at)}" if lead.closed_at else close and f"close {close}",
+        f"last activity {reader.day(lead.last_activity_at)}" if lead.last_activity_at else None,
+        reader.id(lead.id),
+    )
+
+
+def activity_line(activity: ActivityRow, reader: Reader) -> str:
+    """What was done, by when it was; a task also tells what became of it."""
+    state = _task_state(activity, reader) if activity.type == "task" else None
+    moment = reader.moment(activity.occurred_at)
+    return reader.line(moment, activity.type, reader.name(activity.subject), _about(activity, reader), state)
+
+
+def task_line(task: ActivityRow, reader: Reader) -> str:
+    """What is to be done, by when it is due."""
+    return reader.line(_task_state(task, reader), reader.name(task.subject), _about(task, reader))
+
+
+def _task_state(task: ActivityRow, reader: Reader) -> str:
+    if task.completed_at:
+        return f"done {reader.day(task.completed_at)}"
+    overdue = "overdue, " if task.due_at and task.due_at < reader.now else ""
+    return f"{overdue}due {reader.day(task.due_at)}" if task.due_at else "no due date"
+
+
+def _about(activity: ActivityRow, reader: Reader) -> str | None:
+    lead = reader.called(activity.lead, activity.lead_id)
+    return lead or reader.called(activity.company, activity.company_id)
+
+
+def stage_line(stage: PipelineStage, reader: Reader) -> str:
+    probability = stage.default_probability_pct
+    chance = f"{probability:g} %" if probability is not None else None
+    leads = f"{stage.lead_count} leads" if stage.lead_count is not None else None
+    return reader.line(reader.name(stage.name), stage.kind, chance, leads, reader.id(stage.id))
+
+
+def membership_line(membership: Membership, reader: Reader) -> str:
+    company = reader.called(membership.company_name, membership.company_id)
+    return reader.line(company, reader.name(membership.title), "primary" if membership.is_primary else None)
+
+
+def timeline_line(entry: TimelineEntry, reader: Reader) -> str:
+    head = reader.line(reader.moment(entry.occurred_at), entry.type, reader.name(entry.subject))
+    return " · ".join(part for part in (head, clean(entry.body or "", MAX_ENTRY_CHARS)) if part)

@@ -1,0 +1,482 @@
+"""What tools answer: for each kind of answer its facts, its lines, and what people wrote."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import date, datetime
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, PrivateAttr
+
+from crm_mcp.crm.companies import Company
+from crm_mcp.crm.contacts import Contact, Membership
+from crm_mcp.crm.contract import Entity, Record
+from crm_mcp.crm.leads import Lead, TimelineEntry
+from crm_mcp.crm.outreach import EmailConnection
+from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.lines import (
+    ActivityRow,
+    CompanyRow,
+    ContactRow,
+    LeadRow,
+    Row,
+    activity_line,
+    company_line,
+    contact_line,
+    lead_line,
+    membership_line,
+    stage_line,
+    task_line,
+    timeline_line,
+)
+from crm_mcp.rendering import MAX_FIELD_CHARS, ListResult, Result
+from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean, money
+
+T = TypeVar("T")
+
+MAX_LINE_TEXT_CHARS = 160
+MAX_BATCH_CHARS = 4_000
+PIPELINE_URI = "crm://pipeline-stages"
+DASHBOARD_URI = "crm://dashboard"
+# Fields in which people write freely.
+TIME_FIELDS = ("created_at", "updated_at")
+PROSE_FIELDS = ("notes", "description", "lost_reason")
+
+
+def company_uri(company: Entity | str | None) -> str:
+    return _uri("crm://companies", company)
+
+
+def contact_uri(contact: Entity | str | None) -> str:
+    return _uri("crm://contacts", contact)
+
+
+def lead_uri(lead: Entity | str | None) -> str:
+    return _uri("crm://leads", lead)
+
+
+def _uri(root: str, record: Entity | str | None) -> str:
+    """A record's resource; all of its kind where the record is not known."""
+    if record is None:
+        return root
+    return f"{root}/{record if isinstance(record, str) else record.id}"
+
+
+class CompanyList(ListResult):
+    companies: list[CompanyRow]
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return [self.header("Companies"), *(company_line(one, reader) for one in self.companies)]
+
+
+class ContactList(ListResult):
+    contacts: list[ContactRow]
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return [self.header("Contacts"), *(contact_line(one, reader) for one in self.contacts)]
+
+
+class LeadList(ListResult):
+    leads: list[LeadRow]
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return [self.header("Leads"), *(lead_line(one, reader) for one in self.leads)]
+
+
+class ActivityList(ListResult):
+    activities: list[ActivityRow]
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return [self.header("Activities, newest first")]
+
+    def prose(self, reader: Reader) -> Iterable[str]:
+        return [activity_line(one, reader) for one in self.activities]
+
+
+class TaskList(ListResult):
+    tasks: list[ActivityRow]
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return [self.header("Tasks")]
+
+    def prose(self, reader: Reader) -> Iterable[str]:
+        return [task_line(one, reader) for one in self.tasks]
+
+
+class RecordResult(Result):
+    """A record in full, with what belongs to it; a part that could not be fetched is named in the notes.
+
+    `other` holds the fields that nobody documented, under the CRM's names, where they were asked for.
+    """
+
+    other: dict[str, Any] | None = None
+
+    @property
+    def _uri(self) -> str:
+        """The resource that shows the record whole."""
+        raise NotImplementedError
+
+    def _facts(
+        self, record: Record | None, row_line: str, shown: Collection[str], reader: Reader
+    ) -> Iterator[str]:
+        """The record's line, then what the line does not show, a field a line."""
+        if record is None:
+            yield "The CRM's answer does not show the record; a search finds it."
+            return
+        yield row_line
+        kept = () if self.other is not None else TIME_FIELDS
+        hidden = {"id", *shown, *kept, *PROSE_FIELDS}
+        for name, value in record.model_dump(exclude_none=True, exclude=hidden).items():
+            yield f"{name}: {clean(_as_text(name, value, reader), MAX_LINE_TEXT_CHARS)}"
+
+    def _written(self, record: Record | None) -> Iterator[str]:
+        """What people wrote freely into the record's fields; undocumented fields may hold anything."""
+        for name in PROSE_FIELDS:
+            if text := getattr(record, name, None):
+                whole = f"; {self._uri} has all" if len(text) > MAX_FIELD_CHARS else ""
+                yield f"{name}: {clean(text, MAX_FIELD_CHARS)}{whole}"
+        for name, value in (self.other or {}).items():
+            yield f"{clean(name, MAX_NAME_CHARS)}: {clean(str(value), MAX_FIELD_CHARS)}"
+
+
+def _as_text(name: str, value: Any, reader: Reader) -> str:
+    if name.endswith("_id"):
+        return reader.id(str(value))
+    if isinstance(value, datetime):
+        return reader.moment(value) or ""
+    if isinstance(value, date):
+        return reader.day(value) or ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class CompanyResult(RecordResult):
+    company: Company | None = None
+    contacts: list[ContactRow] | None = None
+    open_leads: list[LeadRow] | None = None
+    activities: list[ActivityRow] | None = None
+
+    @property
+    def _uri(self) -> str:
+        return company_uri(self.company)
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        row = CompanyRow.of(self.company, name=self.company.label) if self.company else None
+        line = company_line(row, reader) if row else ""
+        yield from self._facts(self.company, line, {"name", "role", "status", "website"}, reader)
+        yield from _part("contacts", self.contacts, contact_line, reader)
+        yield from _part("open leads", self.open_leads, lead_line, reader)
+
+    def prose(self, reader: Reader) -> Iterable[str]:
+        yield from self._written(self.company)
+        yield from _part("latest activities", self.activities, activity_line, reader)
+
+
+class ContactResult(RecordResult):
+    contact: Contact | None = None
+    memberships: list[Membership] | None = None
+    leads: list[LeadRow] | None = None
+
+    @property
+    def _uri(self) -> str:
+        return contact_uri(self.contact)
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        shown = {"first_name", "last_name", "job_title", "email", "phone", "company_id"}
+        homes = {one.company_id: one.company_name for one in self.memberships or ()}
+        home = homes.get(self.contact.company_id) if self.contact else None
+        person = self.contact
+        row = ContactRow.of(person, name=person.label, company=home) if person else None
+        line = contact_line(row, reader) if row else ""
+        yield from self._facts(self.contact, line, shown, reader)
+        yield from _part("companies", self.memberships, membership_line, reader)
+        yield from _part("leads", self.leads, lead_line, reader)
+
+    def prose(self, reader: Reader) -> Iterable[str]:
+        return self._written(self.contact)
+
+
+class LeadFacts(Lead):
+    """A lead with the names of its stage and its company."""
+
+    stage: str | None = None
+    company: str | None = None
+
+
+class LeadResult(RecordResult):
+    lead: LeadFacts | None = None
+    contact: ContactRow | None = None
+    timeline: list[TimelineEntry] | None = None
+
+    @property
+    def _uri(self) -> str:
+        return lead_uri(self.lead)
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        row = LeadRow.of(self.lead, title=self.lead.label) if self.lead else None
+        line = lead_line(row, reader) if row else ""
+        yield from self._facts(self.lead, line, {*LeadRow.model_fields, "contact_id"}, reader)
+        yield from _part("contact", [self.contact] if self.contact else None, contact_line, reader)
+
+    def prose(self, reader: Reader) -> Iterable[str]:
+        yield from self._written(self.lead)
+        yield from _part("timeline, newest first", self.timeline, timeline_line, reader)
+
+
+class BatchItem(BaseModel):
+    """What became of one of many; of an `unknown` one nobody knows whether it was done."""
+
+    item: str
+    outcome: Literal["done", "failed", "unknown", "not attempted"]
+    detail: str = ""
+
+    _ends: bool = PrivateAttr(False)
+
+    def ending(self, ends: bool) -> Self:
+        self._ends = ends
+        return self
+
+    @property
+    def ends_the_batch(self) -> bool:
+        return self._ends
+
+
+class Batch(BaseModel):
+    """What became of many, one by one."""
+
+    done: int
+    failed: int
+    unknown: int
+    not_attempted: int
+    items: list[BatchItem]
+
+    @classmethod
+    def of(cls, items: list[BatchItem]) -> Self:
+        outcomes = Counter(item.outcome for item in items)
+        return cls(
+            done=outcomes["done"],
+            failed=outcomes["failed"],
+            unknown=outcomes["unknown"],
+            not_attempted=outcomes["not attempted"],
+            items=items,
+        )
+
+    def summary(self) -> str:
+        unknown = f"{self.unknown} unknown, " if self.unknown else ""
+        return f"{self.done} done, {self.failed} failed, {unknown}{self.not_attempted} not attempted"
+
+
+class Written(Result):
+    """A record as it is after a write, or what became of many; neither where the CRM shows nothing."""
+
+    batch: Batch | None = None
+
+    def _now(self, line: str | None, reader: Reader) -> Iterable[str]:
+        if self.batch:
+            limit = MAX_BATCH_CHARS // max(len(self.batch.items), 1)
+            return [
+                " · ".join(part for part in (head, clean(one.detail, limit)) if part)
+                for one in self.batch.items
+                if (head := reader.line(one.outcome, reader.name(one.item)))
+            ]
+        return [line] if line else []
+
+    def text(self, reader: Reader) -> str:
+        """As ever, but a write that left no record to show is not called done more surely than it is."""
+        if not self.batch and not list(self.lines(reader)):
+            self._headline = (
+                "The CRM accepted this, but its answer does not show the record. "
+                "Look whether it is there before doing it again."
+            )
+        return super().text(reader)
+
+
+class CompanyWritten(Written):
+    company: CompanyRow | None = None
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return self._now(company_line(self.company, reader) if self.company else None, reader)
+
+
+class ContactWritten(Written):
+    contact: ContactRow | None = None
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return self._now(contact_line(self.contact, reader) if self.contact else None, reader)
+
+
+class LeadWritten(Written):
+    lead: LeadRow | None = None
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return self._now(lead_line(self.lead, reader) if self.lead else None, reader)
+
+
+class ActivityWritten(Written):
+    activity: ActivityRow | None = None
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return self._now(activity_line(self.activity, reader) if self.activity else None, reader)
+
+
+class MembershipResult(Result):
+    membership: Membership | None = None
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return [membership_line(self.membership, reader)] if self.membership else []
+
+
+class TimelineResult(Result):
+    timeline: list[TimelineEntry]
+
+    def prose(self, reader: Reader) -> Iterable[str]:
+        return [timeline_line(entry, reader) for entry in self.timeline]
+
+
+class StageResult(Result):
+    stage: PipelineStage | None = None
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return [stage_line(self.stage, reader)] if self.stage else []
+
+
+class StageList(Result):
+    stages: list[PipelineStage]
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return [f"Stages, in order: {len(self.stages)}", *(stage_line(one, reader) for one in self.stages)]
+
+
+class DashboardResult(Result):
+    """The CRM's aggregates as it sends them: their names are undocumented."""
+
+    dashboard: dict[str, Any]
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        for name, value in self.dashboard.items():
+            yield from _tree(name, value)
+
+
+class ConnectionList(Result):
+    connections: list[EmailConnection]
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        yield f"E-mail connections: {len(self.connections)}"
+        yield from (
+            reader.line(one.email, one.channel, one.status, reader.id(one.id)) for one in self.connections
+        )
+
+
+class EmailResult(Result):
+    to: str | None = None
+    sent_from: str | None = None
+    subject: str
+    sent_at: datetime | None = None
+
+
+class ListAdditionResult(Result):
+    list_id: str
+    company_ids: list[str]
+    added: int | None = None
+    already_on_list: int | None = None
+
+
+class RemovalResult(Result):
+    """Something that is gone now."""
+
+    removed: str
+    id: str
+
+
+class Hit(Row):
+    """Something that a search over everything found."""
+
+    kind: str
+    id: str
+    name: str
+    detail: str
+
+
+class SearchResult(Result):
+    hits: list[Hit]
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        yield f"Found: {len(self.hits)}" if self.hits else "Nothing found."
+        yield from (
+            reader.line(hit.kind, reader.name(hit.name), hit.detail, reader.id(hit.id)) for hit in self.hits
+        )
+
+
+class Money(BaseModel):
+    currency: str
+    value: float
+    weighted: float
+
+
+class PipelineGroup(BaseModel):
+    """Leads that are alike; `values` per currency, `weighted` by their probability."""
+
+    name: str
+    leads: int
+    values: list[Money]
+
+
+class PipelineSummary(Result):
+    """Over all open leads: `counted` of them were read, `complete` tells whether that is all."""
+
+    counted: int
+    complete: bool
+    by: str
+    groups: list[PipelineGroup]
+    total: PipelineGroup
+    idle_days: int
+    stale: list[LeadRow]
+    stale_total: int
+    overdue_tasks: list[ActivityRow]
+    overdue_total: int
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        of = "" if self.complete else " (there are more)"
+        yield f"Open leads by {self.by}, {self.counted} counted{of}"
+        yield from (_group_line(group, reader) for group in (*self.groups, self.total))
+        yield f"Without activity for {self.idle_days} days: {self.stale_total}"
+        yield from (lead_line(lead, reader) for lead in self.stale)
+        yield f"Overdue tasks: {self.overdue_total}"
+
+    def prose(self, reader: Reader) -> Iterable[str]:
+        return [task_line(task, reader) for task in self.overdue_tasks]
+
+
+def _group_line(group: PipelineGroup, reader: Reader) -> str:
+    values = [
+        f"{money(one.value, one.currency)} (weighted {money(one.weighted, None)})" for one in group.values
+    ]
+    leads = f"{group.leads} lead{'s' * (group.leads != 1)}"
+    return reader.line(group.name, leads, *values)
+
+
+def _part(name: str, rows: list[T] | None, line: Callable[[T, Reader], str], reader: Reader) -> Iterator[str]:
+    """A part of a record, or nothing where it was not fetched."""
+    if rows is None:
+        return
+    yield f"{name}: {len(rows) or 'none'}"
+    yield from (f"- {line(row, reader)}" for row in rows)
+
+
+def _tree(name: str, value: Any) -> Iterator[str]:
+    """Any JSON, a fact a line: `pipelineValue: currency EUR, value 1200`."""
+    if isinstance(value, list):
+        yield f"{clean(name, MAX_NAME_CHARS)}:"
+        yield from (f"- {_flat(item)}" for item in value)
+    else:
+        yield f"{clean(name, MAX_NAME_CHARS)}: {_flat(value)}"
+
+
+def _flat(value: Any) -> str:
+    if not isinstance(value, dict):
+        return clean(str(value), MAX_LINE_TEXT_CHARS)
+    return ", ".join(
+        f"{clean(name, MAX_NAME_CHARS)} {clean(str(part), MAX_LINE_TEXT_CHARS)}"
+        for name, part in value.items()
+        if not name.lower().endswith("id")
+    )

@@ -1,0 +1,104 @@
+"""How a fact is worded: days, money, short ids, and text from the CRM made safe to read."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+from crm_mcp.memory import ShownIds
+
+MAX_NAME_CHARS = 60
+NEAR_DAYS = 45
+MIN_ADDRESS_CHARS = 32
+# Shown as nothing although Unicode counts them as printable: fillers, joiners and variation selectors.
+BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+NOTE = re.compile(r"^(note)\s*:", re.IGNORECASE)
+MARK = re.compile(r"<(?=\s*/?\s*crm\b)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who a text is for: the ids that can be said short to it, and when it reads.
+
+    `mark` bounds what people wrote in the CRM; it is new for each response, so that no record can hold it.
+    """
+
+    shown: ShownIds = field(default_factory=ShownIds)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    mark: str = field(default_factory=lambda: secrets.token_hex(4))
+    name_chars: int = MAX_NAME_CHARS
+    near_days: int = NEAR_DAYS
+
+    def line(self, *parts: str | None) -> str:
+        """Facts in a line."""
+        return " · ".join(_short(part, MAX_NAME_CHARS) for part in parts if part)
+
+    def name(self, text: str | None) -> str | None:
+        """What people call something; it may be cut."""
+        return text and _short(text, self.name_chars)
+
+    def address(self, text: str | None) -> str | None:
+        """A website, an e-mail address, a telephone number."""
+        return text and _short(text, max(self.name_chars, MIN_ADDRESS_CHARS))
+
+    def id(self, full: str) -> str:
+        return self.shown.short(full)
+
+    def called(self, name: str | None, full: str | None) -> str | None:
+        """A record's name, or its short id where nobody knows the name."""
+        return self.name(name) or (self.id(full) if full else None)
+
+    def day(self, on: date | datetime | None) -> str | None:
+        """`2026-11-25 (in 2 days)`; what is far is only said as a date."""
+        if on is None:
+            return None
+        day = on.astimezone(self.now.tzinfo).date() if isinstance(on, datetime) else on
+        distance = (day - self.now.date()).days
+        near = {0: " (today)", 1: " (tomorrow)", -1: " (yesterday)"}.get(distance)
+        if near is None and abs(distance) <= self.near_days:
+            near = f" (in {distance} days)" if distance > 0 else f" ({-distance} days ago)"
+        return f"{day}{near or ''}"
+
+    def moment(self, at: datetime | None) -> str | None:
+        """A day with its time, in UTC."""
+        return f"{self.day(at)} {at:%H:%M} UTC" if at else None
+
+
+def money(value: float | None, currency: str | None) -> str | None:
+    if value is None:
+        return None
+    return f"{currency or ''} {value:,.{0 if float(value).is_integer() else 2}f}".strip()
+
+
+def clean(text: str, limit: int) -> str:
+    """Text from the CRM on one line, without what nobody can see or what looks like a mark of ours.
+
+    A longer one is cut, with its length said.
+    """
+    line = on_one_line(text)
+    return line if len(line) <= limit else f"{line[:limit]}… (cut, {len(line)} characters)"
+
+
+def _short(text: str, limit: int) -> str:
+    """The same, cut without a word: of a name its start is enough."""
+    line = on_one_line(text)
+    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
+
+
+def on_one_line(text: str) -> str:
+    line = " ".join(_visible(text).split())
+    return NOTE.sub(r"\1;", MARK.sub("‹", line))
+
+
+def _visible(text: str, kept: str = "") -> str:
+    """Without characters that cannot be seen; white space other than `kept` becomes a space."""
+    shown = BLANK.sub("", text)
+    if shown.isprintable():
+        return shown
+    return "".join(
+        char if char.isprintable() or char in kept else " " if char.isspace() else "" for char in shown
+    )
