@@ -312,7 +312,7 @@ async def test_delete_contact_deletes_once(call: Call, refusal: Call, mira: str)
 
 
 async def test_a_contact_is_not_deleted_by_part_of_a_name(refusal: Refusal, wire: Any) -> None:
-    assert (await refusal("delete_contact", contact="Piotr")).endswith("Nothing was deleted.")
+    assert (await refusal("delete_contact", contact="Lefèvre Luc")).endswith("Nothing was deleted.")
     assert wire.writes == []
 
 
