@@ -1,16 +1,18 @@
 import json
-import uuid
 from typing import Any
 
 import httpx2
 import pytest
 
+# A UUID that no record has.
+NOBODY = "00000000-0000-4000-8000-00000000dead"
+
 COMPANY: dict[str, Any] = {"name": "Acme"}
 LEAD: dict[str, Any] = {"title": "Licence"}
 ACTIVITY: dict[str, Any] = {"type": "call", "subject": "Hello"}
 EMAIL: dict[str, Any] = {
-    "leadId": str(uuid.uuid4()),
-    "connectionId": str(uuid.uuid4()),
+    "leadId": NOBODY,
+    "connectionId": NOBODY,
     "channel": "gmail",
     "subject": "Hello",
     "htmlBody": "<p>Hello</p>",
@@ -23,12 +25,12 @@ BAD_BODIES: list[tuple[str, dict[str, Any], str, list[Any]]] = [
     ("/companies", COMPANY, "ownerUserId", ["you", "unassigned", "", 7]),
     ("/companies", COMPANY, "email", ["", "nobody", "a b@c.example", 7]),
     ("/companies", COMPANY, "website", [7, True]),
-    ("/contacts", {}, "companyId", ["", "x", 7, str(uuid.uuid4())]),
+    ("/contacts", {}, "companyId", ["", "x", 7, NOBODY]),
     ("/contacts", {}, "firstName", [7, {}]),
     ("/leads", LEAD, "title", ["", None, 7]),
-    ("/leads", LEAD, "companyId", ["x", str(uuid.uuid4())]),
-    ("/leads", LEAD, "contactId", ["x", str(uuid.uuid4())]),
-    ("/leads", LEAD, "stageId", ["x", None, str(uuid.uuid4())]),
+    ("/leads", LEAD, "companyId", ["x", NOBODY]),
+    ("/leads", LEAD, "contactId", ["x", NOBODY]),
+    ("/leads", LEAD, "stageId", ["x", None, NOBODY]),
     ("/leads", LEAD, "value", [-1, "1", True, float("nan"), float("inf"), 1e300]),
     ("/leads", LEAD, "currency", ["eur", "EURO", "", 978]),
     ("/leads", LEAD, "probabilityPct", [-1, 101, "50", True]),
@@ -38,23 +40,23 @@ BAD_BODIES: list[tuple[str, dict[str, Any], str, list[Any]]] = [
     ("/activities", ACTIVITY, "occurredAt", ["yesterday", "", 0, "0001-01-01T00:00:00+10:00"]),
     ("/activities", ACTIVITY, "dueAt", ["2026-13-01T00:00:00Z"]),
     ("/activities", ACTIVITY, "durationMinutes", [-1, 1.5, "10", True]),
-    ("/activities", ACTIVITY, "leadId", ["x", str(uuid.uuid4())]),
-    ("/activities", ACTIVITY, "companyId", ["x", str(uuid.uuid4())]),
-    ("/activities", ACTIVITY, "contactId", ["x", str(uuid.uuid4())]),
+    ("/activities", ACTIVITY, "leadId", ["x", NOBODY]),
+    ("/activities", ACTIVITY, "companyId", ["x", NOBODY]),
+    ("/activities", ACTIVITY, "contactId", ["x", NOBODY]),
     ("/pipeline-stages", {"name": "Trial"}, "name", ["", None, 7]),
     ("/pipeline-stages", {"name": "Trial"}, "kind", ["closed", None]),
     ("/pipeline-stages", {"name": "Trial"}, "defaultProbabilityPct", [-1, 101, "50"]),
-    ("/pipeline-stages/reorder", {}, "stageIds", [None, "x", [], ["x"], [str(uuid.uuid4())]]),
-    ("/outbound-email", EMAIL, "leadId", [None, "x", str(uuid.uuid4())]),
+    ("/pipeline-stages/reorder", {}, "stageIds", [None, "x", [], ["x"], [NOBODY]]),
+    ("/outbound-email", EMAIL, "leadId", [None, "x", NOBODY]),
     ("/outbound-email", EMAIL, "channel", [None, "pigeon"]),
     ("/outbound-email", EMAIL, "subject", [None, ""]),
     ("/outbound-email", EMAIL, "htmlBody", [None, " "]),
     ("/prospecting/add-to-marketing-list", {}, "listId", [None, "x"]),
     (
         "/prospecting/add-to-marketing-list",
-        {"listId": str(uuid.uuid4())},
+        {"listId": NOBODY},
         "companyIds",
-        [None, "x", ["x"], [str(uuid.uuid4())]],
+        [None, "x", ["x"], [NOBODY]],
     ),
 ]
 
