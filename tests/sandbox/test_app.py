@@ -122,7 +122,7 @@ async def test_a_wrong_method_is_405(crm: httpx2.AsyncClient) -> None:
     assert (answer.status_code, answer.json()) == (405, {"error": "Method Not Allowed"})
 
 
-@pytest.mark.parametrize("record_id", [str(uuid.uuid4()), "no-uuid", "%00"])
+@pytest.mark.parametrize("record_id", ["00000000-0000-4000-8000-00000000dead", "no-uuid", "%00"])
 @pytest.mark.parametrize(
     ("method", "path"),
     [(method, path) for method, path, _ in OPERATIONS if "{" in path and "membership_id" not in path],
