@@ -23,7 +23,7 @@ def crm() -> httpx2.AsyncClient:
 
 
 @mcp.tool()
-async def get_company(company: str) -> dict[str, Any]:
+async def get_company(company: str, detail: str = "brief") -> dict[str, Any]:  # noqa: ARG001
     """Get a company."""
     response = await crm().get(f"/api/crm/companies/{company}")
     response.raise_for_status()
