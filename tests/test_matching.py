@@ -121,6 +121,12 @@ def test_another_legal_form_is_only_close() -> None:
     assert best("Acme GmbH", ["Acme Inc."], lambda name: [name]) == Matches(Fit.CLOSE, ["Acme Inc."])
 
 
+def test_another_legal_form_and_part_of_a_name_are_both_only_close() -> None:
+    names = ["Acme Inc.", "Acme Industries GmbH"]
+    found = best("Acme GmbH", names, lambda name: [name])
+    assert found == Matches(Fit.CLOSE, ["Acme Industries GmbH", "Acme Inc."])
+
+
 def test_people_have_no_legal_forms() -> None:
     people = ["Maria Sá", "Maria Lopez"]
     assert best("Maria", people, lambda name: [name], legal=False) == Matches(Fit.PART, people)

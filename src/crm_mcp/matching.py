@@ -117,6 +117,9 @@ def best(
         fits = [fit for name in names_of(thing) if (fit := _fit(said, name, legal=legal)) is not None]
         if fits:
             graded.setdefault(min(fits), []).append(thing)
+    if min(graded, default=None) is Fit.PART and Fit.CLOSE in graded:
+        # All of one name in another legal form, part of another in this one: neither is plainly meant.
+        return Matches(Fit.CLOSE, graded[Fit.PART] + graded[Fit.CLOSE])
     for fit in sorted(graded):
         return Matches(fit, graded[fit])
     close = _close(core(said), every, names_of)
