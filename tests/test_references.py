@@ -350,6 +350,22 @@ async def test_a_company_without_leads_says_so(crm: CrmClient, refs: References)
     )
 
 
+@pytest.mark.parametrize("others", [0, SEARCH_ROWS], ids=["few", "many"])
+@pytest.mark.parametrize("writing", [False, True])
+async def test_a_company_and_a_lead_elsewhere_of_one_name_are_not_guessed_between(
+    crm: CrmClient, refs: References, find: Find, writing: bool, others: int
+) -> None:
+    elsewhere = find("companies", name="Kestrel Solar Ltd")["id"]
+    namesake = await crm.leads.create(NewLead(title="ACME", company_id=elsewhere))
+    for number in range(others):
+        await crm.leads.create(NewLead(title=f"Zephyr {number}"))
+    licence = find("leads", title="Acme annual licence")["id"]
+    head, *candidates = (await refusal(refs.lead("Acme", writing=writing))).splitlines()
+    assert head == '"Acme" is a company, and a lead elsewhere. Say the id of the one that is meant:'
+    assert namesake is not None
+    assert [line.rpartition(" · ")[2] for line in candidates] == [licence[:8], namesake.id[:8]]
+
+
 async def test_a_lead_with_a_name_of_many_is_not_guessed(refs: References) -> None:
     problem = await refusal(refs.lead("annual licence", writing=True))
     assert problem.startswith('"annual licence" fits more than one lead. Say the id')
@@ -630,6 +646,37 @@ async def test_names_are_found_in_a_weaker_crm(
         find("contacts", email="anna.muller@acme-inc.example")["id"],
         find("leads", title="Acme annual licence")["id"],
     }
+
+
+class Literal(httpx2.AsyncBaseTransport):
+    """A CRM with many companies whose search tells accents apart."""
+
+    names = ("Müller AG", "Muller AG", *(f"Zephyr {number}" for number in range(SEARCH_ROWS)))
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        rows = [
+            {"id": f"{number:08x}-0000-4000-8000-000000000000", "name": name}
+            for number, name in enumerate(self.names)
+            if request.url.params.get("q", "").casefold() in name.casefold()
+        ]
+        page, size = (int(request.url.params[name]) for name in ("page", "pageSize"))
+        shown = rows[(page - 1) * size : page * size]
+        return httpx2.Response(
+            200, json={"companies": shown, "total": len(rows), "page": page, "pageSize": size}
+        )
+
+
+@pytest.mark.parametrize("said", ["Müller", "Muller", "müller ag"])
+async def test_a_search_that_tells_accents_apart_hides_no_namesake(said: str) -> None:
+    async with CrmClient("http://localhost", "ak_x", LIST_ID, transport=Literal()) as client:
+        looked = Tenant(client).refs.company(said, writing=True)
+        if said == "müller ag":
+            assert (await looked).name == "Müller AG"
+        elif said == "Müller":
+            assert (await refusal(looked)).startswith('"Müller" fits more than one company.')
+        else:
+            # Nothing tells that there is one with an accent.
+            assert (await looked).name == "Muller AG"
 
 
 async def test_open_leads_are_told_by_their_stage_where_rows_do_not_say_when_they_closed(

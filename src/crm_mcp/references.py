@@ -17,7 +17,7 @@ from crm_mcp.crm.contract import UUID_PATTERN, Entity, plain
 from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.outreach import EmailConnection
-from crm_mcp.crm.paging import Page
+from crm_mcp.crm.paging import Page, Told, Walk
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import company_line, contact_line, lead_line
 from crm_mcp.matching import Fit, Matches, best, core, domain, words
@@ -91,7 +91,8 @@ class _Kind(Generic[E]):
     plural: str
     names_of: Callable[[E], Sequence[str]]
     lines: Callable[[Sequence[E]], Awaitable[list[str]]]
-    page: Callable[[str | None, int], Awaitable[Page[E]]]
+    search: Callable[[str | None], Awaitable[Page[E]]]
+    walk: Callable[[], Walk[E]]
     # Companies have legal forms.
     of_companies: bool = False
 
@@ -114,7 +115,15 @@ class References:
     it would have to guess; AmbiguousReferenceError where a person could be asked.
     """
 
-    def __init__(self, client: CrmClient, memory: Memory, rows: Rows, lists: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        client: CrmClient,
+        memory: Memory,
+        rows: Rows,
+        lists: Mapping[str, str],
+        reading: Callable[[str], Told],
+    ) -> None:
+        self._reading = reading
         self._client = client
         self._memory = memory
         self._rows = rows
@@ -124,7 +133,8 @@ class References:
             "companies",
             lambda company: [company.label],
             self._company_lines,
-            lambda q, page: client.companies.search(CompanyFilter(q=q), page=page, limit=SEARCH_ROWS),
+            lambda q: client.companies.search(CompanyFilter(q=q), limit=SEARCH_ROWS),
+            client.companies.walk,
             of_companies=True,
         )
         self._contacts: _Kind[Contact] = _Kind(
@@ -132,14 +142,16 @@ class References:
             "contacts",
             lambda contact: [contact.label, contact.email or ""],
             self._contact_lines,
-            lambda q, page: client.contacts.search(ContactFilter(q=q), page=page, limit=SEARCH_ROWS),
+            lambda q: client.contacts.search(ContactFilter(q=q), limit=SEARCH_ROWS),
+            client.contacts.walk,
         )
         self._leads: _Kind[Lead] = _Kind(
             "lead",
             "leads",
             lambda lead: [lead.label],
             self._lead_lines,
-            lambda q, page: client.leads.search(LeadFilter(q=q), page=page, limit=SEARCH_ROWS),
+            lambda q: client.leads.search(LeadFilter(q=q), limit=SEARCH_ROWS),
+            client.leads.walk,
         )
 
     async def company(self, said: str, *, writing: bool = False) -> Meant:
@@ -171,8 +183,7 @@ class References:
     async def lead(self, said: str, *, writing: bool = False) -> Meant:
         """By id, short id, title, or a company that has one open lead.
 
-        A company that is called just so goes first, and the leads of a company are what they are: that no
-        other company's lead has the company's bare name for its title is taken for granted.
+        A company that is called just so goes first, unless the lead of another one is called that too.
         """
 
         async def find() -> Meant:
@@ -295,7 +306,7 @@ class References:
             return _Looked(Matches(Fit.EXACT, found) if found else self._companies.best(said, few))
         name = site.split(".")[0].replace("-", " ")
         for query in dict.fromkeys([name, *words(name)[:1]]):
-            page = await self._page(self._companies, query, 1)
+            page = await self._page(self._companies, query)
             found = [company for company in page.records if site in _sites(company)]
             if found:
                 return _Looked(Matches(Fit.EXACT, found))
@@ -306,7 +317,7 @@ class References:
         """Look at all records where there are few; else ask the CRM for the name and for its longest word.
 
         A CRM's search may tell accents apart, so that it finds one of two that are called the same: what is
-        spelt with accents is searched for once more as it is spelt.
+        spelt with accents is searched for once more as it is spelt, and without them.
         """
         few = await self._few(kind)
         if few is not None:
@@ -322,41 +333,42 @@ class References:
         for asked in dict.fromkeys([query or without_form or said, longest]):
             if not asked:
                 continue
-            page = await self._page(kind, asked, 1)
+            page = await self._page(kind, asked)
             matches = kind.best(said, page.records)
             if matches and matches.fit < Fit.CLOSE:
                 spelt = kind.names_of(matches.found[0])[0]
-                if spelt.isascii():
-                    return _Looked(matches, _more_than_seen(kind, page))
-                again = await self._page(kind, spelt, 1)
-                both = {record.id: record for record in (*page.records, *again.records)}
-                return _Looked(kind.best(said, both.values()), _more_than_seen(kind, page))
+                every = {record.id: record for record in page.records}
+                for other in {asked, spelt, plain(spelt)} - {asked} if not spelt.isascii() else ():
+                    every |= {record.id: record for record in (await self._page(kind, other)).records}
+                return _Looked(kind.best(said, every.values()), _more_than_seen(kind, page))
         records, bound = await self._scan(kind, lambda _: True)
         return _Looked(kind.best(said, records), bound)
 
     async def _few(self, kind: _Kind[E]) -> list[E] | None:
         """All records of the kind where they fit on a page, kept for seconds; None where there are more."""
-        page = await self._memory.recent.get(kind.plural, "all", lambda: self._page(kind, None, 1))
+        page = await self._memory.recent.get(kind.plural, "all", lambda: self._page(kind, None))
         return None if page.has_more else page.records
 
-    async def _page(self, kind: _Kind[E], query: str | None, number: int) -> Page[E]:
-        page = await kind.page(query, number)
-        for record in page.records:
-            self._memory.names.learn(record.id, kind.names_of(record)[0])
+    async def _page(self, kind: _Kind[E], query: str | None) -> Page[E]:
+        page = await kind.search(query)
+        self._learn(kind, page.records)
         return page
+
+    def _learn(self, kind: _Kind[E], records: Iterable[E]) -> None:
+        for record in records:
+            self._memory.names.learn(record.id, kind.names_of(record)[0])
 
     async def _scan(self, kind: _Kind[E], wanted: Callable[[E], bool]) -> tuple[list[E], str]:
         """The wanted ones of all records, within a bound on calls and time; and the bound, if it was met."""
         found: list[E] = []
-        seen = 0
+        walk, told = kind.walk(), self._reading(kind.plural)
         with anyio.move_on_after(SCAN_SECONDS):
-            for number in range(1, SCAN_PAGES + 1):
-                page = await self._page(kind, None, number)
-                seen += len(page.records)
-                found += filter(wanted, page.records)
-                if not page.has_more:
-                    return found, ""
-        return found, f"Only {seen} {kind.plural} were looked at, there are more."
+            async for records in walk.pages(SCAN_PAGES):
+                self._learn(kind, records)
+                found += filter(wanted, records)
+                await told(walk.met, walk.told_total)
+        bound = f"Only {walk.met} {kind.plural} were looked at, there are more."
+        return found, "" if walk.complete else bound
 
     async def _open_ones(self, looked: _Looked[Lead], said: str, *, writing: bool) -> _Looked[Lead]:
         """Of leads that part of a title fits, those that are open, if there are any.
@@ -376,10 +388,11 @@ class References:
         if writing:
             # Which stages are open is documented: without them nobody can tell.
             await self._rows.stages()
-        page = await self._client.leads.search(LeadFilter(company_id=company.id), limit=SEARCH_ROWS)
-        for lead in page.records:
-            self._memory.names.learn(lead.id, lead.label)
+        page, namesakes = await self._leads_of(company, said)
         open_leads = await self._rows.open_leads(page.records)
+        if namesakes:
+            problem = f'"{_cut(said)}" is a company, and a lead elsewhere.'
+            raise await self._ambiguous(self._leads, problem, [*open_leads, *namesakes])
         if len(open_leads) == 1 and not page.has_more and not (writing and page.unverified):
             name = clean(open_leads[0].label, MAX_NAME_CHARS)
             return Meant(open_leads[0].id, name, _join(*page.notes) or None, certain=False)
@@ -388,6 +401,24 @@ class References:
             raise UnresolvedReferenceError(f'{called} has no lead, and no lead is called "{_cut(said)}".')
         how_many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
         raise await self._ambiguous(self._leads, f"{called} has {how_many}.", open_leads or page.records)
+
+    async def _leads_of(self, company: Company, said: str) -> tuple[Page[Lead], list[Lead]]:
+        """The company's leads, and those elsewhere that are called what was said.
+
+        Where one page has all leads, that is all it takes.
+        """
+        of_company, titled = await self._page(self._leads, None), None
+        if of_company.has_more or any("company_id" not in one.model_fields_set for one in of_company.records):
+            wanted = LeadFilter(company_id=company.id)
+            of_company = await self._client.leads.search(wanted, limit=SEARCH_ROWS)
+            self._learn(self._leads, of_company.records)
+            titled = await self._page(self._leads, said)
+        elsewhere = [one for one in (titled or of_company).records if one.company_id != company.id]
+        matches = self._leads.best(said, elsewhere)
+        own = [one for one in of_company.records if titled or one.company_id == company.id]
+        return replace(of_company, records=own), (
+            matches.found if matches and matches.fit <= Fit.NORMALISED else []
+        )
 
     async def _decided(self, kind: _Kind[E], said: str, looked: _Looked[E], *, writing: bool) -> Meant:
         """The one record that is meant, or an error that says why it is none."""

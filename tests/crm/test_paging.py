@@ -8,7 +8,7 @@ import pytest
 
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.contacts import Contact, ContactFilter
-from crm_mcp.crm.paging import MAX_CALLS, MAX_PAGE_SIZE, Page, narrowed
+from crm_mcp.crm.paging import MAX_CALLS, Page, selected
 
 pytestmark = pytest.mark.anyio
 
@@ -268,10 +268,12 @@ def even(contact: Contact) -> bool:
     return int(contact.id) % 2 == 0
 
 
+async def nobody(_read: int, _total: int | None) -> None:
+    """Nobody waits for these."""
+
+
 async def few_of(client: CrmClient, wanted: ContactFilter, **place: int) -> Page[Contact]:
-    return await narrowed(
-        lambda number: client.contacts.search(wanted, page=number, limit=MAX_PAGE_SIZE), even, **place
-    )
+    return await selected(client.contacts.walk(wanted), even, told=nobody, **place)
 
 
 async def test_rows_that_the_crm_cannot_select_are_selected_here(connect: Connect) -> None:
@@ -283,7 +285,7 @@ async def test_rows_that_the_crm_cannot_select_are_selected_here(connect: Connec
 async def test_a_selection_among_too_many_rows_says_so(connect: Connect) -> None:
     client = connect(Crm([row(number) for number in range(3000)]))
     page = await few_of(client, ContactFilter(), page=10, limit=100)
-    bound = "Only the first 2000 rows were looked at, there are more; narrow the search."
+    bound = "Stopped after 20 requests to the CRM and 2000 rows; narrow the search."
     assert summary(page) == (ids(*range(1800, 2000, 2)), False, None, [bound])
 
 

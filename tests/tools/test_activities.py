@@ -2,6 +2,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx2
 import pytest
 
 from .expected import ACTIVITY, activity_line, facts, moment, prose, task_line
@@ -137,6 +138,30 @@ async def test_list_activities_shows_the_newest_and_tells_how_many_there_are(
             "activities": [shown(row) for row in every[:3]],
         },
     )
+
+
+def oldest_first(request: httpx2.Request) -> httpx2.Response:
+    """A CRM with 250 activities that lists the oldest first."""
+    if not request.url.path.endswith("/activities"):
+        return httpx2.Response(404)
+    page, size = (int(request.url.params[name]) for name in ("page", "pageSize"))
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    rows = [
+        {"id": str(day), "type": "call", "occurredAt": (start + timedelta(days=day)).isoformat()}
+        for day in range((page - 1) * size, min(page * size, 250))
+    ]
+    return httpx2.Response(200, json={"activities": rows, "total": 250, "page": page, "pageSize": size})
+
+
+@pytest.mark.parametrize("filters", [{}, {"type": "call"}])
+async def test_the_newest_activities_come_first_in_whatever_order_the_crm_lists_them(
+    call: Call, wire: Any, filters: dict[str, str]
+) -> None:
+    wire.inner = httpx2.MockTransport(oldest_first)
+    pages = [await call("list_activities", limit=50, page=page, **filters) for page in (1, 5)]
+    listed = [[activity["id"] for activity in page.facts["activities"]] for page in pages]
+    assert listed == [[str(249 - day) for day in range(50)], [str(49 - day) for day in range(50)]]
+    assert [(page.facts["total"], page.facts.get("next_page")) for page in pages] == [(250, 2), (250, None)]
 
 
 async def test_list_activities_of_a_type_and_a_period_counts_over_all(

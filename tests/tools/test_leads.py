@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from mcp import Client
 
-from .crms import REFUSED, adding, refusing
+from .crms import REFUSED, adding, hiding, refusing
 from .expected import CONTACT, LEAD, day, facts, line, moment, prose, short
 
 pytestmark = pytest.mark.anyio
@@ -199,6 +200,37 @@ async def test_search_leads_without_activity_finds_open_ones_only(call: Call, sa
     assert [lead["id"] for lead in found["leads"]] == [row["id"] for row in rows]
     assert (found["shown"], found["total"]) == (len(rows), len(rows))
     assert never["id"] in {row["id"] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("hidden", "arguments"),
+    [("ownerUserId", {"owner": "unassigned"}), ("lastActivityAt", {"idle_days": 1})],
+)
+async def test_leads_that_do_not_show_what_was_asked_for_are_left_out_and_told(
+    call: Call, sandbox: Any, wire: Any, hidden: str, arguments: dict[str, Any]
+) -> None:
+    wire.inner = hiding("createdAt", hiding(hidden, wire.inner))
+    [count] = sandbox.all(
+        "SELECT count(*) AS leads FROM leads JOIN stages ON stages.id = stage_id"
+        + " WHERE kind = 'open'" * ("idle_days" in arguments)
+    )
+    text, found = await call("search_leads", **arguments)
+    note = f"{count['leads']} rows do not show what was asked for, and were left out."
+    assert (text, found) == (
+        f"Leads: 0\nNote: {note}",
+        {"shown": 0, "total": 0, "leads": [], "notes": [note]},
+    )
+
+
+async def test_a_list_that_is_selected_here_tells_how_far_it_is(client: Client, sandbox: Any) -> None:
+    told: list[tuple[float, float | None, str | None]] = []
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        told.append((done, total, message))
+
+    [row] = sandbox.all("SELECT count(*) AS leads FROM leads")
+    await client.call_tool("search_leads", {"idle_days": 30}, progress_callback=progress)
+    assert told == [(row["leads"], row["leads"], f"{row['leads']} leads read")]
 
 
 async def test_get_lead_shows_its_contact_and_its_timeline_newest_first(

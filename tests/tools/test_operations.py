@@ -261,7 +261,7 @@ CALLS = [
         "list_activities",
         {"lead": A, "company": B, "limit": 10},
         "GET /activities",
-        query={"leadId": A, "companyId": B, "page": "1", "pageSize": "10"},
+        query={"leadId": A, "companyId": B, "page": "1", "pageSize": "100"},
     ),
     Reached(
         "log_activity",

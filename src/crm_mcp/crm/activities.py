@@ -18,7 +18,7 @@ from crm_mcp.crm.contract import (
     Written,
     equals,
 )
-from crm_mcp.crm.paging import Page, gather_page
+from crm_mcp.crm.paging import Page, Walk, gather_page
 
 if TYPE_CHECKING:
     from crm_mcp.crm.client import CrmClient
@@ -125,11 +125,19 @@ class Activities:
         wanted = wanted or ActivityFilter()
         return await gather_page(self._client.pages(LIST_ACTIVITIES, wanted), wanted, page=page, limit=limit)
 
+    def walk(self, wanted: ActivityFilter | None = None) -> Walk[Activity]:
+        wanted = wanted or ActivityFilter()
+        return Walk(self._client.pages(LIST_ACTIVITIES, wanted), wanted)
+
     async def tasks(
         self, wanted: TaskFilter | None = None, *, page: int = 1, limit: int = 25
     ) -> Page[Activity]:
         wanted = wanted or TaskFilter()
         return await gather_page(self._client.pages(LIST_TASKS, wanted), wanted, page=page, limit=limit)
+
+    def walk_tasks(self, wanted: TaskFilter | None = None) -> Walk[Activity]:
+        wanted = wanted or TaskFilter()
+        return Walk(self._client.pages(LIST_TASKS, wanted), wanted)
 
     async def log(self, activity: NewActivity) -> Activity | None:
         """The new activity, or None where the CRM's answer does not show it."""

@@ -23,7 +23,7 @@ from crm_mcp.crm.contract import (
     mentions,
     owned,
 )
-from crm_mcp.crm.paging import Page, gather_page
+from crm_mcp.crm.paging import Page, Walk, gather_page
 
 if TYPE_CHECKING:
     from crm_mcp.crm.client import CrmClient
@@ -144,6 +144,10 @@ class Companies:
     ) -> Page[Company]:
         wanted = wanted or CompanyFilter()
         return await gather_page(self._client.pages(LIST_COMPANIES, wanted), wanted, page=page, limit=limit)
+
+    def walk(self, wanted: CompanyFilter | None = None) -> Walk[Company]:
+        wanted = wanted or CompanyFilter()
+        return Walk(self._client.pages(LIST_COMPANIES, wanted), wanted)
 
     async def get(self, company_id: str) -> Company:
         return await self._client.call(GET_COMPANY, company_id=company_id)

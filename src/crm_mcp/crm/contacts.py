@@ -21,7 +21,7 @@ from crm_mcp.crm.contract import (
     equals,
     mentions,
 )
-from crm_mcp.crm.paging import Page, gather_page
+from crm_mcp.crm.paging import Page, Walk, gather_page
 
 if TYPE_CHECKING:
     from crm_mcp.crm.client import CrmClient
@@ -180,6 +180,10 @@ class Contacts:
     ) -> Page[Contact]:
         wanted = wanted or ContactFilter()
         return await gather_page(self._client.pages(LIST_CONTACTS, wanted), wanted, page=page, limit=limit)
+
+    def walk(self, wanted: ContactFilter | None = None) -> Walk[Contact]:
+        wanted = wanted or ContactFilter()
+        return Walk(self._client.pages(LIST_CONTACTS, wanted), wanted)
 
     async def get(self, contact_id: str) -> Contact:
         return await self._client.call(GET_CONTACT, contact_id=contact_id)

@@ -24,7 +24,7 @@ from crm_mcp.crm.contract import (
     equals,
     mentions,
 )
-from crm_mcp.crm.paging import Page, gather_page
+from crm_mcp.crm.paging import Page, Walk, gather_page
 
 if TYPE_CHECKING:
     from crm_mcp.crm.client import CrmClient
@@ -175,6 +175,10 @@ class Leads:
     async def search(self, wanted: LeadFilter | None = None, *, page: int = 1, limit: int = 25) -> Page[Lead]:
         wanted = wanted or LeadFilter()
         return await gather_page(self._client.pages(LIST_LEADS, wanted), wanted, page=page, limit=limit)
+
+    def walk(self, wanted: LeadFilter | None = None) -> Walk[Lead]:
+        wanted = wanted or LeadFilter()
+        return Walk(self._client.pages(LIST_LEADS, wanted), wanted)
 
     async def get(self, lead_id: str) -> Lead:
         return await self._client.call(GET_LEAD, lead_id=lead_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -46,9 +46,9 @@ async def gather_page(fetch: Fetch[E], wanted: Filter, *, page: int, limit: int)
     size = min(limit, MAX_PAGE_SIZE)
     offset = (page - 1) * limit
     calls = max(MAX_CALLS, limit // size + 2)
-    walk = _Walk(fetch, wanted, size, skipped_pages=offset // size)
+    walk = Walk(fetch, wanted, size, skipped_pages=offset // size)
     if not await walk.reach(offset + limit, calls):
-        walk = _Walk(fetch, wanted, MAX_PAGE_SIZE, skipped_pages=0)
+        walk = Walk(fetch, wanted)
         await walk.reach(offset + limit, calls)
     skip = offset - walk.skipped
     return Page(
@@ -62,10 +62,12 @@ async def gather_page(fetch: Fetch[E], wanted: Filter, *, page: int, limit: int)
     )
 
 
-class _Walk(Generic[E]):
-    """A walk through a list, page by page, and what was met on it."""
+class Walk(Generic[E]):
+    """A list read page by page, of which only what passes the filter is kept; and what was met on the way."""
 
-    def __init__(self, fetch: Fetch[E], wanted: Filter, size: int, *, skipped_pages: int) -> None:
+    def __init__(
+        self, fetch: Fetch[E], wanted: Filter, size: int = MAX_PAGE_SIZE, *, skipped_pages: int = 0
+    ) -> None:
         self.kept: list[E] = []
         self.skipped = skipped_pages * size
         self.at_end = False
@@ -75,13 +77,33 @@ class _Walk(Generic[E]):
         self._checks = list(wanted.checks())
         self._told_total: int | None = None
         self._repeats = False
+        self._passed = 0
         self._seen: set[str] = set()
         self._dropped: Counter[str] = Counter()
         self._unverified: set[str] = set()
 
+    async def pages(self, calls: int = MAX_CALLS) -> AsyncIterator[list[E]]:
+        """What passes of each page from the first to the last, or as many; nothing of it is kept here."""
+        for number in range(1, calls + 1):
+            yield self._take(await self._fetch(number, self._size))
+            if self.at_end:
+                return
+        self.stopped_after = calls
+
     @property
-    def _met(self) -> int:
+    def met(self) -> int:
+        """How many rows were seen or skipped."""
         return self.skipped + len(self._seen)
+
+    @property
+    def told_total(self) -> int | None:
+        """How many there are by the CRM's word, those included that will be left out."""
+        return self._told_total
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was seen."""
+        return self.at_end and self.met >= (self._told_total or 0)
 
     async def reach(self, end: int, calls: int) -> bool:
         """Walk until row `end` and whether it is the last are known, within so many requests.
@@ -91,7 +113,7 @@ class _Walk(Generic[E]):
         """
         for number in range(self._first_page, self._first_page + calls):
             rows = await self._fetch(number, self._size)
-            self._take(rows)
+            self.kept += self._take(rows)
             if self.skipped and not self._is_as_asked(rows, number):
                 return False
             if self._knows_enough(end - self.skipped):
@@ -111,22 +133,24 @@ class _Walk(Generic[E]):
         told = self._told_total is not None and not self._dropped
         return len(self.kept) > needed or (told and len(self.kept) == needed)
 
-    def _take(self, rows: Rows[E]) -> None:
+    def _take(self, rows: Rows[E]) -> list[E]:
         fresh = [row for row in rows.records if row.id not in self._seen]
         self._seen.update(row.id for row in fresh)
-        self.kept += [row for row in fresh if self._passes(row)]
+        passed = [row for row in fresh if self._passes(row)]
+        self._passed += len(passed)
         self._told_total = None if self._counts_the_page(rows) else rows.total
         short = rows.page_size is not None and len(rows.records) < rows.page_size
         # Rows that were seen before come from a CRM that ignores `page`: it has no more to give.
         self._repeats = bool(rows.records) and not fresh
-        self.at_end = not fresh or (short if self._told_total is None else self._met >= self._told_total)
+        self.at_end = not fresh or (short if self._told_total is None else self.met >= self._told_total)
+        return passed
 
     def _counts_the_page(self, rows: Rows[E]) -> bool:
         """Whether `total` is less than was met, or may be the count of this page: the next one tells."""
         if rows.total is None or not self._seen:
             return False
         full = len(rows.records) >= (rows.page_size or self._size)
-        return rows.total < self._met or (full and rows.total == len(rows.records) == self._met)
+        return rows.total < self.met or (full and rows.total == len(rows.records) == self.met)
 
     def _passes(self, row: E) -> bool:
         for name, check, value in self._checks:
@@ -145,8 +169,8 @@ class _Walk(Generic[E]):
     def total(self) -> int | None:
         if self._told_total is not None and not self._dropped:
             return self._told_total
-        beyond_the_end = self.skipped and not self.kept
-        return self.skipped + len(self.kept) if self.at_end and not beyond_the_end else None
+        beyond_the_end = self.skipped and not self._passed
+        return self.skipped + self._passed if self.at_end and not beyond_the_end else None
 
     def notes(self) -> list[str]:
         dropped = [
@@ -163,39 +187,48 @@ class _Walk(Generic[E]):
         """What kept the walk from the rest of the list."""
         if self.stopped_after:
             yield (
-                f"Stopped after {self.stopped_after} requests to the CRM and {self._met} rows; "
+                f"Stopped after {self.stopped_after} requests to the CRM and {self.met} rows; "
                 "narrow the search."
             )
-        elif self.at_end and self._met < (self._told_total or 0):
-            yield f"The CRM shows only {self._met} of its {self._told_total} rows; narrow the search."
+        elif self.at_end and self.met < (self._told_total or 0):
+            yield f"The CRM shows only {self.met} of its {self._told_total} rows; narrow the search."
 
 
-async def narrowed(
-    search: Callable[[int], Awaitable[Page[E]]], keep: Callable[[E], bool], *, page: int, limit: int
+# What is told of a walk on its way: how many rows were read, and how many there are where that is known.
+Told = Callable[[int, int | None], Awaitable[None]]
+
+
+async def selected(
+    walk: Walk[E],
+    keep: Callable[[E], bool | None],
+    *,
+    page: int,
+    limit: int,
+    told: Told,
+    arranged: Callable[[list[E]], list[E]] = list,
 ) -> Page[E]:
-    """The caller's page of those rows of a list that `keep` wants, which the CRM itself cannot select.
+    """The caller's page of those rows of a list that `keep` wants, in an order of ours: neither of which the
+    CRM can do.
 
-    `search(page)` gives MAX_PAGE_SIZE rows; MAX_CALLS pages are looked at, and a note says where that was
-    not all.
+    `keep` answers None for a row that does not show what would tell; it is left out, and a note says so.
+    MAX_CALLS pages are looked at, and a note says where that was not all.
     """
     kept: list[E] = []
-    looked = 0
-    notes: list[str] = []
-    for number in range(1, MAX_CALLS + 1):
-        found = await search(number)
-        kept += filter(keep, found.records)
-        looked += len(found.records)
-        # A later page has walked past what an earlier one has to tell of.
-        notes = found.notes or notes
-        if not found.has_more:
-            break
+    unclear = 0
+    async for rows in walk.pages():
+        verdicts = [keep(row) for row in rows]
+        kept += [row for row, verdict in zip(rows, verdicts, strict=True) if verdict]
+        unclear += verdicts.count(None)
+        await told(walk.met, walk.told_total)
+    notes = walk.notes()
+    if unclear:
+        notes.append(f"{unclear} rows do not show what was asked for, and were left out.")
     skip = (page - 1) * limit
-    bound = f"Only the first {looked} rows were looked at, there are more; narrow the search."
     return Page(
-        records=kept[skip : skip + limit],
+        records=arranged(kept)[skip : skip + limit],
         page=page,
         limit=limit,
         has_more=len(kept) > skip + limit,
-        total=len(kept) if looked == found.total else None,
-        notes=[*notes, *([bound] if found.has_more else [])],
+        total=len(kept) if walk.complete else None,
+        notes=notes,
     )

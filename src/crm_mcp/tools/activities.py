@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from crm_mcp.crm.activities import (
     TaskFilter,
 )
 from crm_mcp.crm.errors import InvalidInputError
-from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page, narrowed
+from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page, selected
 from crm_mcp.references import Meant
 from crm_mcp.rendering import counts
 from crm_mcp.results import DASHBOARD_URI, ActivityList, ActivityWritten, TaskList, company_uri, lead_uri
@@ -61,20 +61,49 @@ async def list_activities(
         lead_id=on_lead.id if on_lead else None, company_id=at_company.id if at_company else None
     )
 
-    def search(number: int, rows: int) -> Awaitable[Page[Activity]]:
-        return crm.client.activities.search(wanted, page=number, limit=rows)
-
-    def in_question(activity: Activity) -> bool:
-        day = activity.occurred_at.date() if activity.occurred_at else date.min
-        return type in (None, activity.type) and (since or date.min) <= day <= (until or date.max)
+    def in_question(activity: Activity) -> bool | None:
+        if type not in (None, activity.type):
+            return False
+        if not (since or until):
+            return True
+        at = activity.occurred_at
+        return (since or date.min) <= at.date() <= (until or date.max) if at else None
 
     if type or since or until:
-        found = await narrowed(lambda n: search(n, MAX_PAGE_SIZE), in_question, page=page, limit=limit)
+        found = await selected(
+            crm.client.activities.walk(wanted),
+            in_question,
+            page=page,
+            limit=limit,
+            told=crm.reading("activities"),
+            arranged=_newest_first,
+        )
     else:
-        found = await search(page, limit)
-    newest = sorted(found.records, key=lambda activity: activity.occurred_at or EARLY, reverse=True)
+        found = await newest_activities(crm, wanted, page=page, limit=limit)
     notes = [meant.note for meant in (on_lead, at_company) if meant]
-    return ActivityList(activities=await crm.rows.activities(newest), **counts(found)).noting(*notes)
+    return ActivityList(activities=await crm.rows.activities(found.records), **counts(found)).noting(*notes)
+
+
+async def newest_activities(crm: Tenant, wanted: ActivityFilter, *, page: int, limit: int) -> Page[Activity]:
+    """A page of the activities, newest first.
+
+    The CRM's order is not documented: a first page that comes like this is believed to go on like this,
+    otherwise all are read and sorted.
+    """
+    search = crm.client.activities.search
+    first = await search(wanted, limit=MAX_PAGE_SIZE)
+    if first.has_more and first.records != _newest_first(first.records):
+        walk, told = crm.client.activities.walk(wanted), crm.reading("activities")
+        return await selected(walk, lambda _: True, page=page, limit=limit, told=told, arranged=_newest_first)
+    if first.has_more and page * limit > MAX_PAGE_SIZE:
+        return await search(wanted, page=page, limit=limit)
+    shown = _newest_first(first.records)[(page - 1) * limit : page * limit]
+    more = first.has_more or page * limit < len(first.records)
+    return replace(first, records=shown, page=page, limit=limit, has_more=more)
+
+
+def _newest_first(activities: list[Activity]) -> list[Activity]:
+    return sorted(activities, key=lambda activity: activity.occurred_at or EARLY, reverse=True)
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="List tasks")
@@ -88,33 +117,30 @@ async def list_tasks(
     """What is to be done next, by due date. A task is made with log_activity(type="task", due_at), and
     ticked off in the CRM itself."""
     on_lead = await crm.refs.lead(lead) if lead else None
-    every = await all_tasks(crm, TaskFilter(lead_id=on_lead.id if on_lead else None), done=done)
-    shown = every.records[(page - 1) * limit : page * limit]
-    found = Page(
-        records=shown,
-        page=page,
-        limit=limit,
-        has_more=page * limit < len(every.records) or every.has_more,
-        total=every.total,
-        notes=every.notes,
-    )
-    rows = await crm.rows.activities(shown)
+    wanted = TaskFilter(lead_id=on_lead.id if on_lead else None)
+    found = await tasks(crm, wanted, done=done, page=page, limit=limit)
+    rows = await crm.rows.activities(found.records)
     return TaskList(tasks=rows, **counts(found)).noting(on_lead.note if on_lead else None)
 
 
-async def all_tasks(crm: Tenant, wanted: TaskFilter, *, done: bool = False) -> Page[Activity]:
-    """Every open task by due date, or every done one, the latest first: the CRM's order is not documented."""
-    found = await narrowed(
-        lambda number: crm.client.activities.tasks(wanted, page=number, limit=MAX_PAGE_SIZE),
+async def tasks(
+    crm: Tenant, wanted: TaskFilter, *, done: bool = False, page: int = 1, limit: int
+) -> Page[Activity]:
+    """Open tasks by due date, or done ones, the latest first: the CRM's order is not documented."""
+
+    def arranged(found: list[Activity]) -> list[Activity]:
+        if done:
+            return sorted(found, key=lambda task: task.completed_at or EARLY, reverse=True)
+        return sorted(found, key=lambda task: task.due_at or FAR)
+
+    return await selected(
+        crm.client.activities.walk_tasks(wanted),
         lambda task: (task.completed_at is not None) is done,
-        page=1,
-        limit=10_000,
+        page=page,
+        limit=limit,
+        told=crm.reading("tasks"),
+        arranged=arranged,
     )
-    if done:
-        found.records.sort(key=lambda task: task.completed_at or EARLY, reverse=True)
-    else:
-        found.records.sort(key=lambda task: task.due_at or FAR)
-    return found
 
 
 @tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Log an activity")

@@ -13,6 +13,7 @@ from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow
 from crm_mcp.rendering import counts
 from crm_mcp.results import DASHBOARD_URI, CompanyList, CompanyResult, CompanyWritten, company_uri
 from crm_mcp.tenant import Tenant
+from crm_mcp.tools.activities import newest_activities
 from crm_mcp.tools.asking import MeantCompany
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
@@ -87,7 +88,8 @@ async def _open_leads(crm: Tenant, company_id: str, notes: list[str]) -> list[Le
 
 
 async def _activities(crm: Tenant, company_id: str, notes: list[str]) -> list[ActivityRow]:
-    found = await crm.client.activities.search(ActivityFilter(company_id=company_id), limit=MAX_ACTIVITIES)
+    wanted = ActivityFilter(company_id=company_id)
+    found = await newest_activities(crm, wanted, page=1, limit=MAX_ACTIVITIES)
     notes += found.notes
     return await crm.rows.activities(found.records)
 

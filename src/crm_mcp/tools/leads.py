@@ -10,7 +10,7 @@ from pydantic import Field
 
 from crm_mcp.crm.errors import InvalidInputError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead, TimelineEntry
-from crm_mcp.crm.paging import MAX_PAGE_SIZE, narrowed
+from crm_mcp.crm.paging import selected
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ContactRow, LeadRow
 from crm_mcp.references import Meant
@@ -99,29 +99,32 @@ async def search_leads(
     )
     if owner or idle_days:
         owners = (await crm.refs.owner_id(owner),) if owner else ()
-
         stages = await crm.rows.stages() if idle_days else []
 
-        def in_question(lead: Lead) -> bool:
-            owned = not owners or lead.owner_user_id in owners
-            return owned and (not idle_days or (is_open(lead, stages) and is_idle(lead, idle_days)))
+        def in_question(lead: Lead) -> bool | None:
+            if not is_owned(lead, owners) or not idle_days:
+                return is_owned(lead, owners)
+            return is_open(lead, stages) and is_idle(lead, idle_days)
 
-        found = await narrowed(
-            lambda number: crm.client.leads.search(wanted, page=number, limit=MAX_PAGE_SIZE),
-            in_question,
-            page=page,
-            limit=limit,
-        )
+        walk, told = crm.client.leads.walk(wanted), crm.reading("leads")
+        found = await selected(walk, in_question, page=page, limit=limit, told=told)
     else:
         found = await crm.client.leads.search(wanted, page=page, limit=limit)
     notes = [meant.note for meant in (at_company, with_contact) if meant]
     return LeadList(leads=await crm.rows.leads(found.records), **counts(found)).noting(*notes)
 
 
-def is_idle(lead: Lead, days: int) -> bool:
-    """Without activity for so many days; where none is known, its creation counts."""
+def is_owned(lead: Lead, owners: tuple[str | None, ...]) -> bool | None:
+    """Whether the lead is one of theirs, or of anybody where none are named; None where it shows no owner."""
+    if not owners:
+        return True
+    return lead.owner_user_id in owners if "owner_user_id" in lead.model_fields_set else None
+
+
+def is_idle(lead: Lead, days: int) -> bool | None:
+    """Without activity for so many days; where none is known, its creation counts. None where neither is."""
     last = lead.last_activity_at or lead.created_at
-    return last is not None and datetime.now(UTC) - last > timedelta(days=days)
+    return datetime.now(UTC) - last > timedelta(days=days) if last else None
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="Get a lead")

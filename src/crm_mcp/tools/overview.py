@@ -18,17 +18,17 @@ from crm_mcp.crm.contacts import ContactFilter
 from crm_mcp.crm.contract import Entity
 from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
-from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page
+from crm_mcp.crm.paging import Page
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ContactRow, LeadRow
 from crm_mcp.matching import Fit, best
 from crm_mcp.results import Hit, Money, PipelineGroup, PipelineSummary, SearchResult
 from crm_mcp.rows import is_open
 from crm_mcp.tenant import Tenant
-from crm_mcp.tools.activities import all_tasks
+from crm_mcp.tools.activities import tasks
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
-from crm_mcp.tools.leads import is_idle
-from crm_mcp.tools.parameters import CompanyRef, Crm, OwnerFilter, Progress
+from crm_mcp.tools.leads import is_idle, is_owned
+from crm_mcp.tools.parameters import CompanyRef, Crm, OwnerFilter
 from crm_mcp.tools.parts import at_once
 from crm_mcp.wording import money
 
@@ -37,6 +37,7 @@ E = TypeVar("E", bound=Entity)
 MAX_HITS = 10
 MAX_PAGES = 200
 MAX_STALE = 5
+MAX_TASKS = 10_000
 MAX_OVERDUE = 5
 MAX_GROUPS = 15
 
@@ -107,8 +108,6 @@ async def summarize_pipeline(
     idle_days: Annotated[
         int, Field(description="From how many days on a lead is stale.", ge=1, le=36_500)
     ] = 30,
-    *,
-    progress: Progress,
 ) -> PipelineSummary:
     """All open leads counted: sums and forecast per currency, stale leads, overdue tasks. For "how is the
     pipeline"."""
@@ -117,22 +116,17 @@ async def summarize_pipeline(
     wanted = LeadFilter(company_id=at_company.id if at_company else None)
     stages = await crm.rows.stages()
     tally = _Tally(by, stages, owners, idle_days)
-    complete = False
-    for number in range(1, MAX_PAGES + 1):
-        found = await crm.client.leads.search(wanted, page=number, limit=MAX_PAGE_SIZE)
-        tally.add(found.records)
-        pages = -(-found.total // MAX_PAGE_SIZE) if found.total else number
-        await progress(number, max(pages, number), f"{tally.seen} leads read")
-        if not found.has_more or not found.records:
-            complete = not found.has_more
-            break
+    walk, told = crm.client.leads.walk(wanted), crm.reading("leads")
+    async for leads in walk.pages(MAX_PAGES):
+        tally.add(leads)
+        await told(walk.met, walk.told_total)
     if by == "company":
         await crm.rows.learn_companies(tally.keys())
-    notes = [*found.notes, *([at_company.note] if at_company and at_company.note else []), *tally.notes()]
+    notes = [*walk.notes(), *([at_company.note] if at_company and at_company.note else []), *tally.notes()]
     overdue = await _overdue(crm, tally.leads if company or owner else None, notes)
     return PipelineSummary(
         counted=tally.open,
-        complete=complete,
+        complete=walk.complete,
         by=by,
         groups=tally.groups(partial(_name, crm, stages)),
         total=tally.total(),
@@ -152,12 +146,12 @@ def _name(crm: Tenant, stages: list[PipelineStage], key: str | None) -> str:
 
 async def _overdue(crm: Tenant, leads: set[str] | None, notes: list[str]) -> list[Activity]:
     """The overdue tasks, of these leads if only they are in question; `notes` tells if not all were seen."""
-    tasks = await all_tasks(crm, TaskFilter())
-    notes += [f"Overdue tasks: {note}" for note in tasks.notes]
+    found = await tasks(crm, TaskFilter(), limit=MAX_TASKS)
+    notes += [f"Overdue tasks: {note}" for note in found.notes]
     now = datetime.now(UTC)
     return [
         task
-        for task in tasks.records
+        for task in found.records
         if task.due_at and task.due_at < now and (leads is None or task.lead_id in leads)
     ]
 
@@ -191,7 +185,7 @@ class _Tally:
     def __init__(
         self, by: str, stages: list[PipelineStage], owners: tuple[str | None, ...], idle_days: int
     ) -> None:
-        self.seen = 0
+        self.unclear = 0
         self.stale_count = 0
         self.leads: set[str] = set()
         self._by = by
@@ -204,9 +198,11 @@ class _Tally:
 
     def add(self, leads: list[Lead]) -> None:
         for lead in leads:
-            self.seen += 1
-            if self._is_open(lead) and self._is_owned(lead):
-                self._count(lead)
+            if self._is_open(lead):
+                owned = is_owned(lead, self._owners)
+                self.unclear += owned is None
+                if owned:
+                    self._count(lead)
 
     @property
     def open(self) -> int:
@@ -214,9 +210,6 @@ class _Tally:
 
     def _is_open(self, lead: Lead) -> bool:
         return is_open(lead, self._stages.values())
-
-    def _is_owned(self, lead: Lead) -> bool:
-        return not self._owners or lead.owner_user_id in self._owners
 
     def _count(self, lead: Lead) -> None:
         stage = self._stages.get(lead.stage_id or "")
@@ -239,7 +232,9 @@ class _Tally:
 
     def notes(self) -> list[str]:
         count = len(self._sums)
-        return [f"The {MAX_GROUPS} largest of {count} groups are shown."] if count > MAX_GROUPS else []
+        shown = f"The {MAX_GROUPS} largest of {count} groups are shown."
+        unclear = f"{self.unclear} leads do not show their owner, and were left out."
+        return [shown] * (count > MAX_GROUPS) + [unclear] * bool(self.unclear)
 
     def groups(self, name_of: Callable[[str | None], str]) -> list[PipelineGroup]:
         return [self._sums[key].group(name_of(key)) for key in self.keys()]

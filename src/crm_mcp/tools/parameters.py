@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -39,7 +40,7 @@ Detail = Annotated[
 
 
 async def _tenant_of(ctx: Context[CrmAccess]) -> Tenant:
-    return await ctx.request_context.lifespan_context.tenant()
+    return replace(await ctx.request_context.lifespan_context.tenant(), tell=ctx.report_progress)
 
 
 Crm = Annotated[Tenant, Resolve(_tenant_of)]
