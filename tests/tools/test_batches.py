@@ -121,6 +121,25 @@ async def test_the_rate_limit_stops_it_and_the_rest_is_named(
     assert stages(sandbox, ids) == ["Won", *before[1:]]
 
 
+async def test_a_rate_limit_before_all_are_found_ends_it_before_the_first_is_done(
+    refusal: Refusal, wire: Any, ids: list[str]
+) -> None:
+    crm = wire.inner
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.endswith("/leads"):
+            return httpx2.Response(429, json={"error": "Slow down."})
+        response: httpx2.Response = await crm.handle_async_request(request)
+        return response
+
+    wire.inner = httpx2.MockTransport(answer)
+    with stamina.set_testing(True, attempts=1):
+        assert await refusal("move_lead_stage", leads=[ids[0], "Umbra annual licence"], stage="Won") == (
+            'The CRM\'s rate limit is reached: "Slow down.". Nothing was done. Try again in a minute.'
+        )
+    assert wire.writes == []
+
+
 async def test_an_activity_is_logged_on_several_leads(call: Call, wire: Any, ids: list[str]) -> None:
     text, facts = await call("log_activity", type="call", subject="Fair", leads=[*ids, "Xqwzt"])
     assert [(item["outcome"], item["detail"]) for item in facts["batch"]["items"][:1]] == [("done", ids[0])]
@@ -195,21 +214,6 @@ async def test_what_is_said_wrongly_moves_nothing(
 ) -> None:
     await refusal(tool, **arguments)
     assert wire.writes == []
-
-
-async def test_companies_are_put_on_a_list_all_or_none(
-    call: Call, refusal: Refusal, wire: Any, find: Find
-) -> None:
-    list_id = "11111111-1111-4111-8111-111111111111"
-    said = ["Quint Medica", "umbra-foods-ltd.example", "Quint Medica Oy"]
-    assert await refusal("add_to_marketing_list", list_id=list_id, companies=[*said, "Xqwzt"]) == (
-        'No company "Xqwzt". search_companies lists what there is.'
-    )
-    assert wire.writes == []
-    text, facts = await call("add_to_marketing_list", list_id=list_id, companies=said)
-    ids = [find("companies", name=name)["id"] for name in ("Quint Medica Oy", "Umbra Foods Ltd")]
-    assert facts == {"list_id": list_id, "company_ids": ids, "added": 2, "already_on_list": 0}
-    assert text == f"Companies put on list {list_id}: 2 (2 new): Quint Medica Oy, Umbra Foods Ltd."
 
 
 async def test_a_lead_that_is_named_twice_is_done_once(call: Call, wire: Any) -> None:

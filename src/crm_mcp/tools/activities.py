@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from datetime import UTC, date, datetime
-from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -23,7 +22,7 @@ from crm_mcp.references import Meant
 from crm_mcp.rendering import counts
 from crm_mcp.results import DASHBOARD_URI, ActivityList, ActivityWritten, TaskList, company_uri, lead_uri
 from crm_mcp.tenant import Tenant
-from crm_mcp.tools.asking import MaybeCompany, MaybeContact, MaybeLead
+from crm_mcp.tools.asking import MaybeCompany, MaybeContact, MaybeLead, MeantLeads
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.leads import LeadRefs
@@ -132,6 +131,7 @@ async def log_activity(
     duration_minutes: Annotated[int | None, Field(ge=0)] = None,
     *,
     on_lead: MaybeLead,
+    on_leads: MeantLeads,
     at_company: MaybeCompany,
     with_contact: MaybeContact,
     progress: Progress,
@@ -160,7 +160,7 @@ async def log_activity(
             logged = await crm.client.activities.log_on_lead(one.id, sent)
             return "; ".join([one.name or one.id, *not_kept(sent, logged)])
 
-        batch = await one_by_one(list(leads), partial(crm.refs.lead, writing=True), log, progress)
+        batch = await one_by_one(leads, on_leads, log, progress)
         headline = f"Logging as {type}: {batch.summary()}."
         return ActivityWritten(batch=batch).after(headline, lead_uri(None), DASHBOARD_URI)
     activity: NewLeadActivity

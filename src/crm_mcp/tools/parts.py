@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import anyio
@@ -10,6 +10,7 @@ import anyio
 from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RateLimitedError
 from crm_mcp.references import Meant
 from crm_mcp.results import Batch, BatchItem
+from crm_mcp.tools.asking import Found
 from crm_mcp.tools.parameters import Told
 
 T = TypeVar("T")
@@ -41,34 +42,26 @@ async def if_possible(read: Awaitable[T]) -> T | None:
 
 
 async def one_by_one(
-    items: list[str],
-    find: Callable[[str], Awaitable[Meant]],
+    items: Sequence[str],
+    found: Found[Meant],
     do: Callable[[Meant], Awaitable[str]],
     progress: Told,
 ) -> Batch:
     """Do each item once and tell what became of it.
 
-    All are looked up before the first is done, so that none means something else because of it. The rate
+    All were looked up before the first is done, so that none means something else because of it. The rate
     limit ends it, and so does a write of which nobody knows the outcome; the rest is not attempted. Progress
     is told between items, so that a person who cancels knows what was done.
     """
-    meant = [await _found_or_why(item, find) for item in items]
     outcomes: list[BatchItem] = []
     done: set[str] = set()
-    for number, (item, one) in enumerate(zip(items, meant, strict=True)):
-        outcomes.append(await _outcome(item, one, do, done))
-        await progress(number + 1, len(items), f"{item}: {outcomes[-1].outcome}")
+    for number, item in enumerate(items, 1):
+        outcomes.append(await _outcome(item, found[item], do, done))
+        await progress(number, len(items), f"{item}: {outcomes[-1].outcome}")
         if outcomes[-1].ends_the_batch:
-            outcomes += [BatchItem(item=rest, outcome="not attempted") for rest in items[number + 1 :]]
+            outcomes += [BatchItem(item=rest, outcome="not attempted") for rest in items[number:]]
             break
     return Batch.of(outcomes)
-
-
-async def _found_or_why(item: str, find: Callable[[str], Awaitable[Meant]]) -> Meant | CrmError:
-    try:
-        return await find(item)
-    except CrmError as error:
-        return error
 
 
 async def _outcome(
