@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ from crm_mcp.tools.parameters import Told
 
 T = TypeVar("T")
 MAX_BATCH = 25
+# A client that is gone may not take what it is told.
+TELL_SECONDS = 2.0
 
 
 async def at_once(notes: list[str], **parts: Awaitable[Any]) -> dict[str, Any]:
@@ -50,18 +53,26 @@ async def one_by_one(
     """Do each item once and tell what became of it.
 
     All were looked up before the first is done, so that none means something else because of it. The rate
-    limit ends it, and so does a write of which nobody knows the outcome; the rest is not attempted. Progress
-    is told between items, so that a person who cancels knows what was done.
+    limit ends it, and so does a write of which nobody knows the outcome; the rest is not attempted. Nor is
+    it where the call is cancelled: that takes effect between items, and the last progress tells how many
+    were done, for the call has no answer then.
     """
     outcomes: list[BatchItem] = []
+    so_far = Batch.of([])
     done: set[str] = set()
     for number, item in enumerate(items, 1):
-        outcomes.append(await _outcome(item, found[item], do, done))
-        await progress(number, len(items), f"{item}: {outcomes[-1].outcome}")
+        with anyio.CancelScope(shield=True):
+            outcomes.append(await _outcome(item, found[item], do, done))
+        rest = [BatchItem(item=one, outcome="not attempted") for one in items[number:]]
+        so_far = Batch.of([*outcomes, *rest])
+        stopped = anyio.current_effective_deadline() == -math.inf
+        message = f"Stopped: {so_far.summary()}." if stopped else f"{item}: {outcomes[-1].outcome}"
+        with anyio.move_on_after(TELL_SECONDS, shield=True):
+            await progress(number, len(items), message)
+        await anyio.lowlevel.checkpoint_if_cancelled()
         if outcomes[-1].ends_the_batch:
-            outcomes += [BatchItem(item=rest, outcome="not attempted") for rest in items[number:]]
             break
-    return Batch.of(outcomes)
+    return so_far
 
 
 async def _outcome(
