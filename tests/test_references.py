@@ -542,8 +542,6 @@ def test_a_mailbox_is_meant_by_id_address_channel_or_being_the_active_one(
 @pytest.mark.parametrize(
     ("connections", "said", "problem"),
     [
-        ([WORKING, SECOND], "", "Several e-mail connections are active: say which as `connection`."),
-        ([WORKING, SECOND], "gmail", 'Several e-mail connections fit "gmail": say which as `connection`.'),
         ([BROKEN], "", "No e-mail connection is active; one is connected in the CRM's own settings."),
         ([], "", "No e-mail connection is active; one is connected in the CRM's own settings."),
         ([WORKING, BROKEN], B, f"The e-mail connection {LISTED[B]} cannot send."),
@@ -559,6 +557,21 @@ def test_a_mailbox_that_is_not_clear_is_answered_with_all_there_are(
         find_connection(connections, said)
     listed = "; ".join(LISTED[connection.id] for connection in connections) or "none"
     assert str(caught.value) == f"{problem} Connections: {listed}. Nothing was sent."
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("", "Several e-mail connections are active."),
+        ("gmail", 'Several e-mail connections fit "gmail".'),
+    ],
+)
+def test_of_several_mailboxes_the_active_ones_are_candidates(said: str, problem: str) -> None:
+    with pytest.raises(AmbiguousReferenceError) as caught:
+        find_connection([WORKING, BROKEN, SECOND], said)
+    assert caught.value.candidates == {LISTED[A]: WORKING, LISTED[C]: SECOND}
+    listed = f"{LISTED[A]}\n{LISTED[C]}"
+    assert str(caught.value) == f"{problem} Say the id of the one that is meant:\n{listed}"
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,11 @@ def results(draw: st.DrawFn) -> Result:
         ),
         lambda: StageList(stages=[PipelineStage(id=numbered(n), name=text, kind=other) for n in range(rows)]),
         lambda: EmailResult(to=text, sent_from=other, subject=text, sent_at=at),
-        lambda: ListAdditionResult(list_id=text, company_ids=[numbered(n) for n in range(rows)]),
+        lambda: ListAdditionResult(
+            list_id=text,
+            company_ids=[numbered(n) for n in range(rows)],
+            batch=Batch.of([BatchItem(item=other, outcome="done", detail=text) for _ in range(rows)]),
+        ),
         lambda: SearchResult(
             hits=[Hit(kind="lead", id=numbered(n), name=text, detail=other) for n in range(rows)]
         ),

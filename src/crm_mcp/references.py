@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Generic, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
@@ -61,13 +62,16 @@ SCAN_SECONDS = 8.0
 
 
 class AmbiguousReferenceError(UnresolvedReferenceError):
-    """More than one record fits what was said, or none does well enough; a person can be asked which."""
+    """More than one record fits what was said, or none does well enough; a person can be asked which.
 
-    def __init__(self, problem: str, candidates: Sequence[str], count: int) -> None:
-        more = [f"(and {count - MAX_CANDIDATES} more)"] if count > MAX_CANDIDATES else []
+    `candidates` holds what would be meant by each, under the line that shows it; `count` is how many fit.
+    """
+
+    def __init__(self, problem: str, candidates: Mapping[str, Any], count: int | None = None) -> None:
         self.problem = problem
-        self.count = count
-        self.candidates = candidates[:MAX_CANDIDATES]
+        self.count = len(candidates) if count is None else count
+        self.candidates = dict(islice(candidates.items(), MAX_CANDIDATES))
+        more = [f"(and {self.count - MAX_CANDIDATES} more)"] if self.count > MAX_CANDIDATES else []
         listed = "\n".join([*self.candidates, *more])
         super().__init__(f"{problem} Say the id of the one that is meant:\n{listed}")
 
@@ -242,6 +246,9 @@ class References:
         starting = [owner for owner in seen if SHORT_ID.fullmatch(word) and owner.startswith(word)]
         if len(starting) == 1:
             return starting[0]
+        if starting:
+            listed = {owner: owner for owner in starting}
+            raise AmbiguousReferenceError(f"Several owner ids start with {word}.", listed)
         known = ", ".join(owner for owner, _ in seen.most_common(MAX_CANDIDATES)) or "none"
         raise UnresolvedReferenceError(
             f'"{_cut(said)}" is no owner: say `me`, `unassigned` or a user id; the CRM lists no users. '
@@ -285,8 +292,9 @@ class References:
             return None
         shown = self._memory.shown.starting_with(word)
         if len(shown) > 1:
-            listed = [self._reader().line(self._memory.names.get(one), one) for one in shown]
-            raise AmbiguousReferenceError(f"Several ids start with {word}.", listed, len(listed))
+            names = self._memory.names
+            listed = {self._reader().line(names.get(one), one): Meant(one, names.get(one)) for one in shown}
+            raise AmbiguousReferenceError(f"Several ids start with {word}.", listed)
         if shown:
             return Meant(shown[0], self._memory.names.get(shown[0]))
         # Perhaps shown before this process began; a name can look like this too, so it is no error yet.
@@ -437,7 +445,10 @@ class References:
         return Meant(matches.found[0].id, called, _join(note, looked.bound) or None, certain)
 
     async def _ambiguous(self, kind: _Kind[E], problem: str, records: Sequence[E]) -> AmbiguousReferenceError:
-        return AmbiguousReferenceError(problem, await kind.lines(records[:MAX_CANDIDATES]), len(records))
+        shown = records[:MAX_CANDIDATES]
+        meant = [Meant(one.id, clean(kind.names_of(one)[0], MAX_NAME_CHARS)) for one in shown]
+        candidates = dict(zip(await kind.lines(shown), meant, strict=True))
+        return AmbiguousReferenceError(problem, candidates, len(records))
 
     async def _company_lines(self, companies: Sequence[Company]) -> list[str]:
         return [company_line(row, self._reader()) for row in await self._rows.companies(companies)]
@@ -489,8 +500,8 @@ def find_stage(stages: list[PipelineStage], said: str) -> PipelineStage:
         if len(found) == 1:
             return found[0]
         if found:
-            listed = [f"{_name(stage)} · {stage.id}" for stage in found]
-            raise AmbiguousReferenceError(f'"{_cut(said)}" fits more than one stage.', listed, len(listed))
+            listed = {f"{_name(stage)} · {stage.id}": stage for stage in found}
+            raise AmbiguousReferenceError(f'"{_cut(said)}" fits more than one stage.', listed)
     names = list(map(_name, stages))
     # Short names are far from each other with the first slip, so that a suggestion may be looser.
     close = [_name(matches.found[0])] if matches else get_close_matches(said.strip().capitalize(), names, n=1)
@@ -505,7 +516,7 @@ def _name(stage: PipelineStage) -> str:
 def find_connection(connections: list[EmailConnection], said: str) -> EmailConnection:
     """The mailbox with that id, short id or address, or the active one of that channel, or of all.
 
-    Raises UnresolvedReferenceError, listing the mailboxes.
+    Raises AmbiguousReferenceError with the active ones that fit, or UnresolvedReferenceError, listing all.
     """
     wanted = said.strip().lower()
     named = [one for one in connections if _is_named(one, wanted)]
@@ -514,16 +525,17 @@ def find_connection(connections: list[EmailConnection], said: str) -> EmailConne
     active = [one for one in fitting if is_active(one)]
     if len(active) == 1:
         return active[0]
-    every = "; ".join(map(_mailbox, connections)) or "none"
     if active:
-        fit = f' fit "{_cut(said)}"' if wanted else " are active"
-        problem = f"Several e-mail connections{fit}: say which as `connection`."
-    elif wanted and fitting:
+        fit = f'fit "{_cut(said)}"' if wanted else "are active"
+        listed = {_mailbox(one): one for one in active}
+        raise AmbiguousReferenceError(f"Several e-mail connections {fit}.", listed)
+    if wanted and fitting:
         problem = f"The e-mail connection {_mailbox(fitting[0])} cannot send."
     elif wanted:
         problem = f'No e-mail connection "{_cut(said)}".'
     else:
         problem = "No e-mail connection is active; one is connected in the CRM's own settings."
+    every = "; ".join(map(_mailbox, connections)) or "none"
     raise UnresolvedReferenceError(f"{problem} Connections: {every}. Nothing was sent.")
 
 

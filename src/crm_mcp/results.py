@@ -265,6 +265,16 @@ class Batch(BaseModel):
         unknown = f"{self.unknown} unknown, " if self.unknown else ""
         return f"{self.done} done, {self.failed} failed, {unknown}{self.not_attempted} not attempted"
 
+    def lines(self, reader: Reader) -> list[str]:
+        """A line for each; why something failed is said the longer the less did."""
+        lines = []
+        for one in self.items:
+            alike = self.failed if one.outcome == "failed" else len(self.items)
+            detail = clean(one.detail, MAX_BATCH_CHARS // alike)
+            head = reader.line(one.outcome, reader.name(one.item))
+            lines.append(f"{head} · {detail}" if detail else head)
+        return lines
+
 
 class Written(Result):
     """A record as it is after a write, or what became of many; neither where the CRM shows nothing."""
@@ -273,12 +283,7 @@ class Written(Result):
 
     def _now(self, line: str | None, reader: Reader) -> Iterable[str]:
         if self.batch:
-            limit = MAX_BATCH_CHARS // max(len(self.batch.items), 1)
-            return [
-                " · ".join(part for part in (head, clean(one.detail, limit)) if part)
-                for one in self.batch.items
-                if (head := reader.line(one.outcome, reader.name(one.item)))
-            ]
+            return self.batch.lines(reader)
         return [line] if line else []
 
     def text(self, reader: Reader) -> str:
@@ -379,6 +384,10 @@ class ListAdditionResult(Result):
     company_ids: list[str]
     added: int | None = None
     already_on_list: int | None = None
+    batch: Batch
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        return self.batch.lines(reader)
 
 
 class RemovalResult(Result):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # How much is done, of how much where that is known, and what that is.
 Tell = Callable[[float, float | None, str], Awaitable[None]]
+# How much more is done, how much is left where that is known, and what that is.
+Advance = Callable[[float, float | None, str], Awaitable[None]]
 
 
 async def _nobody(_done: float, _total: float | None, _what: str) -> None:

@@ -210,8 +210,18 @@ async def test_other_writes_that_are_answered_with_nothing_are_told_in_words(
     assert [logged, listed, sent, staged] == [
         (NOT_SHOWN, {}),
         (
-            f"Companies put on list {list_id}: 1: {ids['company']}.",
-            {"list_id": list_id, "company_ids": [ids["company"]]},
+            f"Companies put on list {list_id}: 1.\ndone · {ids['company']}",
+            {
+                "list_id": list_id,
+                "company_ids": [ids["company"]],
+                "batch": {
+                    "done": 1,
+                    "failed": 0,
+                    "unknown": 0,
+                    "not_attempted": 0,
+                    "items": [{"item": ids["company"], "outcome": "done", "detail": ""}],
+                },
+            },
         ),
         (
             'E-mail "Hi" sent to the lead\'s contact from sales@nordwind.example.',

@@ -142,8 +142,6 @@ async def test_a_stage_that_is_misspelt_is_answered_with_the_closest_and_all(
 
 
 async def test_an_error_is_not_longer_than_an_answer_may_be(refusal: Refusal) -> None:
-    said = await refusal(
-        "add_to_marketing_list", list_id="x", companies=[[number] for number in range(1_000)]
-    )
+    said = await refusal("reorder_pipeline_stages", stages=[[number] for number in range(1_000)])
     assert len(said.encode()) <= 8_000
     assert said.endswith("… (cut)")

@@ -204,8 +204,15 @@ async def test_a_mailbox_that_cannot_send_is_refused(
 @pytest.mark.parametrize(
     ("status", "problem"),
     [
-        ("active", "Several e-mail connections are active: say which as `connection`."),
-        ("disconnected", "No e-mail connection is active; one is connected in the CRM's own settings."),
+        (
+            "active",
+            "Several e-mail connections are active. Say the id of the one that is meant:\n{outlook}\n{gmail}",
+        ),
+        (
+            "disconnected",
+            "No e-mail connection is active; one is connected in the CRM's own settings. "
+            "Connections: {outlook}; {gmail}. Nothing was sent.",
+        ),
     ],
 )
 async def test_without_one_active_mailbox_nothing_is_sent(
@@ -218,13 +225,11 @@ async def test_without_one_active_mailbox_nothing_is_sent(
     problem: str,
 ) -> None:
     sandbox.execute("UPDATE connections SET status = ?", status)
-    listed = (
-        f"Connections: {OUTLOOK} (outlook, {status}, {mailboxes[OUTLOOK]}); "
-        f"{GMAIL} (gmail, {status}, {mailboxes[GMAIL]}). Nothing was sent."
+    said = problem.format(
+        outlook=f"{OUTLOOK} (outlook, {status}, {mailboxes[OUTLOOK]})",
+        gmail=f"{GMAIL} (gmail, {status}, {mailboxes[GMAIL]})",
     )
-    assert await refusal("send_outbound_email", lead=licence["id"], subject="Hi", body="Hello") == (
-        f"{problem} {listed}"
-    )
+    assert await refusal("send_outbound_email", lead=licence["id"], subject="Hi", body="Hello") == said
     assert wire.writes == []
 
 
@@ -243,21 +248,96 @@ async def test_a_contact_without_an_address_is_the_crms_refusal(
 async def test_companies_are_put_on_a_marketing_list_once(call: Call, sandbox: Any, find: Find) -> None:
     first, second = (find("companies", name=name)["id"] for name in ("Acme Inc.", "Acme Industries GmbH"))
 
-    one = await call("add_to_marketing_list", list_id=LIST_ID, companies=["Acme Inc", first.upper()])
+    one = await call("add_to_marketing_list", list_id=LIST_ID, companies=["Acme Inc.", first.upper()])
     both = await call(
         "add_to_marketing_list", list_id=LIST_ID, companies=["acme-inc.example", "Acme Industries"]
     )
 
-    assert one == (
-        f"Companies put on list {LIST_ID}: 1 (1 new): Acme Inc..",
-        {"list_id": LIST_ID, "company_ids": [first], "added": 1, "already_on_list": 0},
+    assert (
+        one.text
+        == f"""\
+Companies put on list {LIST_ID}: 1 (1 new).
+done · Acme Inc.
+done · {first.upper()} · Acme Inc."""
     )
-    assert both == (
-        f"Companies put on list {LIST_ID}: 2 (1 new): Acme Inc., Acme Industries GmbH.",
-        {"list_id": LIST_ID, "company_ids": [first, second], "added": 1, "already_on_list": 1},
+    assert one.facts == {
+        "list_id": LIST_ID,
+        "company_ids": [first],
+        "added": 1,
+        "already_on_list": 0,
+        "batch": {
+            "done": 2,
+            "failed": 0,
+            "unknown": 0,
+            "not_attempted": 0,
+            "items": [
+                {"item": "Acme Inc.", "outcome": "done", "detail": ""},
+                {"item": first.upper(), "outcome": "done", "detail": "Acme Inc."},
+            ],
+        },
+    }
+    assert (
+        both.text
+        == f"""\
+Companies put on list {LIST_ID}: 2 (1 new).
+done · acme-inc.example · Acme Inc.
+done · Acme Industries · Acme Industries GmbH"""
     )
     on_list = sandbox.all("SELECT company_id FROM marketing_list_companies WHERE list_id = ?", LIST_ID)
     assert {row["company_id"] for row in on_list} == {first, second}
+
+
+async def test_a_company_that_is_not_clear_is_named_and_the_others_are_put_on_the_list(
+    call: Call, wire: Any, find: Find
+) -> None:
+    said = ["Quint Medica", "Xqwzt", "Textil", "umbra-foods-ltd.example", "Quint Medica Oy"]
+    text, facts = await call("add_to_marketing_list", list_id=LIST_ID, companies=said)
+    names = ("Quint Medica Oy", "Umbra Foods Ltd", "Tessara Textil Inc.", "Ysel Textil Ltd")
+    quint, umbra, *textil = (find("companies", name=name) for name in names)
+    candidates = [
+        f"Tessara Textil Inc. · prospect · archived · {textil[0]['website']} · {short(textil[0]['id'])}",
+        f"Ysel Textil Ltd · customer · {textil[1]['website']} · {short(textil[1]['id'])}",
+    ]
+    unclear = '"Textil" fits more than one company. Say the id of the one that is meant:'
+    assert (
+        text
+        == f"""\
+Companies put on list {LIST_ID}: 2 (2 new), 2 failed.
+done · Quint Medica · Quint Medica Oy
+failed · Xqwzt · No company "Xqwzt". search_companies lists what there is.
+failed · Textil · {unclear} {" ".join(candidates)}
+done · umbra-foods-ltd.example · Umbra Foods Ltd
+done · Quint Medica Oy"""
+    )
+    assert facts["company_ids"] == [quint["id"], umbra["id"]]
+    assert (facts["added"], facts["batch"]["done"], facts["batch"]["failed"]) == (2, 3, 2)
+    [write] = wire.writes
+    assert write.body == {"listId": LIST_ID, "companyIds": [quint["id"], umbra["id"]]}
+
+
+async def test_where_no_company_is_clear_nothing_is_put_on_the_list(refusal: Call, wire: Any) -> None:
+    problem = 'No company "{}". search_companies lists what there is.'
+    assert await refusal("add_to_marketing_list", list_id=LIST_ID, companies=["Xqwzt", "Zzyx"]) == "\n".join(
+        [problem.format("Xqwzt"), problem.format("Zzyx"), "Nothing was put on the list."]
+    )
+    assert wire.writes == []
+
+
+async def test_a_hundred_companies_are_put_on_a_list_in_one_request(
+    call: Call, refusal: Call, wire: Any, sandbox: Any
+) -> None:
+    rows = sandbox.all("SELECT id, name FROM companies ORDER BY name")
+    said = [spelt for row in rows for spelt in (row["name"], row["id"], row["name"].upper())]
+    text, facts = await call("add_to_marketing_list", list_id=LIST_ID, companies=said[:100])
+    assert facts["company_ids"] == [row["id"] for row in rows[:34]]
+    assert facts["batch"]["done"] == 100
+    assert len(text.splitlines()) == 101
+    [write] = wire.writes
+    assert write.body["companyIds"] == facts["company_ids"]
+    assert await refusal("add_to_marketing_list", list_id=LIST_ID, companies=said[:101]) == (
+        "`companies`: List should have at most 100 items after validation, not 101. Nothing was done."
+    )
+    assert len(wire.writes) == 1
 
 
 async def test_a_marketing_list_goes_by_the_alias_that_the_operator_set(
@@ -269,14 +349,13 @@ async def test_a_marketing_list_goes_by_the_alias_that_the_operator_set(
         "add_to_marketing_list", {"list_id": "Newsletter", "companies": ["Acme Inc"]}
     )
     assert [block.text for block in result.content] == [
-        "Companies put on list Newsletter: 1 (1 new): Acme Inc.."
+        "Companies put on list Newsletter: 1 (1 new).\ndone · Acme Inc · Acme Inc."
     ]
-    assert result.structured_content == {
-        "list_id": LIST_ID,
-        "company_ids": [acme],
-        "added": 1,
-        "already_on_list": 0,
-    }
+    assert result.structured_content is not None
+    assert (result.structured_content["list_id"], result.structured_content["company_ids"]) == (
+        LIST_ID,
+        [acme],
+    )
     refused = await client.call_tool("add_to_marketing_list", {"list_id": "news", "companies": ["Acme Inc"]})
     assert refused.is_error
     assert [block.text for block in refused.content] == [
@@ -294,19 +373,9 @@ async def test_without_aliases_a_marketing_list_is_an_id(refusal: Call, wire: An
     assert wire.sent == []
 
 
-@pytest.mark.parametrize(
-    ("other", "problem"),
-    [
-        (LIST_ID, f'The CRM found the input invalid: "companyIds: there is no company {LIST_ID}.".'),
-        (
-            "Acne Incorporation",
-            'No company "Acne Incorporation". search_companies lists what there is.',
-        ),
-    ],
-)
-async def test_a_marketing_list_takes_all_companies_or_none(
-    refusal: Call, sandbox: Any, other: str, problem: str
-) -> None:
-    companies = ["Acme Inc", other]
-    assert await refusal("add_to_marketing_list", list_id=LIST_ID, companies=companies) == problem
+async def test_an_id_that_no_company_has_is_the_crms_refusal(refusal: Call, sandbox: Any) -> None:
+    """Ids are not looked up, and the CRM takes all of a request or nothing."""
+    assert await refusal("add_to_marketing_list", list_id=LIST_ID, companies=["Acme Inc", LIST_ID]) == (
+        f'The CRM found the input invalid: "companyIds: there is no company {LIST_ID}.".'
+    )
     assert sandbox.all("SELECT * FROM marketing_list_companies") == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -23,7 +22,7 @@ from crm_mcp.references import Meant
 from crm_mcp.rendering import counts
 from crm_mcp.results import DASHBOARD_URI, ActivityList, ActivityWritten, TaskList, company_uri, lead_uri
 from crm_mcp.tenant import Tenant
-from crm_mcp.tools.asking import MaybeCompany, MaybeContact, MaybeLead
+from crm_mcp.tools.asking import MaybeCompany, MaybeContact, MaybeLead, MeantLeads
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.leads import LeadRefs
@@ -34,7 +33,6 @@ from crm_mcp.tools.parameters import (
     LeadRef,
     Limit,
     PageNumber,
-    Progress,
     When,
 )
 from crm_mcp.tools.parts import one_by_one
@@ -158,9 +156,9 @@ async def log_activity(
     duration_minutes: Annotated[int | None, Field(ge=0)] = None,
     *,
     on_lead: MaybeLead,
+    on_leads: MeantLeads,
     at_company: MaybeCompany,
     with_contact: MaybeContact,
-    progress: Progress,
 ) -> ActivityWritten:
     """Log what was done, or a task to do, on a lead, a company or a contact. It stays: the CRM can't change
     or delete activities. `email` only notes one; send_outbound_email sends."""
@@ -186,7 +184,7 @@ async def log_activity(
             logged = await crm.client.activities.log_on_lead(one.id, sent)
             return "; ".join([one.name or one.id, *not_kept(sent, logged)])
 
-        batch = await one_by_one(list(leads), partial(crm.refs.lead, writing=True), log, progress)
+        batch = await one_by_one(leads, on_leads, log, crm.advance)
         headline = f"Logging as {type}: {batch.summary()}."
         return ActivityWritten(batch=batch).after(headline, lead_uri(None), DASHBOARD_URI)
     activity: NewLeadActivity

@@ -1,28 +1,35 @@
 """Asking the person which record is meant, on both protocol eras; a client that cannot be asked never is."""
 
-from __future__ import annotations
+# The annotations of the resolvers below name each other: as strings the SDK could not evaluate them, so that
+# `from __future__ import annotations` is missing here.
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult, Resolve
 from mcp.types.version import is_version_at_least
 from pydantic import BaseModel, Field, create_model
 
 from crm_mcp.access import CrmAccess
-from crm_mcp.crm.errors import UnresolvedReferenceError
-from crm_mcp.references import AmbiguousReferenceError, Meant
+from crm_mcp.crm.errors import CrmError, InvalidInputError, NotFoundError, UnresolvedReferenceError
+from crm_mcp.crm.outreach import EmailConnection
+from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.references import AmbiguousReferenceError, Meant, find_connection
 from crm_mcp.tools.parameters import Crm
+from crm_mcp.wording import MAX_NAME_CHARS, clean
+
+T = TypeVar("T")
 
 # Since this version questions ride on the call's result; before, they need a way back to the client.
 ASKS_IN_RESULTS = "2026-07-28"
 
+# What is meant by each thing that was said, or what is wrong with it.
+Found = dict[str, T | CrmError]
+
 
 class Choice(BaseModel):
-    """Which candidate a person means, as it was shown; empty where nobody was asked."""
-
-    which: str = ""
+    """Which candidates a person means, as they were shown; a question gives it a field for each."""
 
 
 def can_ask(ctx: Context[CrmAccess]) -> bool:
@@ -35,109 +42,165 @@ def can_ask(ctx: Context[CrmAccess]) -> bool:
     return in_result or ctx.session.can_send_request
 
 
-# What a lookup brought: the record, an ambiguity to ask about, or None where nothing was said.
-Found = Meant | AmbiguousReferenceError | None
+async def each(said: Iterable[str], find: Callable[[str], Awaitable[T]]) -> Found[T]:
+    """Look for each. What is wrong with no single one, such as the rate limit, ends the call: nothing is done
+    yet."""
+    found: Found[T] = {}
+    for one in said:
+        try:
+            found[one] = await find(one)
+        except (UnresolvedReferenceError, InvalidInputError, NotFoundError) as error:
+            found[one] = error
+    return found
 
 
-async def _found(said: str, find: Callable[[str], Awaitable[Meant]]) -> Found:
-    try:
-        return await find(said) if said else None
-    except AmbiguousReferenceError as error:
-        return error
+async def one(said: str, find: Callable[[str], Awaitable[T]]) -> Found[T]:
+    return await each([said] if said else [], find)
 
 
-def _which(ctx: Context[CrmAccess], found: Found) -> Choice | Elicit[Choice]:
-    if not isinstance(found, AmbiguousReferenceError) or not can_ask(ctx):
-        return Choice()
-    options: Any = Literal[tuple(found.candidates)]
-    schema = create_model("Choice", __base__=Choice, which=(options, Field(title="Which one?")))
-    return Elicit(f"{found.problem} Which one is meant?", schema)
+def asked_each(find: Callable[..., Awaitable[Found[T]]]) -> Callable[..., Awaitable[Found[T]]]:
+    """Makes of `find`, which finds what a parameter says, the resolver of what is meant by it.
 
-
-async def _meant(
-    ctx: Context[CrmAccess],
-    question: str,
-    found: Found,
-    answer: ElicitationResult[Choice],
-    find: Callable[[str], Awaitable[Meant]],
-) -> Meant | None:
-    """What was found or what the person chose; where they declined, the error with the candidates rises.
-
-    Where what fits changed while the person was asked, the answer is to another question than the one that
-    stands now: nothing is decided without it.
+    What is not clear the person is asked in one question, with a field for each; what they leave out stays
+    an error. The SDK hands over arguments by the names of a resolver's parameters: so each parameter of our
+    tools is declared by a function that takes it under its name, and only the rest is made here.
     """
-    if not isinstance(found, AmbiguousReferenceError):
-        if f"{__name__}:{question}" in (ctx.input_responses or {}):
+
+    async def which(
+        ctx: Context[CrmAccess], found: Annotated[Found[Any], Resolve(find)]
+    ) -> Choice | Elicit[Choice]:
+        unclear = _unclear(found)
+        return _question(unclear, len(found)) if unclear and can_ask(ctx) else Choice()
+
+    # Answers come under this name, and of the same names the SDK would number those of one call.
+    which.__qualname__ = f"which{find.__name__}"
+    key = f"{which.__module__}:{which.__qualname__}"
+
+    async def meant(
+        ctx: Context[CrmAccess],
+        found: Annotated[Found[Any], Resolve(find)],
+        answer: Annotated[ElicitationResult[Choice], Resolve(which)],
+    ) -> Found[T]:
+        unclear = _unclear(found)
+        if not unclear and key in (ctx.input_responses or {}):
+            # The answer is to another question than the one that stands now: nothing is decided without it.
             raise UnresolvedReferenceError(
                 "What fits changed while the person was asked. Nothing was done; call again."
             )
-        return found
-    if isinstance(answer, AcceptedElicitation) and answer.data.which:
-        return await find(answer.data.which.rpartition(" · ")[2])
-    declined = "The person was asked and chose none; nothing was done." if can_ask(ctx) else ""
-    raise AmbiguousReferenceError(f"{found.problem} {declined}".strip(), found.candidates, found.count)
+        if not unclear or not can_ask(ctx):
+            return found
+        chosen = answer.data.model_dump() if isinstance(answer, AcceptedElicitation) else {}
+        picked = {said: chosen.get(field) for field, said in _fields(unclear).items()}
+        return found | {said: _picked(error, picked[said]) for said, error in unclear.items()}
+
+    return meant
 
 
-async def _found_company(company: str, crm: Crm) -> Found:
-    return await _found(company, partial(crm.refs.company, writing=True))
+def asked(find: Callable[..., Awaitable[Found[T]]]) -> Callable[..., Awaitable[T | None]]:
+    """The same for a parameter that says one thing or nothing; what stays unclear is the call's error."""
+
+    async def meant(found: Annotated[Found[T], Resolve(asked_each(find))]) -> T | None:
+        for outcome in found.values():
+            if isinstance(outcome, CrmError):
+                raise outcome
+            return outcome
+        return None
+
+    return meant
 
 
-async def _which_company(
-    ctx: Context[CrmAccess], found: Annotated[Found, Resolve(_found_company)]
-) -> Choice | Elicit[Choice]:
-    return _which(ctx, found)
+def _unclear(found: Found[Any]) -> dict[str, AmbiguousReferenceError]:
+    return {said: error for said, error in found.items() if isinstance(error, AmbiguousReferenceError)}
 
 
-async def _meant_company(
-    ctx: Context[CrmAccess],
-    crm: Crm,
-    found: Annotated[Found, Resolve(_found_company)],
-    answer: Annotated[ElicitationResult[Choice], Resolve(_which_company)],
-) -> Meant | None:
-    return await _meant(ctx, "_which_company", found, answer, partial(crm.refs.company, writing=True))
+def _fields(unclear: Iterable[str]) -> dict[str, str]:
+    return {f"which_{number}": said for number, said in enumerate(unclear, 1)}
 
 
-async def _found_contact(contact: str, crm: Crm) -> Found:
-    return await _found(contact, partial(crm.refs.contact, writing=True))
+def _question(unclear: Mapping[str, AmbiguousReferenceError], of: int) -> Elicit[Choice]:
+    """One that stands alone has to be answered or declined; of several, any may be left out."""
+    fields: dict[str, Any] = {}
+    for field, said in _fields(unclear).items():
+        options: Any = Literal[tuple(unclear[said].candidates)]
+        title = clean(said, MAX_NAME_CHARS) or "Which one?"
+        several = Field(default=None, title=title, description=unclear[said].problem)
+        fields[field] = (options, Field(title=title)) if len(unclear) == 1 else (options | None, several)
+    [first, *more] = unclear.values()
+    message = f"{first.problem} Which one is meant?"
+    if more:
+        message = f"{len(unclear)} of {of} are not clear. Which ones are meant? What is left out is skipped."
+    return Elicit(message, create_model("Choice", __base__=Choice, **fields))
 
 
-async def _which_contact(
-    ctx: Context[CrmAccess], found: Annotated[Found, Resolve(_found_contact)]
-) -> Choice | Elicit[Choice]:
-    return _which(ctx, found)
+def _picked(error: AmbiguousReferenceError, line: str | None) -> Any:
+    """What the person chose; else the error with the candidates."""
+    if line is not None:
+        return error.candidates[line]
+    declined = f"{error.problem} The person was asked and chose none; nothing was done with it."
+    return AmbiguousReferenceError(declined, error.candidates, error.count)
 
 
-async def _meant_contact(
-    ctx: Context[CrmAccess],
-    crm: Crm,
-    found: Annotated[Found, Resolve(_found_contact)],
-    answer: Annotated[ElicitationResult[Choice], Resolve(_which_contact)],
-) -> Meant | None:
-    return await _meant(ctx, "_which_contact", found, answer, partial(crm.refs.contact, writing=True))
+@asked
+async def _company(company: str, crm: Crm) -> Found[Meant]:
+    return await one(company, partial(crm.refs.company, writing=True))
 
 
-async def _found_lead(lead: str, crm: Crm) -> Found:
-    return await _found(lead, partial(crm.refs.lead, writing=True))
+@asked
+async def _contact(contact: str, crm: Crm) -> Found[Meant]:
+    return await one(contact, partial(crm.refs.contact, writing=True))
 
 
-async def _which_lead(
-    ctx: Context[CrmAccess], found: Annotated[Found, Resolve(_found_lead)]
-) -> Choice | Elicit[Choice]:
-    return _which(ctx, found)
+@asked
+async def _lead(lead: str, crm: Crm) -> Found[Meant]:
+    return await one(lead, partial(crm.refs.lead, writing=True))
 
 
-async def _meant_lead(
-    ctx: Context[CrmAccess],
-    crm: Crm,
-    found: Annotated[Found, Resolve(_found_lead)],
-    answer: Annotated[ElicitationResult[Choice], Resolve(_which_lead)],
-) -> Meant | None:
-    return await _meant(ctx, "_which_lead", found, answer, partial(crm.refs.lead, writing=True))
+@asked
+async def _stage(stage: str, crm: Crm) -> Found[PipelineStage]:
+    return await one(stage, crm.refs.stage)
 
 
-MeantCompany = Annotated[Meant, Resolve(_meant_company)]
-MeantContact = Annotated[Meant, Resolve(_meant_contact)]
-MeantLead = Annotated[Meant, Resolve(_meant_lead)]
-MaybeCompany = Annotated[Meant | None, Resolve(_meant_company)]
-MaybeContact = Annotated[Meant | None, Resolve(_meant_contact)]
-MaybeLead = Annotated[Meant | None, Resolve(_meant_lead)]
+@asked
+async def _owner(owner: str, crm: Crm) -> Found[str]:
+    return await one(owner, crm.refs.new_owner)
+
+
+@asked
+async def _connection(connection: str, crm: Crm) -> Found[EmailConnection]:
+    connections = await crm.client.outreach.connections()
+
+    async def mailbox(said: str) -> EmailConnection:
+        return find_connection(connections, said)
+
+    # Nothing said is the one that is active.
+    return await each([connection], mailbox)
+
+
+@asked_each
+async def _companies(companies: list[str], crm: Crm) -> Found[Meant]:
+    return await each(companies, partial(crm.refs.company, writing=True))
+
+
+@asked_each
+async def _leads(leads: tuple[str, ...], crm: Crm) -> Found[Meant]:
+    return await each(leads, partial(crm.refs.lead, writing=True))
+
+
+async def _list(list_id: str, crm: Crm) -> str:
+    """Never asked about, since the CRM lists none."""
+    return await crm.refs.marketing_list(list_id)
+
+
+MeantCompany = Annotated[Meant, Resolve(_company)]
+MeantContact = Annotated[Meant, Resolve(_contact)]
+MeantLead = Annotated[Meant, Resolve(_lead)]
+MeantStage = Annotated[PipelineStage, Resolve(_stage)]
+MeantConnection = Annotated[EmailConnection, Resolve(_connection)]
+MaybeCompany = Annotated[Meant | None, Resolve(_company)]
+MaybeContact = Annotated[Meant | None, Resolve(_contact)]
+MaybeLead = Annotated[Meant | None, Resolve(_lead)]
+MaybeStage = Annotated[PipelineStage | None, Resolve(_stage)]
+MaybeOwner = Annotated[str | None, Resolve(_owner)]
+MeantCompanies = Annotated[Found[Meant], Resolve(_companies)]
+MeantList = Annotated[str, Resolve(_list)]
+MeantLeads = Annotated[Found[Meant], Resolve(_leads)]

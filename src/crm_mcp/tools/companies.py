@@ -14,7 +14,7 @@ from crm_mcp.rendering import counts
 from crm_mcp.results import DASHBOARD_URI, CompanyList, CompanyResult, CompanyWritten, company_uri
 from crm_mcp.tenant import Tenant
 from crm_mcp.tools.activities import newest_activities
-from crm_mcp.tools.asking import MeantCompany
+from crm_mcp.tools.asking import MaybeOwner, MeantCompany
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import CompanyRef, Crm, Detail, Limit, Owner, OwnerFilter, PageNumber
@@ -105,6 +105,8 @@ async def create_company(
     phone: str = "",
     notes: str = "",
     owner: Owner = "",
+    *,
+    owned_by: MaybeOwner,
 ) -> CompanyWritten:
     """Create a company. Search for it first: duplicates are not stopped."""
     company = filled(
@@ -116,7 +118,7 @@ async def create_company(
         email=email,
         phone=phone,
         notes=notes,
-        owner=await crm.refs.new_owner(owner) if owner else "",
+        owner=owned_by,
     )
     created = await crm.client.companies.create(company)
     result = CompanyWritten(company=await _row(crm, created), notes=not_kept(company, created))
@@ -139,6 +141,7 @@ async def update_company(
     clear: Clear = (),
     *,
     meant: MeantCompany,
+    owned_by: MaybeOwner,
 ) -> CompanyWritten:
     """Change a company's fields; what is not given stays."""
     changes = filled(
@@ -152,7 +155,7 @@ async def update_company(
         email=email,
         phone=phone,
         notes=notes,
-        owner=await crm.refs.new_owner(owner) if owner else "",
+        owner=owned_by,
     )
     updated = await crm.client.companies.update(meant.id, changes)
     result = CompanyWritten(company=await _row(crm, updated), notes=not_kept(changes, updated))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -28,7 +27,16 @@ from crm_mcp.results import (
 )
 from crm_mcp.rows import is_open
 from crm_mcp.tenant import Tenant
-from crm_mcp.tools.asking import MaybeCompany, MaybeContact, MaybeLead, MeantLead
+from crm_mcp.tools.asking import (
+    MaybeCompany,
+    MaybeContact,
+    MaybeLead,
+    MaybeOwner,
+    MaybeStage,
+    MeantLead,
+    MeantLeads,
+    MeantStage,
+)
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import (
@@ -41,7 +49,6 @@ from crm_mcp.tools.parameters import (
     Owner,
     OwnerFilter,
     PageNumber,
-    Progress,
     StageRef,
 )
 from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one
@@ -185,6 +192,8 @@ async def create_lead(
     *,
     at_company: MaybeCompany,
     with_contact: MaybeContact,
+    in_stage: MaybeStage,
+    owned_by: MaybeOwner,
 ) -> LeadWritten:
     """Create a lead (deal); without `stage`, in the first one. Search first: duplicates are not stopped."""
     lead = filled(
@@ -192,14 +201,14 @@ async def create_lead(
         title=title,
         company=at_company.id if at_company else None,
         contact=with_contact.id if with_contact else None,
-        stage=(await crm.refs.stage(stage)).id if stage else None,
+        stage=in_stage.id if in_stage else None,
         value=value,
         currency=currency.upper(),
         probability=probability,
         expected_close_date=expected_close_date,
         source=source,
         description=description,
-        owner=await crm.refs.new_owner(owner) if owner else "",
+        owner=owned_by,
     )
     created = await crm.client.leads.create(lead)
     result = LeadWritten(lead=await _row(crm, created), notes=not_kept(lead, created))
@@ -225,6 +234,7 @@ async def update_lead(
     meant: MeantLead,
     at_company: MaybeCompany,
     with_contact: MaybeContact,
+    owned_by: MaybeOwner,
 ) -> LeadWritten:
     """Change a lead's fields; what is not given stays. For the stage use move_lead_stage."""
     changes = filled(
@@ -239,7 +249,7 @@ async def update_lead(
         expected_close_date=expected_close_date,
         source=source,
         description=description,
-        owner=await crm.refs.new_owner(owner) if owner else "",
+        owner=owned_by,
     )
     updated = await crm.client.leads.update(meant.id, changes)
     result = LeadWritten(lead=await _row(crm, updated), notes=not_kept(changes, updated))
@@ -255,12 +265,12 @@ async def move_lead_stage(
     lost_reason: Annotated[str, Field(description="Why, when it is lost.")] = "",
     *,
     meant: MaybeLead,
-    progress: Progress,
+    each_meant: MeantLeads,
+    target: MeantStage,
 ) -> LeadWritten:
     """Move a lead along the pipeline, to won or lost too."""
     if bool(lead) == bool(leads):
         raise InvalidInputError("Say either `lead` or `leads`. Nothing was moved.")
-    target = await crm.refs.stage(stage)
     if meant:
         moved = await crm.client.leads.move(meant.id, target.id, lost_reason=lost_reason or None)
         result = LeadWritten(lead=await _row(crm, moved), notes=_kept_stage(moved, target))
@@ -270,7 +280,7 @@ async def move_lead_stage(
         done = await crm.client.leads.move(one.id, target.id, lost_reason=lost_reason or None)
         return "; ".join([done.label if done else one.name or one.id, *_kept_stage(done, target)])
 
-    batch = await one_by_one(list(leads), partial(crm.refs.lead, writing=True), move, progress)
+    batch = await one_by_one(leads, each_meant, move, crm.advance)
     headline = f"Moving to {target.name}: {batch.summary()}."
     return LeadWritten(batch=batch).after(headline, lead_uri(None), PIPELINE_URI, DASHBOARD_URI)
 

@@ -5,15 +5,46 @@ from __future__ import annotations
 from html import unescape
 from typing import Annotated, Literal
 
+from mcp.server.mcpserver import Resolve
 from pydantic import Field
 
-from crm_mcp.crm.errors import InvalidInputError
+from crm_mcp.crm.errors import CrmError, InvalidInputError, UnresolvedReferenceError
 from crm_mcp.crm.outreach import ListAddition, OutboundEmail
-from crm_mcp.references import find_connection
-from crm_mcp.results import DASHBOARD_URI, ConnectionList, EmailResult, ListAdditionResult, lead_uri
-from crm_mcp.tools.asking import MeantLead
+from crm_mcp.references import Meant
+from crm_mcp.results import (
+    DASHBOARD_URI,
+    Batch,
+    BatchItem,
+    ConnectionList,
+    EmailResult,
+    ListAdditionResult,
+    lead_uri,
+)
+from crm_mcp.tools.asking import MeantCompanies, MeantConnection, MeantLead, MeantList
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import CompanyRef, Crm, LeadRef
+
+MAX_COMPANIES = 100
+
+
+def email_html(body: str, body_format: str) -> str:
+    """The body as HTML that is safe to send: Markdown rendered, then whatever could act or track removed.
+
+    Raises InvalidInputError when nothing that can be read is left.
+    """
+    import nh3  # noqa: PLC0415  # only sending needs these
+    from markdown_it import MarkdownIt  # noqa: PLC0415
+
+    if body_format == "markdown":
+        body = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").render(body)
+    cleaned = nh3.clean(body, url_schemes={"http", "https", "mailto", "tel"}).strip()
+    if not unescape(nh3.clean(cleaned, tags=set())).strip():
+        raise InvalidInputError("The e-mail has no text. Nothing was sent.")
+    return cleaned
+
+
+# Made first, before anyone is asked about what cannot be sent anyway.
+Html = Annotated[str, Resolve(email_html)]
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="List e-mail connections")
@@ -33,13 +64,13 @@ async def send_outbound_email(
     ] = "",
     body_format: Literal["markdown", "html"] = "markdown",
     *,
+    html: Html,
     meant: MeantLead,
+    mailbox: MeantConnection,
 ) -> EmailResult:
     """Send an e-mail to a lead's contact, at once and for good. Show the text to the person first."""
     if not subject.isprintable():
         raise InvalidInputError("The subject must be one line of text. Nothing was sent.")
-    html = email_html(body, body_format)
-    mailbox = find_connection(await crm.client.outreach.connections(), connection)
     email = OutboundEmail(
         lead_id=meant.id,
         connection_id=mailbox.id,
@@ -64,36 +95,33 @@ async def send_outbound_email(
 async def add_to_marketing_list(
     crm: Crm,
     list_id: Annotated[str, Field(description="Alias or id of the list.")],
-    companies: Annotated[list[CompanyRef], Field(description="Names, websites or ids.", min_length=1)],
+    companies: Annotated[
+        list[CompanyRef],
+        Field(description="Names, websites or ids.", min_length=1, max_length=MAX_COMPANIES),
+    ],
+    *,
+    target: MeantList,
+    meant: MeantCompanies,
 ) -> ListAdditionResult:
-    """Put companies on a marketing list: they may get its mailings. All or none: a company that is not found
-    stops it."""
-    target = await crm.refs.marketing_list(list_id)
-    meant = [await crm.refs.company(company, writing=True) for company in companies]
-    ids = list(dict.fromkeys(company.id for company in meant))
+    """Put companies on a marketing list: they may get its mailings."""
+    ids = list(dict.fromkeys(one.id for one in meant.values() if isinstance(one, Meant)))
+    if not ids:
+        problems = map(str, meant.values())
+        raise UnresolvedReferenceError("\n".join([*problems, "Nothing was put on the list."]))
     told = await crm.client.outreach.add_to_marketing_list(ListAddition(list_id=target, company_ids=ids))
     result = ListAdditionResult(
         list_id=target,
         company_ids=ids,
         added=told.added if told else None,
         already_on_list=told.already_on_list if told else None,
+        batch=Batch.of([_put(said, one) for said, one in meant.items()]),
     )
     added = "" if result.added is None else f" ({result.added} new)"
-    names = ", ".join(dict.fromkeys(company.name or company.id for company in meant))
-    return result.after(f"Companies put on list {list_id}: {len(ids)}{added}: {names}.")
+    failed = f", {result.batch.failed} failed" if result.batch.failed else ""
+    return result.after(f"Companies put on list {list_id}: {len(ids)}{added}{failed}.")
 
 
-def email_html(body: str, body_format: str) -> str:
-    """The body as HTML that is safe to send: Markdown rendered, then whatever could act or track removed.
-
-    Raises InvalidInputError when nothing that can be read is left.
-    """
-    import nh3  # noqa: PLC0415  # only sending needs these
-    from markdown_it import MarkdownIt  # noqa: PLC0415
-
-    if body_format == "markdown":
-        body = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").render(body)
-    cleaned = nh3.clean(body, url_schemes={"http", "https", "mailto", "tel"}).strip()
-    if not unescape(nh3.clean(cleaned, tags=set())).strip():
-        raise InvalidInputError("The e-mail has no text. Nothing was sent.")
-    return cleaned
+def _put(said: str, one: Meant | CrmError) -> BatchItem:
+    if isinstance(one, Meant):
+        return BatchItem(item=said, outcome="done", detail="" if one.name in (None, said) else one.name)
+    return BatchItem(item=said, outcome="failed", detail=str(one))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -44,16 +43,3 @@ async def _tenant_of(ctx: Context[CrmAccess]) -> Tenant:
 
 
 Crm = Annotated[Tenant, Resolve(_tenant_of)]
-
-
-Told = Callable[[int, int, str], Awaitable[None]]
-
-
-async def _progress_of(ctx: Context[CrmAccess]) -> Told:
-    async def tell(done: int, total: int, message: str) -> None:
-        await ctx.report_progress(done, total, message)
-
-    return tell
-
-
-Progress = Annotated[Told, Resolve(_progress_of)]

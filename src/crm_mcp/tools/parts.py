@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import anyio
@@ -10,10 +11,13 @@ import anyio
 from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RateLimitedError
 from crm_mcp.references import Meant
 from crm_mcp.results import Batch, BatchItem
-from crm_mcp.tools.parameters import Told
+from crm_mcp.tenant import Advance
+from crm_mcp.tools.asking import Found
 
 T = TypeVar("T")
 MAX_BATCH = 25
+# A client that is gone may not take what it is told.
+TELL_SECONDS = 2.0
 
 
 async def at_once(notes: list[str], **parts: Awaitable[Any]) -> dict[str, Any]:
@@ -41,34 +45,34 @@ async def if_possible(read: Awaitable[T]) -> T | None:
 
 
 async def one_by_one(
-    items: list[str],
-    find: Callable[[str], Awaitable[Meant]],
+    items: Sequence[str],
+    found: Found[Meant],
     do: Callable[[Meant], Awaitable[str]],
-    progress: Told,
+    advance: Advance,
 ) -> Batch:
     """Do each item once and tell what became of it.
 
-    All are looked up before the first is done, so that none means something else because of it. The rate
-    limit ends it, and so does a write of which nobody knows the outcome; the rest is not attempted. Progress
-    is told between items, so that a person who cancels knows what was done.
+    All were looked up before the first is done, so that none means something else because of it. The rate
+    limit ends it, and so does a write of which nobody knows the outcome; the rest is not attempted. Nor is
+    it where the call is cancelled: that takes effect between items, and the last progress tells how many
+    were done, for the call has no answer then.
     """
-    meant = [await _found_or_why(item, find) for item in items]
     outcomes: list[BatchItem] = []
+    so_far = Batch.of([])
     done: set[str] = set()
-    for number, (item, one) in enumerate(zip(items, meant, strict=True)):
-        outcomes.append(await _outcome(item, one, do, done))
-        await progress(number + 1, len(items), f"{item}: {outcomes[-1].outcome}")
+    for number, item in enumerate(items, 1):
+        with anyio.CancelScope(shield=True):
+            outcomes.append(await _outcome(item, found[item], do, done))
+        rest = [BatchItem(item=one, outcome="not attempted") for one in items[number:]]
+        so_far = Batch.of([*outcomes, *rest])
+        stopped = anyio.current_effective_deadline() == -math.inf
+        message = f"Stopped: {so_far.summary()}." if stopped else f"{item}: {outcomes[-1].outcome}"
+        with anyio.move_on_after(TELL_SECONDS, shield=True):
+            await advance(1, len(items) - number, message)
+        await anyio.lowlevel.checkpoint_if_cancelled()
         if outcomes[-1].ends_the_batch:
-            outcomes += [BatchItem(item=rest, outcome="not attempted") for rest in items[number + 1 :]]
             break
-    return Batch.of(outcomes)
-
-
-async def _found_or_why(item: str, find: Callable[[str], Awaitable[Meant]]) -> Meant | CrmError:
-    try:
-        return await find(item)
-    except CrmError as error:
-        return error
+    return so_far
 
 
 async def _outcome(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from mcp.server.mcpserver import Resolve
 from pydantic import Field
 
 from crm_mcp.crm.errors import InvalidInputError
-from crm_mcp.crm.pipeline import NewStage, StageChanges, StageKind
+from crm_mcp.crm.pipeline import NewStage, PipelineStage, StageChanges, StageKind
 from crm_mcp.references import find_stage
 from crm_mcp.results import (
     DASHBOARD_URI,
@@ -18,6 +19,7 @@ from crm_mcp.results import (
     StageResult,
 )
 from crm_mcp.tenant import Tenant
+from crm_mcp.tools.asking import Found, asked, one
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import Crm, StageRef
@@ -27,6 +29,35 @@ DefaultProbability = Annotated[
     float | None, Field(description="Of winning, per cent, for leads that enter.", ge=0, le=100)
 ]
 ColorKey = Annotated[str, Field(description="E.g. `blue`.")]
+
+
+async def _stages(crm: Crm) -> list[PipelineStage]:
+    return await crm.client.pipeline.stages()
+
+
+# As they are now: what is changed or deleted is not told by a stage's old name.
+Stages = Annotated[list[PipelineStage], Resolve(_stages)]
+
+
+async def _found(said: str, stages: list[PipelineStage]) -> Found[PipelineStage]:
+    async def find(name: str) -> PipelineStage:
+        return find_stage(stages, name)
+
+    return await one(said, find)
+
+
+@asked
+async def _changed(stage: str, stages: Stages) -> Found[PipelineStage]:
+    return await _found(stage, stages)
+
+
+@asked
+async def _new_home(move_leads_to: str, stages: Stages) -> Found[PipelineStage]:
+    return await _found(move_leads_to, stages)
+
+
+ChangedStage = Annotated[PipelineStage, Resolve(_changed)]
+NewHome = Annotated[PipelineStage | None, Resolve(_new_home)]
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="List pipeline stages")
@@ -71,16 +102,17 @@ async def update_pipeline_stage(
     kind: StageKind | None = None,
     default_probability: DefaultProbability = None,
     color_key: ColorKey = "",
+    *,
+    changed: ChangedStage,
 ) -> StageResult:
     """Rename a stage or change its kind, probability or colour."""
-    found = find_stage(await crm.client.pipeline.stages(), stage)
     changes = filled(
         StageChanges, name=name, kind=kind, default_probability=default_probability, color_key=color_key
     )
-    updated = await crm.client.pipeline.update(found.id, changes)
+    updated = await crm.client.pipeline.update(changed.id, changes)
     if updated is None:
         after = await if_possible(crm.client.pipeline.stages()) or []
-        updated = next((one for one in after if one.id == found.id), None)
+        updated = next((one for one in after if one.id == changed.id), None)
     result = StageResult(stage=updated, notes=not_kept(changes, updated))
     return result.after("Stage updated.", PIPELINE_URI, DASHBOARD_URI)
 
@@ -111,11 +143,11 @@ async def delete_pipeline_stage(
     crm: Crm,
     stage: StageRef,
     move_leads_to: Annotated[str, Field(description="Stage for its leads; needed if it has any.")] = "",
+    *,
+    doomed: ChangedStage,
+    target: NewHome,
 ) -> RemovalResult:
     """Delete a stage; its leads move to another one."""
-    stages = await crm.client.pipeline.stages()
-    doomed = find_stage(stages, stage)
-    target = find_stage(stages, move_leads_to) if move_leads_to else None
     if target and target.id == doomed.id:
         raise InvalidInputError("The leads cannot move to the stage that is deleted. Nothing was deleted.")
     await crm.client.pipeline.delete(doomed.id, reassign_to_stage_id=target.id if target else None)
