@@ -81,7 +81,7 @@ async def test_a_person_who_does_not_choose_gets_the_candidates_and_nothing_is_c
     client = await open_client(elicitation_callback=person, **era)
     text = await text_of(client, "move_lead_stage", MOVE, is_error=True)
     [(_, options)] = person.asked
-    listed = "\n".join(options)
+    listed = "\n".join(f"- {option}" for option in options)
     assert text == (
         "Kestrel Solar Ltd has 2 open leads. The person was asked and chose none; nothing was done. "
         f"Say the id of the one that is meant:\n{listed}"

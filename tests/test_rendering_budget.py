@@ -226,14 +226,14 @@ def test_lists_that_do_not_fit_are_shortened_and_it_is_said() -> None:
         row.name for row in rows[: len(facts["companies"])]
     ]
     text = result.text(Reader(now=NOW))
-    assert text.startswith("Companies: 1000\nCompany 0 · ")
+    assert text.startswith("Companies: 1000\n- Company 0 · ")
     assert text.endswith("\nNote: cut to keep this short; ask for less, or for one record.")
 
 
 def test_what_a_batch_could_not_do_is_said_in_full_where_there_is_room() -> None:
     why = "Kestrel Solar Ltd has 2 open leads. " * 5
     items = [BatchItem(item="Kestrel", outcome="failed", detail=why)]
-    assert LeadWritten(batch=Batch.of(items)).text(Reader(now=NOW)) == f"failed · Kestrel · {why.strip()}"
+    assert LeadWritten(batch=Batch.of(items)).text(Reader(now=NOW)) == f"- failed · Kestrel · {why.strip()}"
 
 
 # Names as they are in the wild, longer than most.

@@ -166,7 +166,7 @@ async def test_what_is_not_plain_is_not_found_and_lists_candidates(assistant: Cl
         " WHERE first_name = 'Anna' AND last_name = 'Berg' ORDER BY contacts.id"
     )
     fields = ("job_title", "company", "email", "phone")
-    candidates = [" · ".join(["Anna Berg", *(row[name] for name in fields), row["id"][:8]]) for row in rows]
+    candidates = [" · ".join(["- Anna Berg", *(row[name] for name in fields), row["id"][:8]]) for row in rows]
     with pytest.raises(MCPError) as caught:
         await assistant.read_resource("crm://contacts/anna%20berg")
     assert (caught.value.error.code, caught.value.error.message) == (

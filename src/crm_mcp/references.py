@@ -68,7 +68,8 @@ class AmbiguousReferenceError(UnresolvedReferenceError):
         self.problem = problem
         self.count = count
         self.candidates = candidates[:MAX_CANDIDATES]
-        listed = "\n".join([*self.candidates, *more])
+        # As in our lists: no record's name can begin a line as ours do.
+        listed = "\n".join([*(f"- {one}" for one in self.candidates), *more])
         super().__init__(f"{problem} Say the id of the one that is meant:\n{listed}")
 
 

@@ -25,6 +25,7 @@ from crm_mcp.lines import (
     company_line,
     contact_line,
     lead_line,
+    listed,
     membership_line,
     stage_line,
     task_line,
@@ -67,21 +68,21 @@ class CompanyList(ListResult):
     companies: list[CompanyRow]
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return [self.header("Companies"), *(company_line(one, reader) for one in self.companies)]
+        return [self.header("Companies"), *listed(self.companies, company_line, reader)]
 
 
 class ContactList(ListResult):
     contacts: list[ContactRow]
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return [self.header("Contacts"), *(contact_line(one, reader) for one in self.contacts)]
+        return [self.header("Contacts"), *listed(self.contacts, contact_line, reader)]
 
 
 class LeadList(ListResult):
     leads: list[LeadRow]
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return [self.header("Leads"), *(lead_line(one, reader) for one in self.leads)]
+        return [self.header("Leads"), *listed(self.leads, lead_line, reader)]
 
 
 class ActivityList(ListResult):
@@ -91,7 +92,7 @@ class ActivityList(ListResult):
         return [self.header("Activities, newest first")]
 
     def prose(self, reader: Reader) -> Iterable[str]:
-        return [activity_line(one, reader) for one in self.activities]
+        return listed(self.activities, activity_line, reader)
 
 
 class TaskList(ListResult):
@@ -101,7 +102,7 @@ class TaskList(ListResult):
         return [self.header("Tasks")]
 
     def prose(self, reader: Reader) -> Iterable[str]:
-        return [task_line(one, reader) for one in self.tasks]
+        return listed(self.tasks, task_line, reader)
 
 
 class RecordResult(Result):
@@ -265,6 +266,12 @@ class Batch(BaseModel):
         unknown = f"{self.unknown} unknown, " if self.unknown else ""
         return f"{self.done} done, {self.failed} failed, {unknown}{self.not_attempted} not attempted"
 
+    def item_line(self, item: BatchItem, reader: Reader) -> str:
+        """What became of one, in full as far as all of them share the room."""
+        head = reader.line(item.outcome, reader.name(item.item))
+        detail = clean(item.detail, MAX_BATCH_CHARS // len(self.items))
+        return f"{head} · {detail}" if detail else head
+
 
 class Written(Result):
     """A record as it is after a write, or what became of many; neither where the CRM shows nothing."""
@@ -273,12 +280,7 @@ class Written(Result):
 
     def _now(self, line: str | None, reader: Reader) -> Iterable[str]:
         if self.batch:
-            limit = MAX_BATCH_CHARS // max(len(self.batch.items), 1)
-            return [
-                " · ".join(part for part in (head, clean(one.detail, limit)) if part)
-                for one in self.batch.items
-                if (head := reader.line(one.outcome, reader.name(one.item)))
-            ]
+            return listed(self.batch.items, self.batch.item_line, reader)
         return [line] if line else []
 
     def text(self, reader: Reader) -> str:
@@ -330,7 +332,7 @@ class TimelineResult(Result):
     timeline: list[TimelineEntry]
 
     def prose(self, reader: Reader) -> Iterable[str]:
-        return [timeline_line(entry, reader) for entry in self.timeline]
+        return listed(self.timeline, timeline_line, reader)
 
 
 class StageResult(Result):
@@ -344,7 +346,7 @@ class StageList(Result):
     stages: list[PipelineStage]
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return [f"Stages, in order: {len(self.stages)}", *(stage_line(one, reader) for one in self.stages)]
+        return [f"Stages, in order: {len(self.stages)}", *listed(self.stages, stage_line, reader)]
 
 
 class DashboardResult(Result):
@@ -362,9 +364,11 @@ class ConnectionList(Result):
 
     def lines(self, reader: Reader) -> Iterable[str]:
         yield f"E-mail connections: {len(self.connections)}"
-        yield from (
-            reader.line(one.email, one.channel, one.status, reader.id(one.id)) for one in self.connections
-        )
+        yield from listed(self.connections, _connection_line, reader)
+
+
+def _connection_line(connection: EmailConnection, reader: Reader) -> str:
+    return reader.line(connection.email, connection.channel, connection.status, reader.id(connection.id))
 
 
 class EmailResult(Result):
@@ -402,9 +406,11 @@ class SearchResult(Result):
 
     def lines(self, reader: Reader) -> Iterable[str]:
         yield f"Found: {len(self.hits)}" if self.hits else "Nothing found."
-        yield from (
-            reader.line(hit.kind, reader.name(hit.name), hit.detail, reader.id(hit.id)) for hit in self.hits
-        )
+        yield from listed(self.hits, _hit_line, reader)
+
+
+def _hit_line(hit: Hit, reader: Reader) -> str:
+    return reader.line(hit.kind, reader.name(hit.name), hit.detail, reader.id(hit.id))
 
 
 class Money(BaseModel):
@@ -438,13 +444,14 @@ class PipelineSummary(Result):
     def lines(self, reader: Reader) -> Iterable[str]:
         of = "" if self.complete else " (there are more)"
         yield f"Open leads by {self.by}, {self.counted} counted{of}"
-        yield from (_group_line(group, reader) for group in (*self.groups, self.total))
+        yield from listed(self.groups, _group_line, reader)
+        yield _group_line(self.total, reader)
         yield f"Without activity for {self.idle_days} days: {self.stale_total}"
-        yield from (lead_line(lead, reader) for lead in self.stale)
+        yield from listed(self.stale, lead_line, reader)
         yield f"Overdue tasks: {self.overdue_total}"
 
     def prose(self, reader: Reader) -> Iterable[str]:
-        return [task_line(task, reader) for task in self.overdue_tasks]
+        return listed(self.overdue_tasks, task_line, reader)
 
 
 def _group_line(group: PipelineGroup, reader: Reader) -> str:
@@ -460,7 +467,7 @@ def _part(name: str, rows: list[T] | None, line: Callable[[T, Reader], str], rea
     if rows is None:
         return
     yield f"{name}: {len(rows) or 'none'}"
-    yield from (f"- {line(row, reader)}" for row in rows)
+    yield from listed(rows, line, reader)
 
 
 def _tree(name: str, value: Any) -> Iterator[str]:

@@ -52,8 +52,8 @@ async def test_list_email_connections(call: Call, mailboxes: dict[str, str]) -> 
         text
         == f"""\
 E-mail connections: 2
-{OUTLOOK} · outlook · disconnected · {short(mailboxes[OUTLOOK])}
-{GMAIL} · gmail · active · {short(mailboxes[GMAIL])}"""
+- {OUTLOOK} · outlook · disconnected · {short(mailboxes[OUTLOOK])}
+- {GMAIL} · gmail · active · {short(mailboxes[GMAIL])}"""
     )
     assert facts == {
         "connections": [
