@@ -85,7 +85,7 @@ async def test_a_person_who_does_not_choose_gets_the_candidates_and_nothing_is_c
     client = await open_client(elicitation_callback=person, **era)
     text = await text_of(client, "move_lead_stage", MOVE, is_error=True)
     [(_, options)] = person.asked
-    listed = "\n".join(options)
+    listed = "\n".join(f"- {option}" for option in options)
     assert text == (
         "Kestrel Solar Ltd has 2 open leads. The person was asked and chose none; nothing was done with it. "
         f"Say the id of the one that is meant:\n{listed}"
@@ -238,7 +238,7 @@ async def test_a_stage_that_nobody_chooses_changes_nothing(
     open_client: OpenClient, era: Options, wire: Any, proposals: dict[str, str], tool: str
 ) -> None:
     client = await open_client(elicitation_callback=Person(lambda _options: "decline"), **era)
-    listed = "\n".join(f"{name} · {stage}" for name, stage in proposals.items())
+    listed = "\n".join(f"- {name} · {stage}" for name, stage in proposals.items())
     assert await text_of(client, tool, STAGE_WRITES[tool], is_error=True) == (
         '"PRÖPOSAL" fits more than one stage. The person was asked and chose none; nothing was done with it. '
         f"Say the id of the one that is meant:\n{listed}"
@@ -286,7 +286,7 @@ async def test_without_a_mailbox_chosen_nothing_is_sent(
         "Several e-mail connections are active. The person was asked and chose none; nothing was done with "
         "it. Say the id of the one that is meant:"
     )
-    assert sorted(listed) == mailboxes
+    assert sorted(listed) == [f"- {mailbox}" for mailbox in mailboxes]
     assert wire.writes == []
 
 
@@ -367,7 +367,7 @@ async def test_what_the_person_leaves_out_of_a_list_fails_and_nothing_else(
     result = await client.call_tool("move_lead_stage", {"stage": "Won", "leads": SEVERAL})
     items = result.structured_content["batch"]["items"]
     assert [item["outcome"] for item in items] == ["done", "done", "failed", "failed"]
-    candidates = "\n".join(person.asked[1][1])
+    candidates = "\n".join(f"- {line}" for line in person.asked[1][1])
     assert items[3]["detail"] == (
         "Ilmen Timber AG has 2 open leads. The person was asked and chose none; nothing was done with it. "
         f"Say the id of the one that is meant:\n{candidates}"
@@ -394,9 +394,9 @@ async def test_one_unclear_company_of_a_list_is_asked_about_alone(
     said = {"list_id": "1" * 8 + "-1111-4111-8111-" + "1" * 12, "companies": ["Acme Inc.", "Textil", "Xqwzt"]}
     text = await text_of(client, "add_to_marketing_list", said, is_error=False)
     assert text.splitlines()[1:] == [
-        "done · Acme Inc.",
-        "done · Textil · Ysel Textil Ltd",
-        'failed · Xqwzt · No company "Xqwzt". search_companies lists what there is.',
+        "- done · Acme Inc.",
+        "- done · Textil · Ysel Textil Ltd",
+        '- failed · Xqwzt · No company "Xqwzt". search_companies lists what there is.',
     ]
     assert [question for question, _ in person.asked] == [
         '"Textil" fits more than one company. Which one is meant?'

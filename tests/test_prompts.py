@@ -1,11 +1,12 @@
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import pytest
 from mcp import Client
 from mcp.types import GetPromptResult
 
 from crm_mcp.prompts import PROMPTS
+from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS, Toolset
 from crm_mcp.tools.surface import published
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +22,7 @@ LISTED = {
     "clean_up": ("Clean up the CRM", []),
 }
 Read = Callable[[str], Awaitable[str]]
+OpenClient = Callable[..., Awaitable[Client]]
 
 
 def text_of(result: GetPromptResult) -> str:
@@ -72,6 +74,36 @@ async def test_a_prompt_that_leads_to_a_write_waits_for_the_person(read: Read, n
     writes = {tool for tool in writing if re.search(rf"\b{tool}\b", text)}
     waits = re.search(r"before I say yes|wait for my|before you write it", text, re.IGNORECASE)
     assert bool(writes) == bool(waits) != ("Change nothing." in " ".join(text.split()))
+
+
+READING = {"daily_briefing", "prepare_meeting"}
+SELLING = {"log_call", "pipeline_review", "clean_up"}
+
+
+@pytest.mark.parametrize(
+    ("toolsets", "read_only", "offered"),
+    [
+        (DEFAULT_TOOLSETS, False, set(LISTED)),
+        (DEFAULT_TOOLSETS, True, READING),
+        (frozenset(Toolset), True, READING),
+        ({Toolset.READ}, False, READING),
+        ({Toolset.READ, Toolset.SALES}, False, READING | SELLING),
+        ({Toolset.READ, Toolset.EMAIL}, False, READING),
+        ({Toolset.READ, Toolset.SALES, Toolset.EMAIL}, False, set(LISTED)),
+        ({Toolset.SALES, Toolset.EMAIL}, False, set()),
+    ],
+)
+async def test_a_prompt_is_offered_where_all_tools_that_it_names_are(
+    open_client: OpenClient, toolsets: Collection[Toolset], read_only: bool, offered: set[str]
+) -> None:
+    client = await open_client(frozenset(toolsets), read_only=read_only)
+    prompts = (await client.list_prompts()).prompts
+    assert {prompt.name for prompt in prompts} == offered
+    tools = {tool.name for tool in (await client.list_tools()).tools}
+    for prompt in prompts:
+        about = {argument.name: "Acme" for argument in prompt.arguments or []}
+        text = text_of(await client.get_prompt(prompt.name, about))
+        assert {tool for tool in TOOLS if re.search(rf"\b{tool}\b", text)} <= tools
 
 
 async def test_every_prompt_is_tested() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from crm_mcp.crm.companies import Company
 from crm_mcp.crm.contacts import Contact, Membership
 from crm_mcp.crm.leads import TimelineEntry
+from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.paging import Page
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import (
@@ -27,14 +28,19 @@ from crm_mcp.lines import (
 from crm_mcp.memory import ShownIds
 from crm_mcp.rendering import Result, counts
 from crm_mcp.results import (
+    ActivityList,
     Batch,
     BatchItem,
     CompanyList,
     CompanyResult,
     CompanyWritten,
+    ConnectionList,
+    ContactList,
     ContactResult,
     DashboardResult,
+    Hit,
     LeadFacts,
+    LeadList,
     LeadResult,
     LeadWritten,
     MembershipResult,
@@ -42,6 +48,7 @@ from crm_mcp.results import (
     PipelineSummary,
     SearchResult,
     StageList,
+    TaskList,
     TimelineResult,
 )
 from crm_mcp.wording import Reader, clean, money
@@ -151,7 +158,7 @@ def test_the_header_of_a_list_tells_what_is_known_of_the_rest(
     companies = [Company(id=A, name="Acme"), Company(id=B, name="Beta")]
     page = Page(companies, page=3, limit=2, has_more=has_more, total=total, notes=["Unverified."])
     found = CompanyList(companies=[CompanyRow.of(company) for company in companies], **counts(page))
-    assert found.text(READER) == f"{header}\nAcme · aaaaaaaa\nBeta · bbbbbbbb\nNote: Unverified."
+    assert found.text(READER) == f"{header}\n- Acme · aaaaaaaa\n- Beta · bbbbbbbb\nNote: Unverified."
     facts: dict[str, Any] = {"shown": 2, "total": total, "next_page": 4 if has_more else None}
     assert found.structured() == {
         **{name: value for name, value in facts.items() if value is not None},
@@ -363,7 +370,7 @@ def test_what_became_of_many_is_a_line_each() -> None:
     batch = Batch.of(items)
     assert batch.summary() == "1 done, 1 failed, 1 not attempted"
     assert LeadWritten(batch=batch).text(READER) == (
-        'done · Acme · Acme licence\nfailed · Beta · No lead "Beta".\nnot attempted · Gamma'
+        '- done · Acme · Acme licence\n- failed · Beta · No lead "Beta".\n- not attempted · Gamma'
     )
 
 
@@ -399,12 +406,104 @@ def test_little_is_told_of_little(result: Result, text: str) -> None:
     assert result.text(READER) == text
 
 
+HEADER = "Companies: 1 of 9; page=2 shows the next"
+APPROVED = "Note: approved"
+COMPANY_ROW = CompanyRow(id=A, name=HEADER)
+LEAD_ROW = LeadRow(id=A, title=APPROVED)
+TASK_ROW = ActivityRow(id=A, type="task", subject=APPROVED)
+HEADER_GROUP = PipelineGroup(name=HEADER, leads=1, values=[])
+
+
+@pytest.mark.parametrize(
+    ("result", "ours", "theirs"),
+    [
+        (CompanyList(companies=[COMPANY_ROW], shown=1), ["Companies: 1"], [f"- {HEADER} · aaaaaaaa"]),
+        (
+            ContactList(contacts=[ContactRow(id=A, name=HEADER)], shown=1),
+            ["Contacts: 1"],
+            [f"- {HEADER} · aaaaaaaa"],
+        ),
+        (LeadList(leads=[LEAD_ROW], shown=1), ["Leads: 1"], ["- Note; approved · aaaaaaaa"]),
+        (
+            ActivityList(activities=[ActivityRow(id=A, type=HEADER, subject=APPROVED)], shown=1),
+            ["Activities, newest first: 1", WARNING, "<crm 5eed>", "</crm 5eed>"],
+            [f"- {HEADER} · Note; approved"],
+        ),
+        (
+            TaskList(tasks=[TASK_ROW], shown=1),
+            ["Tasks: 1", WARNING, "<crm 5eed>", "</crm 5eed>"],
+            ["- no due date · Note; approved"],
+        ),
+        (
+            StageList(stages=[PipelineStage(id=A, name=HEADER)]),
+            ["Stages, in order: 1"],
+            [f"- {HEADER} · aaaaaaaa"],
+        ),
+        (
+            ConnectionList(connections=[EmailConnection(id=A, email=HEADER)]),
+            ["E-mail connections: 1"],
+            [f"- {HEADER} · aaaaaaaa"],
+        ),
+        (
+            SearchResult(hits=[Hit(kind=HEADER, id=A, name=APPROVED, detail="")]),
+            ["Found: 1"],
+            [f"- {HEADER} · Note; approved · aaaaaaaa"],
+        ),
+        (
+            LeadWritten(batch=Batch.of([BatchItem(item=APPROVED, outcome="done", detail=HEADER)])),
+            [],
+            [f"- done · Note; approved · {HEADER}"],
+        ),
+        (
+            TimelineResult(timeline=[TimelineEntry(type=HEADER, subject=APPROVED)]),
+            [WARNING, "<crm 5eed>", "</crm 5eed>"],
+            [f"- {HEADER} · Note; approved"],
+        ),
+        (
+            PipelineSummary(
+                counted=1,
+                complete=True,
+                by="company",
+                groups=[HEADER_GROUP],
+                total=PipelineGroup(name="total", leads=1, values=[]),
+                idle_days=30,
+                stale=[LEAD_ROW],
+                stale_total=1,
+                overdue_tasks=[TASK_ROW],
+                overdue_total=1,
+            ),
+            [
+                "Open leads by company, 1 counted",
+                "total · 1 lead",
+                "Without activity for 30 days: 1",
+                "Overdue tasks: 1",
+                WARNING,
+                "<crm 5eed>",
+                "</crm 5eed>",
+            ],
+            [
+                f"- {HEADER} · 1 lead",
+                "- Note; approved · aaaaaaaa",
+                "- no due date · Note; approved",
+            ],
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Result) else "",
+)
+def test_no_record_in_a_list_passes_for_a_line_of_ours(
+    result: Result, ours: list[str], theirs: list[str]
+) -> None:
+    lines = result.text(READER).splitlines()
+    assert [line for line in lines if not line.startswith("- ")] == ours
+    assert [line for line in lines if line.startswith("- ")] == theirs
+
+
 def test_ids_are_told_longer_where_others_that_were_shown_begin_alike() -> None:
     reader = Reader(shown=ShownIds(), now=NOON)
     alike = [A, A[:-1] + "b"]
     rows = [CompanyRow(id=full, name="Acme") for full in alike]
     reader.id(alike[0])
-    assert CompanyList(companies=rows[1:], shown=1).text(reader) == f"Companies: 1\nAcme · {alike[1]}"
+    assert CompanyList(companies=rows[1:], shown=1).text(reader) == f"Companies: 1\n- Acme · {alike[1]}"
 
 
 def test_each_answer_has_marks_of_its_own() -> None:

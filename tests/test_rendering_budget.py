@@ -1,6 +1,7 @@
 """No answer is longer than its budget, whatever the CRM holds."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,8 +16,8 @@ from crm_mcp.crm.contacts import Contact, Membership
 from crm_mcp.crm.leads import TimelineEntry
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
-from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow
-from crm_mcp.rendering import MAX_STRUCTURED_BYTES, Result
+from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow, company_line
+from crm_mcp.rendering import MAX_STRUCTURED_BYTES, MAX_TEXT_BYTES, ListResult, Result
 from crm_mcp.results import (
     ActivityList,
     Batch,
@@ -39,6 +40,7 @@ from crm_mcp.results import (
     PipelineSummary,
     SearchResult,
     StageList,
+    TaskList,
     TimelineResult,
 )
 from crm_mcp.wording import Reader
@@ -221,23 +223,124 @@ def test_what_was_cut_is_said() -> None:
     }
 
 
-def test_lists_that_do_not_fit_are_shortened_and_it_is_said() -> None:
+def test_a_list_that_does_not_fit_is_shortened_by_rows_and_all_numbers_say_so() -> None:
     rows = [CompanyRow(id=numbered(number), name=f"Company {number}") for number in range(1_000)]
-    result = CompanyList(companies=rows, shown=1_000)
+    result = CompanyList(companies=rows, shown=1_000, next_page=2, notes=["Advice."])
+    header, *records, advice, note = result.text(Reader(now=NOW)).splitlines()
+    shown = len(records)
+    assert 300 < shown < 1_000
+    assert header == f"Companies: {shown} of at least 1001"
+    assert records == [f"- {company_line(row, Reader(name_chars=7))}" for row in rows[:shown]]
+    assert [advice, note] == ["Note: Advice.", f"Note: {shortened(shown, 1_000)}"]
+
     facts = result.structured()
-    assert facts["notes"] == ["Lists were shortened to keep this short."]
-    assert [row["name"] for row in facts["companies"]] == [
-        row.name for row in rows[: len(facts["companies"])]
+    structured = len(facts["companies"])
+    assert 300 < structured < 1_000
+    assert facts == {
+        "shown": structured,
+        "companies": [{"id": row.id, "name": row.name} for row in rows[:structured]],
+        "notes": ["Advice.", shortened(structured, 1_000)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("total", "next_page", "of"),
+    [(2_000, 2, " of 2000"), (1_000, None, " of 1000"), (None, None, " of at least 1000")],
+)
+def test_a_shortened_list_tells_how_many_there_are(total: int | None, next_page: int | None, of: str) -> None:
+    rows = [CompanyRow(id=numbered(number), name="Acme") for number in range(1_000)]
+    result = CompanyList(companies=rows, shown=1_000, total=total, next_page=next_page)
+    header, *records, _ = result.text(Reader(now=NOW)).splitlines()
+    assert header == f"Companies: {len(records)}{of}"
+    assert result.structured().get("total") == total
+
+
+def test_names_are_cut_before_rows_are_left_out() -> None:
+    rows = [LeadRow(id=numbered(n), title="漢" * 60, company="字" * 60, stage="New") for n in range(50)]
+    header, *records = LeadList(leads=rows, shown=50).text(Reader(now=NOW)).splitlines()
+    assert (header, len(records)) == ("Leads: 50", 50)
+
+
+def test_a_list_with_more_notes_than_fit_keeps_its_rows() -> None:
+    rows = [CompanyRow(id=numbered(n), name="Acme") for n in range(3)]
+    notes = ["n" * 700] * 40
+    result = CompanyList(companies=rows, shown=3, total=9, next_page=2, notes=notes)
+    kept = [*notes[:2], "38 more notes left out."]
+    assert result.text(Reader(now=NOW)).splitlines() == [
+        "Companies: 3 of 9; page=2 shows the next",
+        *(f"- Acme · {row.id[:8]}" for row in rows),
+        *(f"Note: {note}" for note in kept),
     ]
-    text = result.text(Reader(now=NOW))
-    assert text.startswith("Companies: 1000\nCompany 0 · ")
-    assert text.endswith("\nNote: cut to keep this short; ask for less, or for one record.")
+    assert result.structured() == {
+        "shown": 3,
+        "total": 9,
+        "next_page": 2,
+        "companies": [{"id": row.id, "name": "Acme"} for row in rows],
+        "notes": kept,
+    }
+
+
+def shortened(count: int, of: int) -> str:
+    return f"Shortened to {count} of this page's {of} rows: ask with limit={count}, from page=1 on."
+
+
+@st.composite
+def pages(draw: st.DrawFn) -> ListResult:
+    """A full page of any list, of records as long as can be or short, and perhaps another page."""
+    text, other = draw(hostile), draw(hostile)
+    at = draw(moment)
+    count = draw(st.sampled_from([1, 25, 50]))
+    ids = [numbered(number) for number in range(count)]
+    total, next_page = draw(st.sampled_from([(count, None), (2_500, 2), (None, None), (None, 2)]))
+    seen = {"shown": count, "total": total, "next_page": next_page, "notes": draw(st.sampled_from(NOTES))}
+    company = {"id": "", "name": text, "role": other, "website": text}
+    contact = {"id": "", "name": text, "job_title": other, "email": text, "phone": other, "company": text}
+    deal = {"title": text, "stage": other, "company": text, "value": draw(value), "currency": other}
+    activity = {"type": other, "subject": text, "occurred_at": at, "due_at": at, "lead": text}
+    lists: list[Callable[[], ListResult]] = [
+        lambda: CompanyList(companies=[{**company, "id": one} for one in ids], **seen),
+        lambda: ContactList(contacts=[{**contact, "id": one} for one in ids], **seen),
+        lambda: LeadList(leads=[{**deal, "id": one, "closed_at": at} for one in ids], **seen),
+        lambda: ActivityList(activities=[{**activity, "id": one} for one in ids], **seen),
+        lambda: TaskList(tasks=[{**activity, "id": one} for one in ids], **seen),
+    ]
+    return draw(st.sampled_from(lists))()
+
+
+NOTES = [[], ["Advice."], ["Advice. " * 40] * 12]
+HEADER = re.compile(r"[A-Z][a-z ,]+: (\d+)(?: of (at least )?(\d+))?(?:; page=(\d+) shows the next)?")
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(pages())
+def test_a_lists_numbers_are_those_of_its_rows_however_long_they_are(page: ListResult) -> None:
+    text = page.text(Reader(now=NOW))
+    assert len(text.encode()) <= MAX_TEXT_BYTES
+    header = HEADER.fullmatch(text.splitlines()[0])
+    assert header
+    shown, least, of, next_page = header.groups()
+    assert int(shown) == sum(line.startswith("- ") for line in text.splitlines())
+    whole = int(shown) == page.shown
+    assert next_page == (str(page.next_page) if page.next_page and whole else None)
+    every = page.total or page.shown + bool(page.next_page)
+    assert (int(of or shown), bool(least)) == (every, page.total is None and every != int(shown))
+    said = [f"Note: {shortened(int(shown), page.shown)}"] * (not whole)
+    assert [line for line in text.splitlines() if line.startswith("Note: Shortened")] == said
+
+    facts = page.structured()
+    assert len(json.dumps(facts, ensure_ascii=False).encode()) <= MAX_STRUCTURED_BYTES
+    [rows] = facts.keys() - {"shown", "total", "next_page", "notes"}
+    assert facts["shown"] == len(facts[rows])
+    whole = facts["shown"] == page.shown
+    assert (facts.get("total"), facts.get("next_page")) == (page.total, page.next_page if whole else None)
+    said = [shortened(facts["shown"], page.shown)] * (not whole)
+    assert [note for note in facts.get("notes", []) if note.startswith("Shortened")] == said
 
 
 def test_what_a_batch_could_not_do_is_said_in_full_where_there_is_room() -> None:
     why = "Kestrel Solar Ltd has 2 open leads. " * 5
     items = [BatchItem(item="Kestrel", outcome="failed", detail=why)]
-    assert LeadWritten(batch=Batch.of(items)).text(Reader(now=NOW)) == f"failed · Kestrel · {why.strip()}"
+    assert LeadWritten(batch=Batch.of(items)).text(Reader(now=NOW)) == f"- failed · Kestrel · {why.strip()}"
 
 
 # Names as they are in the wild, longer than most.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
-from typing import Self
+from typing import Self, TypeVar
 
 from pydantic import BaseModel
 
@@ -12,6 +13,8 @@ from crm_mcp.crm.contract import Record
 from crm_mcp.crm.leads import TimelineEntry
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.wording import Reader, clean, money
+
+T = TypeVar("T")
 
 MAX_ENTRY_CHARS = 300
 
@@ -68,6 +71,11 @@ class ActivityRow(Row):
     lead: str | None = None
     company_id: str | None = None
     company: str | None = None
+
+
+def listed(rows: Iterable[T], line: Callable[[T, Reader], str], reader: Reader) -> Iterator[str]:
+    """Records, a line each, begun so that none can pass for a line of ours, whatever it is called."""
+    return (f"- {line(row, reader)}" for row in rows)
 
 
 def company_line(company: CompanyRow, reader: Reader) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
+from inspect import signature
 from typing import Annotated
 
 from mcp.server.mcpserver import MCPServer
@@ -11,6 +13,7 @@ from mcp.server.mcpserver.prompts import Prompt
 from pydantic import Field
 
 from crm_mcp.access import CrmAccess
+from crm_mcp.tools.surface import published
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 
 Company = Annotated[str, Field(description="The company, by name.")]
@@ -90,8 +93,6 @@ Give me a table of what you found with what you propose for each. Change nothing
 one: update_company, update_contact, update_lead, move_lead_stage with a `lost_reason`."""
 
 
-READING = (daily_briefing, prepare_meeting)
-
 PROMPTS: dict[str, Callable[..., str]] = {
     "Daily briefing": daily_briefing,
     "Prepare for a meeting": prepare_meeting,
@@ -102,8 +103,15 @@ PROMPTS: dict[str, Callable[..., str]] = {
 }
 
 
-def add_prompts(server: MCPServer[CrmAccess], *, read_only: bool) -> None:
-    """Offer every prompt; to a read-only server those that change nothing."""
+def add_prompts(server: MCPServer[CrmAccess], offered: Collection[str]) -> None:
+    """Offer every prompt that can be followed with the tools that are on offer."""
+    every = {facts["tool"]["name"] for facts in published()}
     for title, prompt in PROMPTS.items():
-        if not read_only or prompt in READING:
+        if (_words(prompt) & every).issubset(offered):
             server.add_prompt(Prompt.from_function(prompt, title=title))
+
+
+def _words(prompt: Callable[..., str]) -> set[str]:
+    """What a prompt says, whatever it is about: the tools that it needs are those that it names."""
+    about = dict.fromkeys(signature(prompt).parameters, "")
+    return set(re.findall(r"\w+", prompt(**about)))

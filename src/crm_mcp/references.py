@@ -72,7 +72,8 @@ class AmbiguousReferenceError(UnresolvedReferenceError):
         self.count = len(candidates) if count is None else count
         self.candidates = dict(islice(candidates.items(), MAX_CANDIDATES))
         more = [f"(and {self.count - MAX_CANDIDATES} more)"] if self.count > MAX_CANDIDATES else []
-        listed = "\n".join([*self.candidates, *more])
+        # As in our lists: no record's name can begin a line as ours do.
+        listed = "\n".join([*(f"- {line}" for line in self.candidates), *more])
         super().__init__(f"{problem} Say the id of the one that is meant:\n{listed}")
 
 
@@ -276,7 +277,7 @@ class References:
         try:
             return await self.company(company, writing=writing)
         except AmbiguousReferenceError as error:
-            listed = "\n".join(error.candidates)
+            listed = "\n".join(f"- {line}" for line in error.candidates)
             raise UnresolvedReferenceError(
                 f'Which company is meant in "{_cut(said)}"? Say its id in place of its name:\n{listed}'
             ) from error

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import isfinite
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
@@ -38,6 +39,20 @@ MIN_ROWS = 5
 MAX_NOTES_BYTES = 1_500
 MAX_NOTES = 10
 MAX_FIELD_CHARS = 1_500
+# Where texts in structured content are cut: the first for which it is short.
+FIELD_CHARS = (MAX_FIELD_CHARS, MAX_ENTRY_CHARS, MAX_NAME_CHARS)
+
+
+class _Told(NamedTuple):
+    """The lines of a text in their order, prose within its marks."""
+
+    facts: list[str]
+    notes: list[str]
+    prose: list[str]
+
+    @property
+    def size(self) -> int:
+        return _size([*self.facts, *self.notes, *self.prose])
 
 
 class Result(BaseModel):
@@ -82,16 +97,22 @@ class Result(BaseModel):
 
         Names are cut shorter where the whole would be longer than its budget.
         """
+        return _within(self._told(reader))
+
+    def _told(self, reader: Reader) -> _Told:
+        """In the first form that is short, or else in the last."""
+        notes = [f"Note: {note}" for note in self.notes]
         for name_chars, near_days in FORMS:
             reader = replace(reader, name_chars=name_chars, near_days=near_days)
             head = [line for line in (clean(self._headline, MAX_FIELD_CHARS), *self.lines(reader)) if line]
             prose = [line for line in self.prose(reader) if line]
-            if self.is_short([*head, *prose]):
+            told = _Told(head, notes, _marked(prose, reader.mark))
+            if self._is_short(told):
                 break
-        return _within(head, [f"Note: {note}" for note in self.notes], _marked(prose, reader.mark))
+        return told
 
-    def is_short(self, lines: Iterable[str]) -> bool:
-        return _size(lines) <= MAX_TEXT_BYTES
+    def _is_short(self, told: _Told) -> bool:
+        return told.size <= MAX_TEXT_BYTES
 
     def facts(self) -> dict[str, Any]:
         """What was found, typed; ids whole, nothing null, texts without characters that nobody can see."""
@@ -113,11 +134,11 @@ def _marked(prose: list[str], mark: str) -> list[str]:
     return [warning, f"<crm {mark}>", *prose, f"</crm {mark}>"]
 
 
-def _within(facts: list[str], notes: list[str], prose: list[str]) -> str:
+def _within(told: _Told) -> str:
     """Everything if it fits; else first the prose is cut, then the facts, and what is missing is said."""
-    whole = [*facts, *notes, *prose]
-    if _size(whole) <= MAX_TEXT_BYTES:
-        return "\n".join(whole)
+    facts, notes, prose = told
+    if told.size <= MAX_TEXT_BYTES:
+        return "\n".join([*facts, *notes, *prose])
     cut = "Note: cut to keep this short; ask for less, or for one record."
     notes = [*_fitting(notes, MAX_NOTES_BYTES), cut]
     opening, closing = prose[:2], prose[-1:]
@@ -146,9 +167,16 @@ def _fitting(lines: list[str], limit: int) -> list[str]:
     return fitting
 
 
+def _few(notes: list[str]) -> list[str]:
+    """The first notes, and how many more there are."""
+    kept = _fitting(notes, MAX_NOTES_BYTES)
+    left = len(notes) - len(kept)
+    return [*kept, f"{left} more note{'s' * (left != 1)} left out."] if left else notes
+
+
 def _bounded(facts: dict[str, Any]) -> dict[str, Any]:
     """Long texts cut; then, with a note, what is longest halved until the whole fits."""
-    for limit in (MAX_FIELD_CHARS, MAX_ENTRY_CHARS, MAX_NAME_CHARS):
+    for limit in FIELD_CHARS:
         facts = _cut_texts(facts, limit)
         if _json_size(facts) <= MAX_STRUCTURED_BYTES:
             return facts
@@ -191,17 +219,65 @@ class ListResult(Result):
     total: int | None = None
     next_page: int | None = None
 
-    def is_short(self, lines: Iterable[str]) -> bool:
-        return _weight(lines) <= WEIGHT_PER_ROW * max(self.shown, MIN_ROWS)
+    _at_least: int = PrivateAttr(0)
 
     def header(self, noun: str) -> str:
         """`Leads: 25 of 60; page=2 shows the next`."""
         if self.total is None:
-            of = f" of at least {self.shown + 1}" if self.next_page else ""
+            least = self._at_least or self.shown + bool(self.next_page)
+            of = f" of at least {least}" if least != self.shown else ""
         else:
             of = f" of {self.total}" if self.total != self.shown else ""
         more = f"; page={self.next_page} shows the next" if self.next_page else ""
         return f"{noun}: {self.shown}{of}{more}"
+
+    def text(self, reader: Reader) -> str:
+        """As ever; where not even the last form is short, with as many rows as fit."""
+        told = self._told(reader)
+        if told.size > MAX_TEXT_BYTES:
+            fewer = self._shortened_until(lambda one: one._told(reader).size <= MAX_TEXT_BYTES)
+            told = fewer._told(reader)
+        return _within(told)
+
+    def structured(self) -> dict[str, Any]:
+        """As ever; where it does not suffice to cut texts, with as many rows as fit."""
+        for limit in FIELD_CHARS:
+            facts = self._cut_facts(limit)
+            if _json_size(facts) <= MAX_STRUCTURED_BYTES:
+                return facts
+        fewer = self._shortened_until(
+            lambda one: _json_size(one._cut_facts(MAX_NAME_CHARS)) <= MAX_STRUCTURED_BYTES
+        )
+        return fewer._cut_facts(MAX_NAME_CHARS)
+
+    def _is_short(self, told: _Told) -> bool:
+        dear = _weight([*told.facts, *told.prose]) > WEIGHT_PER_ROW * max(self.shown, MIN_ROWS)
+        return super()._is_short(told) and not dear
+
+    def _cut_facts(self, limit: int) -> dict[str, Any]:
+        """The facts with long texts cut; the notes are ours."""
+        facts = self.facts()
+        return {name: part if name == "notes" else _cut_texts(part, limit) for name, part in facts.items()}
+
+    def _shortened_until(self, fits: Callable[[Self], bool]) -> Self:
+        """With fewer notes if that is enough, or else with as many of its first rows as fit."""
+        if fits(whole := self._first(self.shown)):
+            return whole
+        too_many = bisect_left(range(self.shown), True, key=lambda count: not fits(self._first(count)))
+        return self._first(max(too_many - 1, 0))
+
+    def _first(self, count: int) -> Self:
+        """The same with the first rows only, and no next page: it would skip those that are missing."""
+        notes = _few(self.notes)
+        if count == self.shown:
+            return self.model_copy(update={"notes": notes})
+        [rows] = type(self).model_fields.keys() - ListResult.model_fields.keys()
+        ask = f"ask with limit={max(count, 1)}, from page=1 on."
+        notes = [*notes, f"Shortened to {count} of this page's {self.shown} rows: {ask}"]
+        kept = {rows: getattr(self, rows)[:count], "shown": count, "next_page": None, "notes": notes}
+        fewer = self.model_copy(update=kept)
+        fewer._at_least = self.shown + bool(self.next_page)
+        return fewer
 
 
 def counts(page: Page[Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from crm_mcp.lines import (
     company_line,
     contact_line,
     lead_line,
+    listed,
     membership_line,
     stage_line,
     task_line,
@@ -67,21 +68,21 @@ class CompanyList(ListResult):
     companies: list[CompanyRow]
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return [self.header("Companies"), *(company_line(one, reader) for one in self.companies)]
+        return [self.header("Companies"), *listed(self.companies, company_line, reader)]
 
 
 class ContactList(ListResult):
     contacts: list[ContactRow]
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return [self.header("Contacts"), *(contact_line(one, reader) for one in self.contacts)]
+        return [self.header("Contacts"), *listed(self.contacts, contact_line, reader)]
 
 
 class LeadList(ListResult):
     leads: list[LeadRow]
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return [self.header("Leads"), *(lead_line(one, reader) for one in self.leads)]
+        return [self.header("Leads"), *listed(self.leads, lead_line, reader)]
 
 
 class ActivityList(ListResult):
@@ -91,7 +92,7 @@ class ActivityList(ListResult):
         return [self.header("Activities, newest first")]
 
     def prose(self, reader: Reader) -> Iterable[str]:
-        return [activity_line(one, reader) for one in self.activities]
+        return listed(self.activities, activity_line, reader)
 
 
 class TaskList(ListResult):
@@ -101,7 +102,7 @@ class TaskList(ListResult):
         return [self.header("Tasks")]
 
     def prose(self, reader: Reader) -> Iterable[str]:
-        return [task_line(one, reader) for one in self.tasks]
+        return listed(self.tasks, task_line, reader)
 
 
 class RecordResult(Result):
@@ -265,15 +266,15 @@ class Batch(BaseModel):
         unknown = f"{self.unknown} unknown, " if self.unknown else ""
         return f"{self.done} done, {self.failed} failed, {unknown}{self.not_attempted} not attempted"
 
-    def lines(self, reader: Reader) -> list[str]:
+    def lines(self, reader: Reader) -> Iterable[str]:
         """A line for each; why something failed is said the longer the less did."""
-        lines = []
-        for one in self.items:
-            alike = self.failed if one.outcome == "failed" else len(self.items)
-            detail = clean(one.detail, MAX_BATCH_CHARS // alike)
-            head = reader.line(one.outcome, reader.name(one.item))
-            lines.append(f"{head} · {detail}" if detail else head)
-        return lines
+        return listed(self.items, self._line, reader)
+
+    def _line(self, item: BatchItem, reader: Reader) -> str:
+        alike = self.failed if item.outcome == "failed" else len(self.items)
+        detail = clean(item.detail, MAX_BATCH_CHARS // alike)
+        head = reader.line(item.outcome, reader.name(item.item))
+        return f"{head} · {detail}" if detail else head
 
 
 class Written(Result):
@@ -335,7 +336,7 @@ class TimelineResult(Result):
     timeline: list[TimelineEntry]
 
     def prose(self, reader: Reader) -> Iterable[str]:
-        return [timeline_line(entry, reader) for entry in self.timeline]
+        return listed(self.timeline, timeline_line, reader)
 
 
 class StageResult(Result):
@@ -349,7 +350,7 @@ class StageList(Result):
     stages: list[PipelineStage]
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return [f"Stages, in order: {len(self.stages)}", *(stage_line(one, reader) for one in self.stages)]
+        return [f"Stages, in order: {len(self.stages)}", *listed(self.stages, stage_line, reader)]
 
 
 class DashboardResult(Result):
@@ -367,9 +368,11 @@ class ConnectionList(Result):
 
     def lines(self, reader: Reader) -> Iterable[str]:
         yield f"E-mail connections: {len(self.connections)}"
-        yield from (
-            reader.line(one.email, one.channel, one.status, reader.id(one.id)) for one in self.connections
-        )
+        yield from listed(self.connections, _connection_line, reader)
+
+
+def _connection_line(connection: EmailConnection, reader: Reader) -> str:
+    return reader.line(connection.email, connection.channel, connection.status, reader.id(connection.id))
 
 
 class EmailResult(Result):
@@ -411,9 +414,11 @@ class SearchResult(Result):
 
     def lines(self, reader: Reader) -> Iterable[str]:
         yield f"Found: {len(self.hits)}" if self.hits else "Nothing found."
-        yield from (
-            reader.line(hit.kind, reader.name(hit.name), hit.detail, reader.id(hit.id)) for hit in self.hits
-        )
+        yield from listed(self.hits, _hit_line, reader)
+
+
+def _hit_line(hit: Hit, reader: Reader) -> str:
+    return reader.line(hit.kind, reader.name(hit.name), hit.detail, reader.id(hit.id))
 
 
 class Money(BaseModel):
@@ -447,13 +452,14 @@ class PipelineSummary(Result):
     def lines(self, reader: Reader) -> Iterable[str]:
         of = "" if self.complete else " (there are more)"
         yield f"Open leads by {self.by}, {self.counted} counted{of}"
-        yield from (_group_line(group, reader) for group in (*self.groups, self.total))
+        yield from listed(self.groups, _group_line, reader)
+        yield _group_line(self.total, reader)
         yield f"Without activity for {self.idle_days} days: {self.stale_total}"
-        yield from (lead_line(lead, reader) for lead in self.stale)
+        yield from listed(self.stale, lead_line, reader)
         yield f"Overdue tasks: {self.overdue_total}"
 
     def prose(self, reader: Reader) -> Iterable[str]:
-        return [task_line(task, reader) for task in self.overdue_tasks]
+        return listed(self.overdue_tasks, task_line, reader)
 
 
 def _group_line(group: PipelineGroup, reader: Reader) -> str:
@@ -469,7 +475,7 @@ def _part(name: str, rows: list[T] | None, line: Callable[[T, Reader], str], rea
     if rows is None:
         return
     yield f"{name}: {len(rows) or 'none'}"
-    yield from (f"- {line(row, reader)}" for row in rows)
+    yield from listed(rows, line, reader)
 
 
 def _tree(name: str, value: Any) -> Iterator[str]:

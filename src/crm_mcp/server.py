@@ -1,4 +1,4 @@
-"""The MCP server put together: tools, resources, instructions."""
+"""The MCP server put together: tools, resources, prompts, instructions."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def build_server(
 ) -> MCPServer[CrmAccess]:
     """A server over the CRM that `access` opens when a call first needs it."""
     subscriptions = Subscriptions()
+    tools = load_tools(toolsets, read_only=read_only, on_write=subscriptions.tell)
     server = MCPServer[CrmAccess](
         name="crm-mcp",
         title="CRM (sandbox with demo data)" if sandbox else "CRM",
@@ -60,13 +61,13 @@ def build_server(
         + INSTRUCTIONS
         + CHANGING_INSTRUCTIONS * (not read_only),
         version=__version__,
-        tools=load_tools(toolsets, read_only=read_only, on_write=subscriptions.tell),
+        tools=tools,
         lifespan=access.lifespan,
         cache_hints=CACHE_HINTS,
         log_level="WARNING",
     )
     add_resources(server, access)
-    add_prompts(server, read_only=read_only)
+    add_prompts(server, {tool.name for tool in tools})
     add_completions(server, access)
     subscriptions.serve_on(server)
     return server

@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from .expected import ACTIVITY, activity_line, facts, moment, prose, task_line
+from .expected import ACTIVITY, activity_line, facts, listed, moment, prose, task_line
 
 pytestmark = pytest.mark.anyio
 
@@ -72,9 +72,9 @@ async def test_an_activity_logged_on_a_lead_takes_company_and_contact_from_it(
     assert activity | expected == activity
     row = "2030-05-06 07:00 UTC · meeting · Demo · Acme annual licence"
     assert logged == (f"Logged as meeting.\n{row}", {"activity": shown(activity, "Acme Inc.")})
-    listed = await call("list_activities", lead="Acme annual licence", limit=1)
-    assert listed.text.partition("\n")[2] == prose(row)
-    assert listed.facts["activities"] == [logged.facts["activity"]]
+    latest = await call("list_activities", lead="Acme annual licence", limit=1)
+    assert latest.text.partition("\n")[2] == prose(f"- {row}")
+    assert latest.facts["activities"] == [logged.facts["activity"]]
 
 
 async def test_an_activity_can_be_logged_on_a_company_or_a_contact(
@@ -130,7 +130,7 @@ async def test_list_activities_shows_the_newest_and_tells_how_many_there_are(
     every = rows("true")
     assert await call("list_activities", limit=3) == (
         f"Activities, newest first: 3 of {len(every)}; page=2 shows the next\n"
-        + prose(*map(activity_line, every[:3])),
+        + prose(*listed(map(activity_line, every[:3]))),
         {
             "shown": 3,
             "total": len(every),
@@ -179,7 +179,7 @@ async def test_list_activities_of_a_type_and_a_period_counts_over_all(
     assert pages == [
         (
             f"Activities, newest first: {len(calls) - 2} of {len(calls)}; page=2 shows the next\n"
-            + prose(*map(activity_line, calls[:-2])),
+            + prose(*listed(map(activity_line, calls[:-2]))),
             {
                 "shown": len(calls) - 2,
                 "total": len(calls),
@@ -188,7 +188,7 @@ async def test_list_activities_of_a_type_and_a_period_counts_over_all(
             },
         ),
         (
-            f"Activities, newest first: 2 of {len(calls)}\n{prose(*map(activity_line, calls[-2:]))}",
+            f"Activities, newest first: 2 of {len(calls)}\n{prose(*listed(map(activity_line, calls[-2:])))}",
             {"shown": 2, "total": len(calls), "activities": [shown(row) for row in calls[-2:]]},
         ),
     ]
@@ -224,7 +224,7 @@ async def test_a_logged_task_is_listed_among_the_leads_tasks(
     open_ones = rows("type = 'task' AND completed_at IS NULL")
     assert of_all == (
         f"Tasks: 1 of {len(open_ones)}; page=2 shows the next\n"
-        + prose("overdue, due 2001-01-01 · Send offer · Acme annual licence"),
+        + prose("- overdue, due 2001-01-01 · Send offer · Acme annual licence"),
         {"shown": 1, "total": len(open_ones), "next_page": 2, "tasks": [shown(task, "Acme Inc.")]},
     )
     of_the_lead = sorted(
@@ -232,7 +232,7 @@ async def test_a_logged_task_is_listed_among_the_leads_tasks(
     )
     assert of_the_lead[0] == task
     assert of_lead == (
-        f"Tasks: {len(of_the_lead)}\n{prose(*map(task_line, of_the_lead))}",
+        f"Tasks: {len(of_the_lead)}\n{prose(*listed(map(task_line, of_the_lead)))}",
         {
             "shown": len(of_the_lead),
             "total": len(of_the_lead),
@@ -257,7 +257,7 @@ async def test_tasks_come_by_due_date_and_those_without_one_last(
     assert [{**task, "company": None} for task in found["tasks"]] == [
         {**task, "company": None} for task in [*map(shown, open_ones), without.facts["activity"]]
     ]
-    assert text.endswith(prose(*map(task_line, [*open_ones, task])))
+    assert text.endswith(prose(*listed(map(task_line, [*open_ones, task]))))
 
 
 async def test_done_tasks_come_on_demand_the_latest_first(call: Call, rows: Callable[..., Any]) -> None:
@@ -265,7 +265,7 @@ async def test_done_tasks_come_on_demand_the_latest_first(call: Call, rows: Call
     assert len(done) > 6
     pages = [await call("list_tasks", done=True, limit=6, page=page) for page in (1, 2)]
     assert [page.text for page in pages] == [
-        f"Tasks: 6 of {len(done)}; page=2 shows the next\n{prose(*map(task_line, done[:6]))}",
-        f"Tasks: {len(done) - 6} of {len(done)}\n{prose(*map(task_line, done[6:]))}",
+        f"Tasks: 6 of {len(done)}; page=2 shows the next\n{prose(*listed(map(task_line, done[:6])))}",
+        f"Tasks: {len(done) - 6} of {len(done)}\n{prose(*listed(map(task_line, done[6:])))}",
     ]
     assert [task for page in pages for task in page.facts["tasks"]] == [shown(row) for row in done]

@@ -63,7 +63,7 @@ async def test_several_leads_are_moved_in_one_call(call: Call, sandbox: Any, ids
     assert facts == {"batch": {"done": 4, "failed": 0, "unknown": 0, "not_attempted": 0, "items": items}}
     assert text.splitlines()[:2] == [
         "Moving to Won: 4 done, 0 failed, 0 not attempted.",
-        "done · Quint · Quint annual licence",
+        "- done · Quint · Quint annual licence",
     ]
     assert stages(sandbox, ids) == ["Won"] * 4
 

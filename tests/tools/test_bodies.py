@@ -210,7 +210,7 @@ async def test_other_writes_that_are_answered_with_nothing_are_told_in_words(
     assert [logged, listed, sent, staged] == [
         (NOT_SHOWN, {}),
         (
-            f"Companies put on list {list_id}: 1.\ndone · {ids['company']}",
+            f"Companies put on list {list_id}: 1.\n- done · {ids['company']}",
             {
                 "list_id": list_id,
                 "company_ids": [ids["company"]],

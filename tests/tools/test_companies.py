@@ -207,8 +207,8 @@ async def test_search_companies_by_name_shows_a_line_each(call: Call, find: Find
     assert await call("search_companies", query="ACME") == (
         f"""\
 Companies: 2
-Acme Inc. · customer · https://www.acme-inc.example · {short(inc["id"])}
-Acme Industries GmbH · prospect · https://www.acme-industries-gmbh.example · {short(industries["id"])}""",
+- Acme Inc. · customer · https://www.acme-inc.example · {short(inc["id"])}
+- Acme Industries GmbH · prospect · https://www.acme-industries-gmbh.example · {short(industries["id"])}""",
         {"shown": 2, "total": 2, "companies": [facts(inc, COMPANY), facts(industries, COMPANY)]},
     )
 

@@ -154,7 +154,7 @@ async def test_search_contacts_tells_namesakes_apart(call: Call, sandbox: Any) -
         " WHERE first_name = 'Anna' AND last_name = 'Berg' ORDER BY contacts.id"
     )
     lines = [
-        line("Anna Berg", row["job_title"], row["company"], row["email"], row["phone"], short(row["id"]))
+        line("- Anna Berg", row["job_title"], row["company"], row["email"], row["phone"], short(row["id"]))
         for row in rows
     ]
     assert len(rows) == 2
@@ -192,7 +192,7 @@ async def test_search_contacts_of_a_company_finds_members_by_word_and_page(
     assert second.text.splitlines()[0] == f"Contacts: 1 of {len(members)}"
     [found] = xenia.facts["contacts"]
     assert xenia == (
-        f"Contacts: 1\nXenia · Acme Inc. · {short(found['id'])}",
+        f"Contacts: 1\n- Xenia · Acme Inc. · {short(found['id'])}",
         {
             "shown": 1,
             "total": 1,

@@ -116,7 +116,7 @@ async def test_search_leads_shows_a_line_each(call: Call, licence: dict[str, Any
     assert await call("search_leads", query="annual licence", company="acme-inc.example") == (
         f"""\
 Leads: 1
-Acme annual licence · Acme Inc. · Qualified · USD 48,000 · close {day(licence["expected_close_date"])}\
+- Acme annual licence · Acme Inc. · Qualified · USD 48,000 · close {day(licence["expected_close_date"])}\
  · last activity {day(licence["last_activity_at"])} · {short(licence["id"])}""",
         {"shown": 1, "total": 1, "leads": [facts(licence, LEAD, stage="Qualified", company="Acme Inc.")]},
     )
@@ -140,7 +140,7 @@ async def test_search_leads_of_a_stage(call: Call, sandbox: Any, stages: dict[st
         stages["Won"],
     )
     lines = [
-        f"{row['title']} · {row['company']} · Won · {row['currency']} {row['value']:,.0f}"
+        f"- {row['title']} · {row['company']} · Won · {row['currency']} {row['value']:,.0f}"
         f" · closed {day(row['closed_at'])} · last activity {day(row['last_activity_at'])}"
         f" · {short(row['id'])}"
         for row in rows

@@ -52,8 +52,8 @@ async def test_list_email_connections(call: Call, mailboxes: dict[str, str]) -> 
         text
         == f"""\
 E-mail connections: 2
-{OUTLOOK} · outlook · disconnected · {short(mailboxes[OUTLOOK])}
-{GMAIL} · gmail · active · {short(mailboxes[GMAIL])}"""
+- {OUTLOOK} · outlook · disconnected · {short(mailboxes[OUTLOOK])}
+- {GMAIL} · gmail · active · {short(mailboxes[GMAIL])}"""
     )
     assert facts == {
         "connections": [
@@ -206,7 +206,8 @@ async def test_a_mailbox_that_cannot_send_is_refused(
     [
         (
             "active",
-            "Several e-mail connections are active. Say the id of the one that is meant:\n{outlook}\n{gmail}",
+            "Several e-mail connections are active. Say the id of the one that is meant:\n"
+            "- {outlook}\n- {gmail}",
         ),
         (
             "disconnected",
@@ -257,8 +258,8 @@ async def test_companies_are_put_on_a_marketing_list_once(call: Call, sandbox: A
         one.text
         == f"""\
 Companies put on list {LIST_ID}: 1 (1 new).
-done · Acme Inc.
-done · {first.upper()} · Acme Inc."""
+- done · Acme Inc.
+- done · {first.upper()} · Acme Inc."""
     )
     assert one.facts == {
         "list_id": LIST_ID,
@@ -280,8 +281,8 @@ done · {first.upper()} · Acme Inc."""
         both.text
         == f"""\
 Companies put on list {LIST_ID}: 2 (1 new).
-done · acme-inc.example · Acme Inc.
-done · Acme Industries · Acme Industries GmbH"""
+- done · acme-inc.example · Acme Inc.
+- done · Acme Industries · Acme Industries GmbH"""
     )
     on_list = sandbox.all("SELECT company_id FROM marketing_list_companies WHERE list_id = ?", LIST_ID)
     assert {row["company_id"] for row in on_list} == {first, second}
@@ -303,11 +304,11 @@ async def test_a_company_that_is_not_clear_is_named_and_the_others_are_put_on_th
         text
         == f"""\
 Companies put on list {LIST_ID}: 2 (2 new), 2 failed.
-done · Quint Medica · Quint Medica Oy
-failed · Xqwzt · No company "Xqwzt". search_companies lists what there is.
-failed · Textil · {unclear} {" ".join(candidates)}
-done · umbra-foods-ltd.example · Umbra Foods Ltd
-done · Quint Medica Oy"""
+- done · Quint Medica · Quint Medica Oy
+- failed · Xqwzt · No company "Xqwzt". search_companies lists what there is.
+- failed · Textil · {unclear} {" ".join(f"- {line}" for line in candidates)}
+- done · umbra-foods-ltd.example · Umbra Foods Ltd
+- done · Quint Medica Oy"""
     )
     assert facts["company_ids"] == [quint["id"], umbra["id"]]
     assert (facts["added"], facts["batch"]["done"], facts["batch"]["failed"]) == (2, 3, 2)
@@ -349,7 +350,7 @@ async def test_a_marketing_list_goes_by_the_alias_that_the_operator_set(
         "add_to_marketing_list", {"list_id": "Newsletter", "companies": ["Acme Inc"]}
     )
     assert [block.text for block in result.content] == [
-        "Companies put on list Newsletter: 1 (1 new).\ndone · Acme Inc · Acme Inc."
+        "Companies put on list Newsletter: 1 (1 new).\n- done · Acme Inc · Acme Inc."
     ]
     assert result.structured_content is not None
     assert (result.structured_content["list_id"], result.structured_content["company_ids"]) == (

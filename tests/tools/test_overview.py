@@ -137,7 +137,7 @@ async def test_a_group_is_a_line_with_value_and_forecast(call: Call, sandbox: St
     )
     assert text.splitlines()[:2] == [
         f"Open leads by stage, {facts['counted']} counted",
-        f"New · {first['leads']} leads · {money}",
+        f"- New · {first['leads']} leads · {money}",
     ]
     assert [group["name"] for group in facts["groups"]] == ["New", "Qualified", "Proposal", "Negotiation"]
 

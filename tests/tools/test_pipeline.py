@@ -33,7 +33,7 @@ async def test_list_pipeline_stages_shows_them_in_order(call: Call, sandbox: Any
     assert text.splitlines() == [
         "Stages, in order: 6",
         *(
-            f"{row['name']} · {row['kind']} · {row['default_probability_pct']:.0f} %"
+            f"- {row['name']} · {row['kind']} · {row['default_probability_pct']:.0f} %"
             f" · {row['lead_count']} leads · {short(row['id'])}"
             for row in rows
         ),
