@@ -372,7 +372,7 @@ async def test_a_company_and_a_lead_elsewhere_of_one_name_are_not_guessed_betwee
         await crm.leads.create(NewLead(title=f"Zephyr {number}"))
     licence = find("leads", title="Acme annual licence")["id"]
     head, *candidates = (await refusal(refs.lead("Acme", writing=writing))).splitlines()
-    assert head == '"Acme" is a company, and a lead elsewhere. Say the id of the one that is meant:'
+    assert head == '"Acme" is a company, and another lead. Say the id of the one that is meant:'
     assert namesake is not None
     assert [line.rpartition(" · ")[2] for line in candidates] == [licence[:8], namesake.id[:8]]
 
@@ -751,3 +751,116 @@ async def test_a_failed_lookup_is_not_remembered(crm: CrmClient, refs: Reference
     await refusal(refs.company("Newcomer"))
     await crm.companies.create(NewCompany(name="Newcomer"))
     assert (await refs.company("Newcomer")).name == "Newcomer"
+
+
+# What is nearly the same
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ("Phase 11", "Phase 1.1"),
+        ("Contract 2024-1 1", "Contract 2024-11"),
+        ("Order C++", "Order C#"),
+        ("Renewal 11/2", "Renewal 1/12"),
+        ("Upgrade 15", "Upgrade 1.5"),
+    ],
+)
+async def test_numbers_and_symbols_tell_apart(
+    crm: CrmClient, refs: References, there: str, said: str
+) -> None:
+    await crm.leads.create(NewLead(title=there))
+    await refusal(refs.lead(said, writing=True))
+
+
+async def test_what_is_only_joined_otherwise_is_not_certain(crm: CrmClient, refs: References) -> None:
+    await crm.leads.create(NewLead(title="Therapist"))
+    assert not (await refs.lead("the rapist", writing=True)).certain
+    assert (await refs.lead("therapist", writing=True)).certain
+
+
+@pytest.mark.parametrize("others", [0, SEARCH_ROWS], ids=["few", "many"])
+@pytest.mark.parametrize(
+    "said", ["anna@zeta.example", "an-na.maria@zeta.example", "zeta.example", "annamaria@zeta.example"]
+)
+async def test_an_address_is_nobody_elses(crm: CrmClient, refs: References, said: str, others: int) -> None:
+    await crm.contacts.create(ContactChanges(first_name="Anna-Maria", email="anna-maria@zeta.example"))
+    for number in range(others):
+        await crm.contacts.create(ContactChanges(first_name=f"Zephyr {number}"))
+    await refusal(refs.contact(said, writing=True))
+    for exact in (
+        "Anna-Maria@zeta.example",
+        "Anna <anna-maria@zeta.example>",
+        "mailto:anna-maria@zeta.example",
+    ):
+        assert (await refs.contact(exact, writing=True)).name == "Anna-Maria"
+
+
+async def test_a_mailbox_that_anybody_can_have_is_no_companys(crm: CrmClient, refs: References) -> None:
+    await crm.companies.create(NewCompany(name="Hans Blumen", email="hansblumen@gmx.at"))
+    await refusal(refs.company("peter@gmx.at", writing=True))
+
+
+async def test_a_company_that_is_called_like_the_website_of_another_is_not_guessed(
+    crm: CrmClient, refs: References
+) -> None:
+    await crm.companies.create(NewCompany(name="Booking.example"))
+    await crm.companies.create(NewCompany(name="Priceline", website="booking.example"))
+    problem = await refusal(refs.company("booking.example", writing=True))
+    assert problem.startswith('"booking.example" fits more than one company.')
+
+
+async def test_an_id_of_another_kind_is_refused(tenant: Tenant, find: Find) -> None:
+    contact = find("contacts", email="anna.muller@acme-inc.example")["id"]
+    await tenant.rows.contacts([await tenant.client.contacts.get(contact)])
+    short = tenant.memory.shown.short(contact)
+    for said in (short, contact):
+        assert await refusal(tenant.refs.company(said, writing=True)) == (
+            f"{contact} is the id of a contact, not of a company."
+        )
+    assert (await tenant.refs.contact(short)).id == contact
+
+
+async def test_a_whole_name_goes_before_a_name_at_a_company(crm: CrmClient, refs: References) -> None:
+    wellington = await crm.companies.create(NewCompany(name="Wellington Ltd"))
+    assert wellington is not None
+    smith = ContactChanges(first_name="Duke", last_name="Smith", company_id=wellington.id)
+    await crm.contacts.create(smith)
+    await crm.contacts.create(ContactChanges(first_name="Duke of", last_name="Wellington"))
+    assert (await refs.contact("Duke of Wellington", writing=True)).name == "Duke of Wellington"
+
+
+async def test_a_companys_own_lead_of_its_name_is_a_candidate(crm: CrmClient, refs: References) -> None:
+    quux = await crm.companies.create(NewCompany(name="Quux"))
+    assert quux is not None
+    stages = {stage.name: stage.id for stage in await crm.pipeline.stages()}
+    await crm.leads.create(NewLead(title="Quux", company_id=quux.id, stage_id=stages["Won"]))
+    await crm.leads.create(NewLead(title="Something else", company_id=quux.id))
+    problem = await refusal(refs.lead("Quux", writing=True))
+    assert problem.startswith('"Quux" is a company, and another lead.')
+
+
+async def test_aliases_that_differ_by_a_legal_form_are_two(crm: CrmClient) -> None:
+    other = LIST_ID.replace("1", "2")
+    refs = Tenant(crm, lists={"newsletter": LIST_ID, "newsletter-se": other}).refs
+    assert [await refs.marketing_list(said) for said in ("Newsletter", "newsletter SE")] == [LIST_ID, other]
+
+
+async def test_what_a_bounded_search_brings_is_not_written_to(wire: Any, tenant: Tenant) -> None:
+    """A CRM that knows no `q` and has more leads than are walked through: a namesake may come later."""
+
+    def crm(request: httpx2.Request) -> httpx2.Response:
+        page = int(request.url.params.get("page", 1))
+        rows = [
+            {"id": f"{page:04x}{n:04x}-0000-4000-8000-000000000000", "title": f"Zephyr {n}"}
+            for n in range(100)
+        ]
+        if page == 3:
+            rows[0]["title"] = "Website relaunch"
+        kind = request.url.path.rpartition("/")[2]
+        listed = rows if kind == "leads" else []
+        return httpx2.Response(200, json={kind: listed, "page": page, "pageSize": 100})
+
+    wire.inner = httpx2.MockTransport(crm)
+    problem = await refusal(tenant.refs.lead("Website relaunch", writing=True))
+    assert "there are more" in problem or "than were looked at" in problem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import Self, TypeVar
 
 from pydantic import BaseModel
@@ -129,8 +129,16 @@ def task_line(task: ActivityRow, reader: Reader) -> str:
 def _task_state(task: ActivityRow, reader: Reader) -> str:
     if task.completed_at:
         return f"done {reader.day(task.completed_at)}"
-    overdue = "overdue, " if task.due_at and task.due_at < reader.now else ""
+    overdue = "overdue, " if is_overdue(task.due_at, reader.now) else ""
     return f"{overdue}due {reader.day(task.due_at)}" if task.due_at else "no due date"
+
+
+def is_overdue(due_at: datetime | None, now: datetime) -> bool:
+    """Whether it should have been done; what is due on a day, which is its midnight, has the day for it."""
+    if due_at is None:
+        return False
+    whole_day = due_at.time() == time.min
+    return due_at.date() < now.date() if whole_day else due_at < now
 
 
 def _about(activity: ActivityRow, reader: Reader) -> str | None:

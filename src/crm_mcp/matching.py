@@ -59,6 +59,16 @@ LEGAL_SUFFIXES = frozenset(
     ]
 )
 SAME_FORM = {"incorporated": "inc", "limited": "ltd", "corporation": "corp", "company": "co"}
+# By the name before the country or `.com`: whoever has such an address shares it with everybody.
+FREE_MAIL = frozenset(
+    (  # noqa: SIM905  # as many lines would hide the code around them
+        "aol bluewin bol btinternet comcast daum free freenet gmail gmx googlemail hanmail hey "
+        "hispeed hotmail icloud laposte libero live mac mail mailbox me msn naver o2 orange outlook "
+        "posteo proton protonmail qq rediffmail rogers sbcglobal seznam sfr shaw sky skynet sunrise "
+        "t-online telenet telus terra tiscali uol verizon virginmedia wanadoo web wp yahoo yandex "
+        "ymail ziggo zoho 126 163 "
+    ).split()
+)
 CLOSE_ENOUGH = 85.0
 MIN_START_CHARS = 3
 
@@ -82,7 +92,7 @@ class Matches(Generic[T]):
 
 def words(text: str) -> list[str]:
     """The words of a name as people compare them; `Müller & Söhne GmbH` is `muller sohne gmbh`."""
-    return re.findall(r"\w+", plain(re.sub(r"(?<=\w)\.(?=\w|\s|$)|['’]", "", text)))
+    return re.findall(r"\w+|[+#]+", plain(re.sub(r"(?<=[^\W\d])\.(?=\w|\s|$)|['’]", "", text)))
 
 
 def core(text: str, *, legal: bool = True) -> str:
@@ -105,6 +115,12 @@ def domain(text: str) -> str:
         return ""
     bare = host.removeprefix("www.").rstrip(".")
     return bare if re.fullmatch(r"[\w-]+(\.[\w-]+)+", bare) else ""
+
+
+def site_of(website: str | None, email: str | None) -> set[str]:
+    """The domains that are a company's own: its website's, and its mail's unless anybody can have that."""
+    mail = domain(email or "")
+    return {domain(website or ""), "" if mail.split(".")[0] in FREE_MAIL else mail} - {""}
 
 
 def best(
@@ -132,9 +148,14 @@ def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
         return None
     if said.strip().casefold() == name.strip().casefold():
         return Fit.EXACT
-    if wanted == known or wanted.replace(" ", "") == known.replace(" ", ""):
+    if _joined(wanted) == _joined(known):
         return Fit.CLOSE if legal and _forms_differ(said, name) else Fit.NORMALISED
     return Fit.PART if set(wanted.split()) <= set(known.split()) else None
+
+
+def _joined(name: str) -> str:
+    """Without spaces, which do not matter, but for those between digits: `1 12` is not `11 2`."""
+    return re.sub(r"(?<!\d) | (?!\d)", "", name)
 
 
 def _forms_differ(said: str, name: str) -> bool:

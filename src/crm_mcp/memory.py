@@ -13,7 +13,7 @@ MIN_SHORT_CHARS = 8
 MAX_SHOWN = 50_000
 MAX_KEPT = 1_000
 KEPT_SECONDS = 30.0
-NAME_SECONDS = 60.0
+NAME_SECONDS = 600.0
 
 
 class ShownIds:
@@ -80,11 +80,19 @@ class Names:
 
     def __init__(self) -> None:
         self._names: dict[str, tuple[float, str]] = {}
+        self._kinds: dict[str, str] = {}
 
-    def learn(self, full: str, name: str) -> None:
-        while len(self._names) >= MAX_SHOWN:
-            del self._names[next(iter(self._names))]
+    def learn(self, full: str, name: str, kind: str = "") -> None:
+        for kept in (self._names, self._kinds):
+            while len(kept) >= MAX_SHOWN:
+                del kept[next(iter(kept))]
         self._names[full] = (time.monotonic() + NAME_SECONDS, name)
+        if kind:
+            self._kinds[full] = kind
+
+    def kind(self, full: str) -> str | None:
+        """What kind of record it is, which never changes."""
+        return self._kinds.get(full)
 
     def get(self, full: str | None) -> str | None:
         until, name = self._names.get(full or "", (0.0, ""))

@@ -14,7 +14,9 @@ from pydantic import Field
 
 from crm_mcp.access import CrmAccess
 from crm_mcp.tools.surface import published
-from crm_mcp.wording import MAX_NAME_CHARS, clean
+from crm_mcp.wording import on_one_line
+
+MAX_SAID_CHARS = 300
 
 Company = Annotated[str, Field(description="The company, by name.")]
 Lead = Annotated[str, Field(description="The lead, by title or company.")]
@@ -22,7 +24,7 @@ Lead = Annotated[str, Field(description="The lead, by title or company.")]
 
 def _said(name: str) -> str:
     """A name as one quoted word: it may come from a record, and must not end the sentence."""
-    return json.dumps(clean(name, MAX_NAME_CHARS), ensure_ascii=False)
+    return json.dumps(on_one_line(name)[:MAX_SAID_CHARS], ensure_ascii=False)
 
 
 def daily_briefing() -> str:

@@ -21,7 +21,7 @@ from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.paging import Page, Told, Walk
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import company_line, contact_line, lead_line
-from crm_mcp.matching import Fit, Matches, best, core, domain, words
+from crm_mcp.matching import Fit, Matches, best, core, domain, site_of, words
 from crm_mcp.memory import Memory
 from crm_mcp.rows import Rows
 from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean
@@ -32,30 +32,9 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=Entity)
 
 SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.IGNORECASE)
+# An e-mail address, as a mail client copies it with the name before it, or alone.
+ADDRESS = re.compile(r"(?:^\s*|<|mailto:)([^\s<>@:]+@[^\s<>@]+\.[^\s<>@]+?)(?:>|\s*$)", re.IGNORECASE)
 MAX_CANDIDATES = 5
-FREE_MAIL = frozenset(
-    [
-        "aol.com",
-        "gmail.com",
-        "gmx.com",
-        "gmx.de",
-        "gmx.net",
-        "googlemail.com",
-        "hotmail.com",
-        "icloud.com",
-        "live.com",
-        "mail.com",
-        "me.com",
-        "msn.com",
-        "outlook.com",
-        "proton.me",
-        "protonmail.com",
-        "t-online.de",
-        "web.de",
-        "yahoo.com",
-        "yandex.com",
-    ]
-)
 SEARCH_ROWS = 100
 SCAN_PAGES = 10
 SCAN_SECONDS = 8.0
@@ -145,7 +124,7 @@ class References:
         self._contacts: _Kind[Contact] = _Kind(
             "contact",
             "contacts",
-            lambda contact: [contact.label, contact.email or ""],
+            lambda contact: [contact.label],
             self._contact_lines,
             lambda q: client.contacts.search(ContactFilter(q=q), limit=SEARCH_ROWS),
             client.contacts.walk,
@@ -172,15 +151,19 @@ class References:
         """By id, short id, e-mail, name, or name and company: `Anna at Acme`."""
 
         async def find() -> Meant:
+            if address := ADDRESS.search(said):
+                return await self._decided(
+                    self._contacts, said, await self._of_address(address[1].casefold(), said), writing=writing
+                )
             name, company = _name_and_company(said)
-            if company:
+            if company and not await self._is_whole_name(said):
                 there = await self._named_within(company, said, writing=writing)
                 people = await self._client.companies.contacts(there.id) if there else []
                 at_company = self._contacts.best(name, people)
                 if there and at_company:
                     meant = await self._decided(self._contacts, said, _Looked(at_company), writing=writing)
                     return replace(meant, note=_join(there.note, meant.note) or None)
-            looked = await self._search(self._contacts, said, said if "@" in said else None)
+            looked = await self._search(self._contacts, said)
             return await self._decided(self._contacts, said, looked, writing=writing)
 
         return await self._by_id(self._contacts, said) or await self._kept("contacts", said, writing, find)
@@ -258,11 +241,12 @@ class References:
 
     async def marketing_list(self, said: str) -> str:
         """By id, or by an alias that the operator set: the CRM lists none."""
-        by_alias = {core(alias): list_id for alias, list_id in self._lists.items()}
         if UUID_PATTERN.fullmatch(said.strip()):
             return said.strip().lower()
-        if core(said) in by_alias:
-            return by_alias[core(said)]
+        for spelt in (str.casefold, lambda alias: core(alias, legal=False)):
+            fitting = [self._lists[alias] for alias in self._lists if spelt(alias) == spelt(said.strip())]
+            if len(fitting) == 1:
+                return fitting[0]
         aliases = ", ".join(self._lists) or "none set (CRM_MARKETING_LISTS)"
         raise UnresolvedReferenceError(
             f'No marketing list "{_cut(said)}": the CRM lists none, so say an id or an alias. '
@@ -288,10 +272,14 @@ class References:
         """What an id or a short id names; None where it is neither."""
         word = said.strip().lower()
         if UUID_PATTERN.fullmatch(word):
+            self._refuse_other_kind(kind, word)
             return Meant(word, self._memory.names.get(word))
         if not SHORT_ID.fullmatch(word):
             return None
-        shown = self._memory.shown.starting_with(word)
+        every = self._memory.shown.starting_with(word)
+        shown = [one for one in every if self._memory.names.kind(one) in (None, kind.noun)]
+        if every and not shown:
+            self._refuse_other_kind(kind, every[0])
         if len(shown) > 1:
             names = self._memory.names
             listed = {self._reader().line(names.get(one), one): Meant(one, names.get(one)) for one in shown}
@@ -299,28 +287,70 @@ class References:
         if shown:
             return Meant(shown[0], self._memory.names.get(shown[0]))
         # Perhaps shown before this process began; a name can look like this too, so it is no error yet.
-        records, _ = await self._scan(kind, lambda record: record.id.startswith(word))
-        return Meant(records[0].id, kind.names_of(records[0])[0]) if len(records) == 1 else None
+        records, bound = await self._scan(kind, lambda record: record.id.startswith(word))
+        if len(records) == 1 and not bound:
+            return Meant(records[0].id, kind.names_of(records[0])[0])
+        if records:
+            raise await self._ambiguous(kind, _join(f"Ids start with {word}.", bound), records)
+        return None
+
+    def _refuse_other_kind(self, kind: _Kind[E], full: str) -> None:
+        known = self._memory.names.kind(full)
+        if known not in (None, kind.noun):
+            raise UnresolvedReferenceError(f"{full} is the id of a {known}, not of a {kind.noun}.")
 
     async def _kept(self, kind: str, said: str, writing: bool, find: Callable[[], Awaitable[Meant]]) -> Meant:
         return await self._memory.recent.get(kind, f"{writing} {said}", find)
 
     async def _company(self, said: str) -> _Looked[Company]:
+        """By name, and by the domain of its website or mail: who is called like a website may not have it."""
         site = domain(said)
+        by_name = await self._search(self._companies, said)
         if not site:
-            return await self._search(self._companies, said)
+            return by_name
+        matches, (of_site, bound) = by_name.matches, await self._of_site(site)
+        named = matches.found if matches and matches.fit <= Fit.NORMALISED else []
+        found = {company.id: company for company in (*named, *of_site)}
+        return _Looked(Matches(Fit.EXACT, list(found.values())), bound) if found else by_name
+
+    async def _of_site(self, site: str) -> tuple[list[Company], str]:
+        def is_theirs(company: Company) -> bool:
+            return site in site_of(company.website, company.email)
+
         few = await self._few(self._companies)
         if few is not None:
-            found = [company for company in few if site in _sites(company)]
-            return _Looked(Matches(Fit.EXACT, found) if found else self._companies.best(said, few))
-        name = site.split(".")[0].replace("-", " ")
+            return list(filter(is_theirs, few)), ""
+        name = site.split(".", maxsplit=1)[0].replace("-", " ")
         for query in dict.fromkeys([name, *words(name)[:1]]):
             page = await self._page(self._companies, query)
-            found = [company for company in page.records if site in _sites(company)]
-            if found:
-                return _Looked(Matches(Fit.EXACT, found))
-        found, _ = await self._scan(self._companies, lambda company: site in _sites(company))
-        return _Looked(Matches(Fit.EXACT, found)) if found else await self._search(self._companies, said)
+            if found := list(filter(is_theirs, page.records)):
+                return found, _more_than_seen(self._companies, page)
+        return await self._scan(self._companies, is_theirs)
+
+    async def _of_address(self, address: str, said: str) -> _Looked[Contact]:
+        """Whoever has this very address; what is only like it is a close match."""
+
+        def is_theirs(contact: Contact) -> bool:
+            return (contact.email or "").casefold() == address
+
+        few = await self._few(self._contacts)
+        seen, bound = (
+            (few, "") if few is not None else ((await self._page(self._contacts, address)).records, "")
+        )
+        found = list(filter(is_theirs, seen))
+        if not found and few is None:
+            found, bound = await self._scan(self._contacts, is_theirs)
+        if found:
+            return _Looked(Matches(Fit.EXACT, found), bound)
+        like = best(said, seen, lambda contact: [contact.email or ""], legal=False)
+        return _Looked(Matches(Fit.CLOSE, like.found) if like else None, bound)
+
+    async def _is_whole_name(self, said: str) -> bool:
+        """Whether somebody is called just so, company and all: `Duke of Wellington`."""
+        few = await self._few(self._contacts)
+        people = few if few is not None else (await self._page(self._contacts, said)).records
+        matches = self._contacts.best(said, people)
+        return matches is not None and matches.fit <= Fit.NORMALISED
 
     async def _search(self, kind: _Kind[E], said: str, query: str | None = None) -> _Looked[E]:
         """Look at all records where there are few; else ask the CRM for the name and for its longest word.
@@ -347,7 +377,7 @@ class References:
             if matches and matches.fit < Fit.CLOSE:
                 spelt = kind.names_of(matches.found[0])[0]
                 every = {record.id: record for record in page.records}
-                for other in {asked, spelt, plain(spelt)} - {asked} if not spelt.isascii() else ():
+                for other in {spelt, plain(spelt)} - {asked} if not spelt.isascii() else ():
                     every |= {record.id: record for record in (await self._page(kind, other)).records}
                 return _Looked(kind.best(said, every.values()), _more_than_seen(kind, page))
         records, bound = await self._scan(kind, lambda _: True)
@@ -356,7 +386,7 @@ class References:
     async def _few(self, kind: _Kind[E]) -> list[E] | None:
         """All records of the kind where they fit on a page, kept for seconds; None where there are more."""
         page = await self._memory.recent.get(kind.plural, "all", lambda: self._page(kind, None))
-        return None if page.has_more else page.records
+        return None if page.has_more or page.bounded else page.records
 
     async def _page(self, kind: _Kind[E], query: str | None) -> Page[E]:
         page = await kind.search(query)
@@ -365,7 +395,7 @@ class References:
 
     def _learn(self, kind: _Kind[E], records: Iterable[E]) -> None:
         for record in records:
-            self._memory.names.learn(record.id, kind.names_of(record)[0])
+            self._memory.names.learn(record.id, kind.names_of(record)[0], kind.noun)
 
     async def _scan(self, kind: _Kind[E], wanted: Callable[[E], bool]) -> tuple[list[E], str]:
         """The wanted ones of all records, within a bound on calls and time; and the bound, if it was met."""
@@ -399,10 +429,13 @@ class References:
             await self._rows.stages()
         page, namesakes = await self._leads_of(company, said)
         open_leads = await self._rows.open_leads(page.records)
-        if namesakes:
-            problem = f'"{_cut(said)}" is a company, and a lead elsewhere.'
-            raise await self._ambiguous(self._leads, problem, [*open_leads, *namesakes])
-        if len(open_leads) == 1 and not page.has_more and not (writing and page.unverified):
+        others = [lead for lead in namesakes if [lead.id] != [one.id for one in open_leads]]
+        if others:
+            problem = f'"{_cut(said)}" is a company, and another lead.'
+            both = {lead.id: lead for lead in (*open_leads, *others)}
+            raise await self._ambiguous(self._leads, problem, list(both.values()))
+        whole = not (page.has_more or page.bounded)
+        if len(open_leads) == 1 and whole and not (writing and page.unverified):
             name = clean(open_leads[0].label, MAX_NAME_CHARS)
             return Meant(open_leads[0].id, name, _join(*page.notes) or None, certain=False)
         called = clean(company.label, MAX_NAME_CHARS)
@@ -412,18 +445,21 @@ class References:
         raise await self._ambiguous(self._leads, f"{called} has {how_many}.", open_leads or page.records)
 
     async def _leads_of(self, company: Company, said: str) -> tuple[Page[Lead], list[Lead]]:
-        """The company's leads, and those elsewhere that are called what was said.
+        """The company's leads, and all that are called what was said.
 
         Where one page has all leads, that is all it takes.
         """
         of_company, titled = await self._page(self._leads, None), None
-        if of_company.has_more or any("company_id" not in one.model_fields_set for one in of_company.records):
+        if (
+            of_company.has_more
+            or of_company.bounded
+            or any("company_id" not in one.model_fields_set for one in of_company.records)
+        ):
             wanted = LeadFilter(company_id=company.id)
             of_company = await self._client.leads.search(wanted, limit=SEARCH_ROWS)
             self._learn(self._leads, of_company.records)
             titled = await self._page(self._leads, said)
-        elsewhere = [one for one in (titled or of_company).records if one.company_id != company.id]
-        matches = self._leads.best(said, elsewhere)
+        matches = self._leads.best(said, (titled or of_company).records)
         own = [one for one in of_company.records if titled or one.company_id == company.id]
         return replace(of_company, records=own), (
             matches.found if matches and matches.fit <= Fit.NORMALISED else []
@@ -442,7 +478,11 @@ class References:
             problem = f'No {kind.noun} is called "{_cut(said)}".' if close else f'"{_cut(said)}" fits {fits}.'
             raise await self._ambiguous(kind, _join(problem, looked.bound), matches.found)
         note = f'No {kind.noun} is called "{_cut(said)}"; taken for {called}.' if close else ""
-        certain = matches.fit <= Fit.NORMALISED
+        legal = kind.of_companies
+        whole = any(
+            core(said, legal=legal) == core(name, legal=legal) for name in kind.names_of(matches.found[0])
+        )
+        certain = matches.fit is Fit.EXACT or (matches.fit is Fit.NORMALISED and whole)
         return Meant(matches.found[0].id, called, _join(note, looked.bound) or None, certain)
 
     async def _ambiguous(self, kind: _Kind[E], problem: str, records: Sequence[E]) -> AmbiguousReferenceError:
@@ -450,6 +490,16 @@ class References:
         meant = [Meant(one.id, clean(kind.names_of(one)[0], MAX_NAME_CHARS)) for one in shown]
         candidates = dict(zip(await kind.lines(shown), meant, strict=True))
         return AmbiguousReferenceError(problem, candidates, len(records))
+
+    async def lines(self, kind: str, records: Sequence[Any]) -> list[str]:
+        """Records as candidates are shown; of other kinds by their names."""
+        if kind == "company":
+            return await self._company_lines(records)
+        if kind == "contact":
+            return await self._contact_lines(records)
+        if kind == "lead":
+            return await self._lead_lines(records)
+        return [self._reader().line(getattr(one, "name", None), self._reader().id(one.id)) for one in records]
 
     async def _company_lines(self, companies: Sequence[Company]) -> list[str]:
         return [company_line(row, self._reader()) for row in await self._rows.companies(companies)]
@@ -464,11 +514,6 @@ class References:
         return Reader(self._memory.shown)
 
 
-def _sites(company: Company) -> set[str]:
-    """The domains that are the company's own; its mail may be anybody's."""
-    return {domain(company.website or ""), domain(company.email or "")} - FREE_MAIL
-
-
 def _name_and_company(said: str) -> tuple[str, str]:
     """`Anna at Acme` in its two parts; the second is empty where it has one."""
     parts = re.split(r"\s+(?:at|@|from|of|bei|chez)\s+", said.strip(), maxsplit=1, flags=re.IGNORECASE)
@@ -476,7 +521,7 @@ def _name_and_company(said: str) -> tuple[str, str]:
 
 
 def _more_than_seen(kind: _Kind[E], page: Page[E]) -> str:
-    return f"More {kind.plural} fit it than were looked at." if page.has_more else ""
+    return f"More {kind.plural} fit it than were looked at." if page.has_more or page.bounded else ""
 
 
 def _join(*sentences: str | None) -> str:

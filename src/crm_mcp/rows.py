@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crm_mcp.memory import Memory
 
 PAGE = 100
-MAX_SINGLE_LOOKUPS = 5
+MAX_SINGLE_LOOKUPS = 12
 
 
 class Rows:
@@ -34,7 +34,10 @@ class Rows:
 
     async def stages(self) -> list[PipelineStage]:
         """The stages, for their names and kinds: kept for seconds, so their counts may be old."""
-        return await self._recent.get("stages", "", self._crm.pipeline.stages)
+        stages = await self._recent.get("stages", "", self._crm.pipeline.stages)
+        for stage in stages:
+            self._names.learn(stage.id, stage.name, "stage")
+        return stages
 
     async def open_leads(self, leads: Iterable[Lead]) -> list[Lead]:
         """Those that are open, by what they say themselves and by their stages' kinds."""
@@ -44,13 +47,13 @@ class Rows:
     async def companies(self, companies: Iterable[Company]) -> list[CompanyRow]:
         rows = [CompanyRow.of(company, name=company.label) for company in companies]
         for row in rows:
-            self._names.learn(row.id, row.name)
+            self._names.learn(row.id, row.name, "company")
         return rows
 
     async def contacts(self, contacts: Sequence[Contact]) -> list[ContactRow]:
         await self.learn_companies(contact.company_id for contact in contacts)
         for contact in contacts:
-            self._names.learn(contact.id, contact.label)
+            self._names.learn(contact.id, contact.label, "contact")
         return [
             ContactRow.of(contact, name=contact.label, company=self._names.get(contact.company_id))
             for contact in contacts
@@ -60,7 +63,7 @@ class Rows:
         stages = {stage.id: stage.name for stage in await self._known_stages()}
         await self.learn_companies(lead.company_id for lead in leads)
         for lead in leads:
-            self._names.learn(lead.id, lead.label)
+            self._names.learn(lead.id, lead.label, "lead")
         return [
             LeadRow.of(
                 lead,
@@ -93,20 +96,20 @@ class Rows:
 
         async def page() -> None:
             for company in (await self._crm.companies.search(limit=PAGE)).records:
-                self._names.learn(company.id, company.label)
+                self._names.learn(company.id, company.label, "company")
 
         async def one(company_id: str) -> None:
-            self._names.learn(company_id, (await self._crm.companies.get(company_id)).label)
+            self._names.learn(company_id, (await self._crm.companies.get(company_id)).label, "company")
 
         await self._learn("companies", ids, page, one)
 
     async def _learn_leads(self, ids: Iterable[str | None]) -> None:
         async def page() -> None:
             for lead in (await self._crm.leads.search(limit=PAGE)).records:
-                self._names.learn(lead.id, lead.label)
+                self._names.learn(lead.id, lead.label, "lead")
 
         async def one(lead_id: str) -> None:
-            self._names.learn(lead_id, (await self._crm.leads.get(lead_id)).label)
+            self._names.learn(lead_id, (await self._crm.leads.get(lead_id)).label, "lead")
 
         await self._learn("leads", ids, page, one)
 

@@ -85,7 +85,8 @@ def clean(text: str, limit: int) -> str:
 
 def _short(text: str, limit: int) -> str:
     """The same, cut without a word: of a name its start is enough."""
-    line = on_one_line(text)
+    # A dot between spaces is ours, between two facts.
+    line = on_one_line(text).replace(" · ", " - ")
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 

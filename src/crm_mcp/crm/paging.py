@@ -31,6 +31,8 @@ class Page(Generic[E]):
     notes: list[str] = field(default_factory=list)
     # Some row could not be checked against some filter.
     unverified: bool = False
+    # There may be rows that nobody could look at.
+    bounded: bool = False
 
 
 Fetch = Callable[[int, int], Awaitable[Rows[E]]]
@@ -59,6 +61,7 @@ async def gather_page(fetch: Fetch[E], wanted: Filter, *, page: int, limit: int)
         total=walk.total(),
         notes=walk.notes(),
         unverified=walk.unverified,
+        bounded=bool(walk.stopped_after) or (walk.at_end and not walk.complete),
     )
 
 
@@ -77,6 +80,8 @@ class Walk(Generic[E]):
         self._checks = list(wanted.checks())
         self._told_total: int | None = None
         self._repeats = False
+        # The same full page came again, of a list whose length nobody tells.
+        self._may_be_cut = False
         self._passed = 0
         self._seen: set[str] = set()
         self._dropped: Counter[str] = Counter()
@@ -103,7 +108,7 @@ class Walk(Generic[E]):
     @property
     def complete(self) -> bool:
         """Whether everything was seen."""
-        return self.at_end and self.met >= (self._told_total or 0)
+        return self.at_end and self.met >= (self._told_total or 0) and not self._may_be_cut
 
     async def reach(self, end: int, calls: int) -> bool:
         """Walk until row `end` and whether it is the last are known, within so many requests.
@@ -142,6 +147,7 @@ class Walk(Generic[E]):
         short = rows.page_size is not None and len(rows.records) < rows.page_size
         # Rows that were seen before come from a CRM that ignores `page`: it has no more to give.
         self._repeats = bool(rows.records) and not fresh
+        self._may_be_cut = self._repeats and rows.total is None and len(rows.records) >= MAX_PAGE_SIZE
         self.at_end = not fresh or (short if self._told_total is None else self.met >= self._told_total)
         return passed
 
@@ -169,6 +175,8 @@ class Walk(Generic[E]):
     def total(self) -> int | None:
         if self._told_total is not None and not self._dropped:
             return self._told_total
+        if self._may_be_cut:
+            return None
         beyond_the_end = self.skipped and not self._passed
         return self.skipped + self._passed if self.at_end and not beyond_the_end else None
 
@@ -190,6 +198,8 @@ class Walk(Generic[E]):
                 f"Stopped after {self.stopped_after} requests to the CRM and {self.met} rows; "
                 "narrow the search."
             )
+        elif self._may_be_cut:
+            yield f"The CRM shows no more than {self.met} rows, and does not tell whether there are more."
         elif self.at_end and self.met < (self._told_total or 0):
             yield f"The CRM shows only {self.met} of its {self._told_total} rows; narrow the search."
 

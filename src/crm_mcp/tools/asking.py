@@ -123,13 +123,21 @@ def _question(unclear: Mapping[str, AmbiguousReferenceError], of: int) -> Elicit
     for field, said in _fields(unclear).items():
         options: Any = Literal[tuple(unclear[said].candidates)]
         title = clean(said, MAX_NAME_CHARS) or "Which one?"
-        several = Field(default=None, title=title, description=unclear[said].problem)
-        fields[field] = (options, Field(title=title)) if len(unclear) == 1 else (options | None, several)
+        extra: Any = _as_choice
+        several = Field(default=None, title=title, description=unclear[said].problem, json_schema_extra=extra)
+        alone = Field(title=title, json_schema_extra=extra)
+        fields[field] = (options, alone) if len(unclear) == 1 else (options | None, several)
     [first, *more] = unclear.values()
     message = f"{first.problem} Which one is meant?"
     if more:
         message = f"{len(unclear)} of {of} are not clear. Which ones are meant? What is left out is skipped."
     return Elicit(message, create_model("Choice", __base__=Choice, **fields))
+
+
+def _as_choice(schema: dict[str, Any]) -> None:
+    """A form shows an `enum` as choices, of one value too; a bare `const` it may not."""
+    if "const" in schema:
+        schema["enum"] = [schema.pop("const")]
 
 
 def _picked(error: AmbiguousReferenceError, line: str | None) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
+from contextlib import suppress
 from typing import Any
 
 DATE_AND_TIME = re.compile(r"\s*(\d{4}-\d\d-\d\d)[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?\s*")
@@ -31,9 +33,9 @@ def forgiven_value(name: str, value: Any, schema: dict[str, Any], notes: list[st
     if "enum" in schema:
         return _spelled(value, schema["enum"])
     if schema.get("type") == "array":
-        values = value if isinstance(value, list) or _is_json_list(value) else [value]
+        values = _listed(value)
         allowed = schema["items"].get("enum")
-        return [_spelled(one, allowed) for one in values] if allowed and isinstance(values, list) else values
+        return [_spelled(one, allowed) for one in values] if allowed else values
     if schema.get("type") == "string" and "format" not in schema and type(value) in (int, float):
         return str(value)
     if schema.get("format") == "date" and isinstance(value, str):
@@ -68,8 +70,17 @@ def _letters(text: str) -> str:
     return "".join(char for char in text.casefold() if char.isalnum())
 
 
-def _is_json_list(value: Any) -> bool:
-    return isinstance(value, str) and value.lstrip().startswith("[")
+def _listed(value: Any) -> list[Any]:
+    """A list as it is or as its JSON; all else is one item of a list.
+
+    How many there are decides whether a person is asked: so nobody after us may find a list in a text.
+    """
+    if isinstance(value, list):
+        return value
+    with suppress(ValueError, RecursionError):
+        if isinstance(value, str) and isinstance(read := json.loads(value), list):
+            return read
+    return [value]
 
 
 def _is_above(value: Any, highest: float) -> bool:

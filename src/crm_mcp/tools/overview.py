@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from heapq import nsmallest
@@ -20,8 +19,9 @@ from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.crm.pipeline import PipelineStage
-from crm_mcp.lines import ContactRow, LeadRow
+from crm_mcp.lines import ContactRow, LeadRow, is_overdue
 from crm_mcp.matching import Fit, best
+from crm_mcp.references import AmbiguousReferenceError, Meant
 from crm_mcp.results import Hit, Money, PipelineGroup, PipelineSummary, SearchResult
 from crm_mcp.rows import is_open
 from crm_mcp.tenant import Tenant
@@ -76,9 +76,14 @@ async def _close(crm: Tenant, query: str) -> list[Hit]:
     finders = {"company": crm.refs.company, "contact": crm.refs.contact, "lead": crm.refs.lead}
     hits = []
     for kind, find in finders.items():
-        with suppress(UnresolvedReferenceError):
-            meant = await find(query)
-            hits.append(Hit(kind=kind, id=meant.id, name=meant.name or meant.id, detail="a close match"))
+        found: list[Meant] = []
+        try:
+            found = [await find(query)]
+        except AmbiguousReferenceError as error:
+            found = list(error.candidates.values())
+        except UnresolvedReferenceError:
+            continue
+        hits += [Hit(kind=kind, id=one.id, name=one.name or one.id, detail="a close match") for one in found]
     return hits
 
 
@@ -123,7 +128,8 @@ async def summarize_pipeline(
     if by == "company":
         await crm.rows.learn_companies(tally.keys())
     notes = [*walk.notes(), *([at_company.note] if at_company and at_company.note else []), *tally.notes()]
-    overdue = await _overdue(crm, tally.leads if company or owner else None, notes)
+    theirs = {*tally.leads, *([at_company.id] if at_company else [])}
+    overdue = await _overdue(crm, theirs if company or owner else None, notes)
     return PipelineSummary(
         counted=tally.open,
         complete=walk.complete,
@@ -144,15 +150,15 @@ def _name(crm: Tenant, stages: list[PipelineStage], key: str | None) -> str:
     return names.get(key or "") or crm.memory.names.get(key) or key or "none"
 
 
-async def _overdue(crm: Tenant, leads: set[str] | None, notes: list[str]) -> list[Activity]:
-    """The overdue tasks, of these leads if only they are in question; `notes` tells if not all were seen."""
+async def _overdue(crm: Tenant, theirs: set[str] | None, notes: list[str]) -> list[Activity]:
+    """The overdue tasks, of these records if only those are meant; `notes` tells if not all were seen."""
     found = await tasks(crm, TaskFilter(), limit=MAX_TASKS)
     notes += [f"Overdue tasks: {note}" for note in found.notes]
     now = datetime.now(UTC)
     return [
         task
         for task in found.records
-        if task.due_at and task.due_at < now and (leads is None or task.lead_id in leads)
+        if is_overdue(task.due_at, now) and (theirs is None or {task.lead_id, task.company_id} & theirs)
     ]
 
 

@@ -81,10 +81,11 @@ async def _outcome(
     if isinstance(meant, CrmError):
         return BatchItem(item=item, outcome="failed", detail=str(meant))
     if meant.id in done:
-        return BatchItem(item=item, outcome="failed", detail="named twice; it was done once")
-    done.add(meant.id)
+        return BatchItem(item=item, outcome="done", detail="named twice; it was done once")
     try:
-        return BatchItem(item=item, outcome="done", detail=await do(meant))
+        detail = await do(meant)
+        done.add(meant.id)
+        return BatchItem(item=item, outcome="done", detail=detail)
     except CrmError as error:
         ends = isinstance(error, RateLimitedError | OutcomeUnknownError)
         outcome = "unknown" if isinstance(error, OutcomeUnknownError) else "failed"
