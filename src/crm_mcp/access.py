@@ -4,25 +4,50 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
+from crm_mcp.gate import Gate, Policy
 from crm_mcp.memory import Memory
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
+    from crm_mcp.ledger import Ledger
+    from crm_mcp.page import ApprovalPage
     from crm_mcp.tenant import Tenant
 
+OpenLedger = Callable[[], "Ledger"]
 OpenCrm = Callable[[], AbstractAsyncContextManager["CrmClient"]]
+
+
+def in_memory() -> Ledger:
+    """A record of writes that ends with the process."""
+    from crm_mcp.ledger import Ledger  # noqa: PLC0415
+
+    return Ledger.open(None)
 
 
 class CrmAccess:
     """Where tools and resources get the client from; a server that only lists its tools never opens it."""
 
-    def __init__(self, open_crm: OpenCrm, lists: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        open_crm: OpenCrm,
+        lists: Mapping[str, str] | None = None,
+        *,
+        open_ledger: OpenLedger = in_memory,
+        policy: Policy | None = None,
+        principal: str = "local",
+    ) -> None:
         self._open_crm = open_crm
         self._lists = lists or {}
+        self._open_ledger = open_ledger
+        self.policy = policy or Policy()
+        self.principal = principal
+        self._ledger: Ledger | None = None
+        self._page: ApprovalPage | None = None
         self._opening = anyio.Lock(fast_acquire=True)
         self._stack = AsyncExitStack()
         self._tenant: Tenant | None = None
@@ -42,6 +67,29 @@ class CrmAccess:
                 self._tenant = Tenant(client, self.memory, self._lists)
             return self._tenant
 
+    def ledger(self) -> Ledger:
+        """The record of all writes, opened with the first one.
+
+        Raises LedgerError.
+        """
+        if self._ledger is None:
+            self._ledger = self._open_ledger()
+        return self._ledger
+
+    async def writing_tenant(self) -> Tenant:
+        """The tenant, whose writes go through the gate."""
+        tenant = await self.tenant()
+        gate = Gate(tenant, self.ledger, self.policy, self.principal)
+        return replace(tenant, client=tenant.client.through(gate))
+
+    def approval_link(self, approval_id: str) -> str:
+        """Where a person on this machine can approve it in a browser; served while something waits."""
+        if self._page is None:
+            from crm_mcp.page import ApprovalPage  # noqa: PLC0415
+
+            self._page = ApprovalPage(self._open_ledger)
+        return self._page.link(approval_id)
+
     @asynccontextmanager
     async def lifespan(self, _server: object) -> AsyncIterator[CrmAccess]:
         """Closes what was opened when the server ends."""
@@ -50,4 +98,9 @@ class CrmAccess:
                 yield self
         finally:
             self._tenant = None
+            if self._page:
+                self._page.stop()
+            if self._ledger:
+                self._ledger.shut()
+                self._ledger = None
             self.closed.set()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crm_mcp.access import OpenCrm
+from crm_mcp.access import OpenCrm, OpenLedger
 from crm_mcp.crm.errors import UnavailableError
 from crm_mcp.settings import IN_MEMORY, Settings, SettingsError
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
+    from crm_mcp.ledger import Ledger
     from crm_mcp.sandbox.store import Store
 
 
@@ -75,7 +79,7 @@ def sandbox_store(place: str, *, companies: int = 40) -> Iterator[Store]:
     from crm_mcp.sandbox.store import SandboxError, Store  # noqa: PLC0415
 
     try:
-        store = Store.open(None if place == IN_MEMORY else Path(place or _user_file()))
+        store = Store.open(None if place == IN_MEMORY else Path(place or _user_file("sandbox.db")))
     except SandboxError as error:
         raise UnusableSandboxError(str(error)) from error
     try:
@@ -85,7 +89,42 @@ def sandbox_store(place: str, *, companies: int = 40) -> Iterator[Store]:
         store.close()
 
 
-def _user_file() -> Path:
+def open_ledger(settings: Settings) -> Ledger:
+    """The record of all writes, nothing of it forgotten.
+
+    Raises LedgerError.
+    """
+    from crm_mcp.ledger import Ledger  # noqa: PLC0415
+
+    return Ledger.open(Path(settings.ledger) if settings.ledger else _ledger_file(settings))
+
+
+def _ledger_file(settings: Settings) -> Path:
+    """The user's; of an embedded CRM that ends with this process, one that ends with it too."""
+    return _passing_file() if settings.sandbox == IN_MEMORY else _user_file("ledger.db")
+
+
+@cache
+def _passing_file() -> Path:
+    from tempfile import TemporaryDirectory  # noqa: PLC0415
+
+    folder = TemporaryDirectory(prefix="crm-mcp-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return Path(folder.name) / "ledger.db"
+
+
+def ledger_opener(settings: Settings) -> OpenLedger:
+    """How to open the record of all writes; what is older than the operator wants is forgotten then."""
+
+    def opened() -> Ledger:
+        ledger = open_ledger(settings)
+        ledger.prune(datetime.now(UTC) - timedelta(days=settings.ledger_days))
+        return ledger
+
+    return opened
+
+
+def _user_file(name: str) -> Path:
     from platformdirs import user_data_path  # noqa: PLC0415
 
-    return user_data_path("crm-mcp", appauthor=False) / "sandbox.db"
+    return user_data_path("crm-mcp", appauthor=False) / name

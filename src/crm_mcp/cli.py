@@ -8,12 +8,15 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from crm_mcp import __version__
 
 if TYPE_CHECKING:
+    from crm_mcp.ledger import Ledger
     from crm_mcp.settings import Settings
 
 OK, PROBLEM, USAGE = 0, 1, 2
@@ -33,6 +36,14 @@ FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
         "--sandbox",
         {"metavar": "FILE", "help": "the embedded CRM's database, or :memory: (CRM_MCP_SANDBOX)"},
     ),
+    "CRM_MCP_APPROVAL": (
+        "--approval",
+        {"metavar": "POLICY", "help": "ask, client or never, for guarded tools (CRM_MCP_APPROVAL)"},
+    ),
+    "CRM_MCP_LEDGER": (
+        "--ledger",
+        {"metavar": "FILE", "help": "the record of all writes (CRM_MCP_LEDGER)"},
+    ),
     "CRM_MCP_LOG_LEVEL": (
         "--log-level",
         {"metavar": "LEVEL", "help": "DEBUG, INFO, WARNING or ERROR, on stderr (CRM_MCP_LOG_LEVEL)"},
@@ -43,6 +54,8 @@ FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 WITHOUT_HTTP = [name for name in FLAGS if name != "CRM_MCP_HTTP"]
+LEDGER = ["env_file", "CRM_MCP_LEDGER"]
+LATEST = 20
 
 DESCRIPTION = """\
 An MCP server for CRM work. Without a command it serves MCP over stdio, or over streamable HTTP with --http.
@@ -53,6 +66,9 @@ with demo data."""
 def run() -> NoReturn:
     """The program. Nothing is collected while it starts: importing makes much that lives on."""
     gc.disable()
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What records are called need not be in a pipe's encoding.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = main()
         sys.stdout.flush()
@@ -76,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"crm-mcp: {_without_key(str(error))}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
-        return OK
+        # That is how a server ends; but what a person did not decide is not done.
+        return PROBLEM if command in (_approve, _undo) else OK
 
 
 def _refuse_ignored(arguments: argparse.Namespace) -> None:
@@ -148,6 +165,24 @@ def _parser() -> argparse.ArgumentParser:
         "List the tools and what they cost a model's context.",
         ["env_file", "CRM_MCP_TOOLSETS", "CRM_MCP_READ_ONLY"],
     )
+    changes = add("changes", _changes, "List what was written, newest first, and what became of it.", LEDGER)
+    changes.add_argument("--limit", type=_count, metavar="N", help=f"how many at most (default: {LATEST})")
+    changes.add_argument("--tool", metavar="NAME", help="only those of this tool")
+    changes.add_argument("--outcome", type=_outcome, metavar="OUTCOME", help="only those, such as applied")
+    changes.add_argument("--since", type=_day, metavar="YYYY-MM-DD", help="only those from this day on")
+    changes.add_argument("--json", action="store_true", help="print JSON, with all that is on record")
+    changes.add_argument("--verify", action="store_true", help="check that nothing on record was altered")
+    approvals = add("approvals", _approvals, "List what waits for a person's approval.", LEDGER)
+    approvals.add_argument("--json", action="store_true", help="print JSON")
+    approve = add("approve", _approve, "Look at what waits, and approve or decline it here.", LEDGER)
+    approve.add_argument("approval", metavar="ID", help="its id, or the first 8 letters or more")
+    undo = add(
+        "undo",
+        _undo,
+        "Take back a change, once you have seen what that does.",
+        [*LEDGER, "CRM_MCP_SANDBOX", "CRM_MCP_LOG_LEVEL"],
+    )
+    undo.add_argument("change", metavar="ID", help="the change's id, as `crm-mcp changes` shows it")
     return parser
 
 
@@ -170,6 +205,24 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a number from 1 on")
     return int(text)
+
+
+def _outcome(text: str) -> str:
+    from typing import get_args  # noqa: PLC0415
+
+    from crm_mcp.ledger import Outcome  # noqa: PLC0415
+
+    if text not in get_args(Outcome):
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(get_args(Outcome))}")
+    return text
+
+
+def _day(text: str) -> datetime:
+    """Its first moment here."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").astimezone()
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError("must be a day, YYYY-MM-DD") from None
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -200,7 +253,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     from crm_mcp.server import build_server  # noqa: PLC0415
 
     settings = _settings(arguments)
-    access = CrmAccess(backend.opener(settings), settings.marketing_lists)
+    access = CrmAccess(
+        backend.opener(settings),
+        settings.marketing_lists,
+        open_ledger=backend.ledger_opener(settings),
+        policy=settings.policy,
+        principal=_principal(settings),
+    )
     server = build_server(
         access, settings.toolsets, read_only=settings.read_only, sandbox=settings.uses_sandbox
     )
@@ -213,6 +272,22 @@ def _serve(arguments: argparse.Namespace) -> int:
     gc.freeze()
     anyio.run(stdio.serve, server, access)
     return OK
+
+
+def _principal(settings: Settings) -> str:
+    """Who the writes are on record for: this user, or over HTTP whoever has the token."""
+    if settings.http:
+        return "http token" if settings.http_token.get_secret_value() else "http"
+    return _local_user()
+
+
+def _local_user() -> str:
+    import getpass  # noqa: PLC0415
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "local"
 
 
 def _serve_http(
@@ -305,15 +380,24 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _report(rows: Sequence[Any], as_json: bool, empty: str) -> None:
-    import json  # noqa: PLC0415
     from dataclasses import asdict  # noqa: PLC0415
 
+    if as_json:
+        _print_json([asdict(row) for row in rows])
+    else:
+        _print_table(rows, empty)
+
+
+def _print_json(value: Any) -> None:
+    import json  # noqa: PLC0415
+
+    print(json.dumps(value, indent=2))
+
+
+def _print_table(rows: Sequence[Any], empty: str) -> None:
     from crm_mcp import doctor  # noqa: PLC0415
 
-    if as_json:
-        print(json.dumps([asdict(row) for row in rows], indent=2))
-    else:
-        print(doctor.table(rows) if rows else empty)
+    print(doctor.table(rows) if rows else empty)
 
 
 def _config(arguments: argparse.Namespace) -> int:
@@ -331,3 +415,90 @@ def _tools(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     print(table(settings.toolsets, read_only=settings.read_only))
     return OK
+
+
+def _changes(arguments: argparse.Namespace) -> int:
+    from crm_mcp import review  # noqa: PLC0415
+
+    settings = _settings(arguments)
+    with review.opened(settings) as ledger:
+        if arguments.verify:
+            return _verify(arguments, ledger)
+        found = ledger.changes(
+            limit=arguments.limit or LATEST,
+            since=arguments.since,
+            outcomes=[arguments.outcome] if arguments.outcome else None,
+            tool=arguments.tool,
+        )
+    if arguments.json:
+        _print_json([review.change_fields(change) for change in found])
+    else:
+        _print_table([review.ChangeLine(change) for change in found], "There is no such change on record.")
+    return OK
+
+
+def _verify(arguments: argparse.Namespace, ledger: Ledger) -> int:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from crm_mcp.settings import SettingsError  # noqa: PLC0415
+
+    for name in ("limit", "tool", "outcome", "since"):
+        if getattr(arguments, name) is not None:
+            raise SettingsError(f"changes --verify takes no --{name}: it checks everything")
+    checked = ledger.verify()
+    if arguments.json:
+        _print_json(asdict(checked))
+    elif checked.broken is None:
+        print(f"Nothing was altered; events: {checked.events}.")
+    else:
+        print(f"The record is broken at event {checked.broken}: {checked.problem}")
+    return OK if checked.broken is None else PROBLEM
+
+
+def _approvals(arguments: argparse.Namespace) -> int:
+    from crm_mcp import review  # noqa: PLC0415
+
+    with review.opened(_settings(arguments)) as ledger:
+        waiting = ledger.waiting()
+    if arguments.json:
+        _print_json([review.approval_fields(approval) for approval in waiting])
+    else:
+        print("\n\n".join(map(review.approval_text, waiting)) or "Nothing waits for approval.")
+    return OK
+
+
+def _approve(arguments: argparse.Namespace) -> int:
+    from crm_mcp import review  # noqa: PLC0415
+    from crm_mcp.ledger import ApprovalError  # noqa: PLC0415
+
+    with review.opened(_settings(arguments)) as ledger:
+        try:
+            told, approved = review.decide(ledger, arguments.approval)
+        except ApprovalError as error:
+            return _problem(error)
+    print(told)
+    return OK if approved else PROBLEM
+
+
+def _undo(arguments: argparse.Namespace) -> int:
+    from crm_mcp import review  # noqa: PLC0415
+    from crm_mcp.crm.errors import CrmError  # noqa: PLC0415
+    from crm_mcp.ledger import ApprovalError  # noqa: PLC0415
+    from crm_mcp.settings import SettingsError  # noqa: PLC0415
+
+    settings = _settings(arguments)
+    with review.opened(settings) as ledger:
+        try:
+            print(review.take_back(settings, ledger, _local_user(), arguments.change))
+        except SettingsError:  # some are CrmErrors too
+            raise
+        except (CrmError, ApprovalError) as error:
+            return _problem(error)
+    return OK
+
+
+def _problem(error: Exception) -> int:
+    from crm_mcp.terminal import plain  # noqa: PLC0415
+
+    print(f"crm-mcp: {plain(str(error))}", file=sys.stderr)
+    return PROBLEM

@@ -6,10 +6,13 @@ import os
 import sys
 import textwrap
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mcp import Client, StdioServerParameters
-from mcp.types import TextContent
+from mcp.client.context import ClientRequestContext
+from mcp.types import ElicitRequestParams, ElicitResult, TextContent
 
 from crm_mcp import clients
 from crm_mcp.settings import IN_MEMORY, Settings
@@ -24,24 +27,37 @@ class _WentWrongError(Exception):
 
 async def play() -> bool:
     """Print the day, turn by turn, then how to connect a desktop client; False when a call failed."""
-    server = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "crm_mcp", "--sandbox", IN_MEMORY, "--toolsets", "all"],
-        # The server is this very program; of the environment it gets nothing else.
-        env={name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
-    )
     failed = False
     try:
-        async with Client(server) as client:
-            if client.server_info:
-                _say(f"{client.server_info.title}, over MCP {client.protocol_version}")
-            await _Day(client).play()
+        with TemporaryDirectory() as folder:
+            async with Client(_server(Path(folder)), elicitation_callback=_approve) as client:
+                if client.server_info:
+                    _say(f"{client.server_info.title}, over MCP {client.protocol_version}")
+                await _Day(client).play()
     except* _WentWrongError:
         failed = True
     if not failed:
         snippet, where = clients.snippet("claude-desktop", Settings())
         _say("", "Now with your own assistant, on a demo company of its own:", where, "", snippet)
     return not failed
+
+
+def _server(folder: Path) -> StdioServerParameters:
+    """This very program, which keeps nothing; of the environment it gets no more than it needs."""
+    kept_nowhere = ["--sandbox", IN_MEMORY, "--ledger", str(folder / "ledger.db")]
+    return StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "crm_mcp", *kept_nowhere, "--toolsets", "all"],
+        env={name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
+    )
+
+
+async def _approve(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:  # noqa: ARG001
+    """The person, who reads what is about to be done and approves it."""
+    for line in params.message.splitlines():
+        _print_indented(line, "   ? ")
+    _say("   (You approve.)")
+    return ElicitResult(action="accept", content={"approve": True})
 
 
 class _Day:
@@ -63,7 +79,8 @@ class _Day:
             currency="EUR",
         )
         lead = created["lead"]["title"]
-        await self._turn("Qualified already.", "move_lead_stage", lead=lead, stage="Qualified")
+        moved = await self._turn("Qualified already.", "move_lead_stage", lead=lead, stage="Qualified")
+        await self._turn("No, wait, not yet.", "undo_change", change=moved["change_ids"][0])
         await self._turn(
             "We spoke for 20 minutes about it.",
             "log_activity",
@@ -73,7 +90,7 @@ class _Day:
             duration_minutes=20,
         )
         await self._turn(
-            "Send the summary. Yes, like that.",
+            "Send him the summary.",
             "send_outbound_email",
             lead=lead,
             subject="Your support contract",

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import isfinite
 from typing import Any, NamedTuple, Self
@@ -39,6 +39,8 @@ MIN_ROWS = 5
 MAX_NOTES_BYTES = 1_500
 MAX_NOTES = 10
 MAX_FIELD_CHARS = 1_500
+MAX_CHANGES = 3
+CHANGES_URI = "crm://changes"
 # Where texts in structured content are cut: the first for which it is short.
 FIELD_CHARS = (MAX_FIELD_CHARS, MAX_ENTRY_CHARS, MAX_NAME_CHARS)
 
@@ -58,12 +60,15 @@ class _Told(NamedTuple):
 class Result(BaseModel):
     """An answer: its fields are the structured content, `text()` is what the model reads.
 
-    `notes` tells what could not be taken at the CRM's word.
+    `notes` tells what could not be taken at the CRM's word; `change_ids` are those under which the ledger has
+    what was written, and `repeat` tells that it was written before.
     """
 
     model_config = ConfigDict(defer_build=True)
 
     notes: list[str] = []
+    change_ids: list[str] = []
+    repeat: bool = False
 
     _headline: str = PrivateAttr("")
     _touched: tuple[str, ...] = PrivateAttr(())
@@ -80,9 +85,16 @@ class Result(BaseModel):
         self.notes = [*self.notes, *(note for note in notes if note)]
         return self
 
+    def recorded(self, changes: Sequence[str], repeats: Sequence[str]) -> Self:
+        """The same, with what the ledger calls it; what was written before is said to be so."""
+        self.change_ids, self.repeat = [*repeats, *changes], bool(repeats)
+        if repeats and not changes:
+            self._headline = f"Done before, so that nothing was sent again. {self._headline}"
+        return self
+
     @property
     def touched(self) -> tuple[str, ...]:
-        return self._touched
+        return (*self._touched, CHANGES_URI) if self.change_ids else self._touched
 
     def lines(self, reader: Reader) -> Iterable[str]:
         """Facts, a line each: names, values, short ids."""
@@ -101,7 +113,7 @@ class Result(BaseModel):
 
     def _told(self, reader: Reader) -> _Told:
         """In the first form that is short, or else in the last."""
-        notes = [f"Note: {note}" for note in self.notes]
+        notes = [*(f"Note: {note}" for note in self.notes), *self._change_line()]
         for name_chars, near_days in FORMS:
             reader = replace(reader, name_chars=name_chars, near_days=near_days)
             head = [line for line in (clean(self._headline, MAX_FIELD_CHARS), *self.lines(reader)) if line]
@@ -111,14 +123,21 @@ class Result(BaseModel):
                 break
         return told
 
+    def _change_line(self) -> list[str]:
+        """What to say to undo_change."""
+        if len(self.change_ids) > MAX_CHANGES:
+            return [f"Changes: {len(self.change_ids)}; list_changes shows them"]
+        return [f"Change: {', '.join(self.change_ids)}"] if self.change_ids else []
+
     def _is_short(self, told: _Told) -> bool:
         return told.size <= MAX_TEXT_BYTES
 
     def facts(self) -> dict[str, Any]:
         """What was found, typed; ids whole, nothing null, texts without characters that nobody can see."""
         facts = self.model_dump(mode="json", by_alias=False, exclude_none=True)
-        if not self.notes:
-            del facts["notes"]
+        for name in ("notes", "change_ids", "repeat"):
+            if not facts[name]:
+                del facts[name]
         cleaned: dict[str, Any] = _cut_texts(facts, sys.maxsize)
         return cleaned
 

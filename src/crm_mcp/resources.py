@@ -30,6 +30,8 @@ CACHE_HINTS: dict[CacheableMethod, CacheHint] = {
     "resources/list": CacheHint(ttl_ms=3_600_000, scope="public"),
     "resources/templates/list": CacheHint(ttl_ms=3_600_000, scope="public"),
 }
+MAX_CHANGES = 50
+CHANGES_URI = "crm://changes"
 STAGE_SHAPE = (
     "JSON: {stages: [{id, name, kind: open|won|lost, sort_order, default_probability_pct: 0-100, color_key, "
     "system_key, lead_count}]}, in the pipeline's order; an unset field is absent."
@@ -48,11 +50,13 @@ def add_resources(server: MCPServer[CrmAccess], access: CrmAccess) -> None:
         return server.resource(uri, title=title, description=description, mime_type="application/json")
 
     async def as_json(read: Callable[[Tenant], Awaitable[Result]]) -> str:
+        from crm_mcp.journal import LedgerError
+
         try:
             result = await read(await access.tenant())
         except (NotFoundError, InvalidInputError, UnresolvedReferenceError) as error:
             raise ResourceNotFoundError(str(error)) from error
-        except CrmError as error:
+        except (CrmError, LedgerError) as error:
             raise ResourceError(str(error)) from error
         return json.dumps(result.facts(), ensure_ascii=False)
 
@@ -73,6 +77,15 @@ def add_resources(server: MCPServer[CrmAccess], access: CrmAccess) -> None:
         from crm_mcp.tools.pipeline import get_dashboard
 
         return await as_json(get_dashboard)
+
+    @resource(CHANGES_URI, "Changes", "What was written through this server lately, newest first.")
+    async def changes() -> str:
+        from crm_mcp.tools.changes import latest_changes
+
+        async def latest(tenant: Tenant) -> Result:
+            return latest_changes(access.ledger(), tenant.client.entity_id, None, MAX_CHANGES)
+
+        return await as_json(latest)
 
     @resource(
         "crm://companies/{id}", "Company", f"A company, by id or name, with what belongs to it. {FOREIGN}"

@@ -400,6 +400,43 @@ class RemovalResult(Result):
     id: str
 
 
+class ChangeRow(Row):
+    """An attempted write and what became of it."""
+
+    id: str
+    at: datetime
+    tool: str
+    title: str
+    outcome: str
+    detail: str | None = None
+    record_id: str | None = None
+    undoes: str | None = None
+    undone_by: str | None = None
+
+
+class ChangeList(Result):
+    changes: list[ChangeRow]
+
+    def lines(self, reader: Reader) -> Iterable[str]:
+        yield f"Changes, newest first: {len(self.changes)}"
+        yield from (f"- {change_line(change, reader)}" for change in self.changes)
+
+
+class UndoResult(Result):
+    """The change that was taken back, and what that did, a field each."""
+
+    undone: ChangeRow
+    did: list[str]
+
+    def prose(self, reader: Reader) -> Iterable[str]:
+        return self.did
+
+
+def change_line(change: ChangeRow, reader: Reader) -> str:
+    when = reader.moment(change.at)
+    return reader.line(when, reader.name(change.title), change.outcome, change.detail, change.id)
+
+
 class Hit(Row):
     """Something that a search over everything found."""
 
@@ -493,5 +530,5 @@ def _flat(value: Any) -> str:
     return ", ".join(
         f"{clean(name, MAX_NAME_CHARS)} {clean(str(part), MAX_LINE_TEXT_CHARS)}"
         for name, part in value.items()
-        if not name.lower().endswith("id")
+        if name != "id" and not name.endswith("Id")
     )

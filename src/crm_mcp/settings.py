@@ -23,7 +23,8 @@ from pydantic import (
 )
 
 from crm_mcp.crm.address import check_base_url, is_loopback
-from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS, Toolset
+from crm_mcp.gate import GUARDED, Policy
+from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS, Effect, Toolset
 
 MIN_TOKEN_CHARS = 32
 IN_MEMORY = ":memory:"
@@ -78,6 +79,29 @@ def _list_aliases(value: Any) -> Any:
     return lists
 
 
+def _guarded_tools(value: Any) -> Any:
+    """`+update_company,-add_to_marketing_list`: tools added to the guarded ones, and taken from them."""
+    parts = _comma_separated(value)
+    if not isinstance(parts, tuple):
+        return value
+    from crm_mcp.tools.surface import published  # noqa: PLC0415  # only where it is set
+
+    writing = [facts["tool"]["name"] for facts in published() if facts["effect"] != Effect.READ.value]
+    guarded = set(GUARDED)
+    for part in parts:
+        name = part[1:]
+        if (
+            part[0] not in "+-"
+            or name not in writing
+            or parts.count(f"+{name}") + parts.count(f"-{name}") > 1
+        ):
+            close = difflib.get_close_matches(name, writing, n=1)
+            hint = f"; did you mean {close[0]}?" if close and name not in writing else ""
+            raise ValueError(f"must be +TOOL or -TOOL of a writing tool, once each; {part!r} is not{hint}")
+        (guarded.add if part[0] == "+" else guarded.discard)(name)
+    return frozenset(guarded)
+
+
 def _host_and_port(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -101,6 +125,7 @@ def _read(what: str, path: str) -> str:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+Count = Annotated[int, Field(ge=0, le=100_000)]
 Seconds = Annotated[float, Field(gt=0, le=600)]
 
 
@@ -161,6 +186,31 @@ class Settings(BaseModel):
     max_in_flight: int = _setting(
         "CRM_MCP_MAX_IN_FLIGHT", 8, "Requests to the CRM at once, at most 100.", ge=1, le=100
     )
+    approval: Literal["ask", "client", "never"] = _setting(
+        "CRM_MCP_APPROVAL",
+        "ask",
+        "Who approves guarded tools: `ask` a person, trust the `client` to have asked, or `never`.",
+    )
+    approval_minutes: Annotated[float, Field(gt=0, le=1440)] = _setting(
+        "CRM_MCP_APPROVAL_MINUTES", 10.0, "How long an approval waits for a person, and then for its call."
+    )
+    guard: Annotated[frozenset[str], BeforeValidator(_guarded_tools)] = _setting(
+        "CRM_MCP_GUARD", GUARDED, "Changes to the guarded tools: `+update_company,-add_to_marketing_list`."
+    )
+    emails_per_hour: Count = _setting("CRM_MCP_EMAILS_PER_HOUR", 30, "E-mails that are sent at most an hour.")
+    emails_per_day: Count = _setting("CRM_MCP_EMAILS_PER_DAY", 100, "And a day.")
+    emails_per_recipient: Count = _setting("CRM_MCP_EMAILS_PER_RECIPIENT", 5, "And a day to one address.")
+    ledger: str = _setting(
+        "CRM_MCP_LEDGER", "", "The file that records all writes; else in the user's data directory."
+    )
+    ledger_days: Annotated[int, Field(ge=1, le=36_500)] = _setting(
+        "CRM_MCP_LEDGER_DAYS", 400, "How long it keeps them."
+    )
+    ledger_digests: bool = _setting(
+        "CRM_MCP_LEDGER_DIGESTS",
+        False,
+        "Keep digests in place of the texts of e-mails and activities; previews for approval keep them.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
         "CRM_MCP_LOG_LEVEL", "WARNING", "DEBUG, INFO, WARNING or ERROR; to stderr."
     )
@@ -178,7 +228,14 @@ class Settings(BaseModel):
         except ValueError:
             raise ValueError("is no UUID; the CRM shows the entity's id beside its API keys") from None
 
-    @field_validator("sandbox")
+    @field_validator("ledger")
+    @classmethod
+    def _is_a_file(cls, value: str) -> str:
+        if value == IN_MEMORY:
+            raise ValueError("must be a file: what is kept in memory nobody could approve or find again")
+        return value
+
+    @field_validator("sandbox", "ledger")
     @classmethod
     def _from_home(cls, value: str) -> str:
         try:
@@ -253,6 +310,19 @@ class Settings(BaseModel):
                     "clients use, such as mcp.example.com"
                 )
         return self
+
+    @property
+    def policy(self) -> Policy:
+        """What of this decides about writes."""
+        return Policy(
+            approval=self.approval,
+            guard=self.guard,
+            approval_seconds=self.approval_minutes * 60,
+            emails_per_hour=self.emails_per_hour,
+            emails_per_day=self.emails_per_day,
+            emails_per_recipient=self.emails_per_recipient,
+            digest_bodies=self.ledger_digests,
+        )
 
     @property
     def uses_sandbox(self) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from itertools import count
 from math import isfinite
@@ -92,6 +92,19 @@ class Timeouts:
     total_seconds: float = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A request that changes something: its operation, the ids in its path, its body."""
+
+    operation: Operation[Any]
+    ids: Mapping[str, str]
+    body: Body | None
+
+
+# Whoever stands between a client and its writes: given one, and what sends it and brings the CRM's JSON.
+Gate = Callable[[Write, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+
+
 class CrmClient:
     """The CRM as Python: `async with CrmClient(url, key, entity) as crm: await crm.leads.search()`.
 
@@ -119,6 +132,7 @@ class CrmClient:
         self.entity_id = entity_id
         self.read_only = read_only
         self.timeouts = timeouts or Timeouts()
+        self._gate: Gate | None = None
         self._slots = anyio.Semaphore(max_in_flight, fast_acquire=True)
         self._http = httpx2.AsyncClient(
             base_url=self.base_url,
@@ -157,27 +171,33 @@ class CrmClient:
     ) -> None:
         await self._http.__aexit__(kind, error, trace)
 
-    @cached_property
+    def through(self, gate: Gate) -> CrmClient:
+        """The same connection, all of whose writes go through a gate."""
+        gated = copy.copy(self)
+        gated._gate = gate
+        return gated
+
+    @property
     def companies(self) -> Companies:
         return Companies(self)
 
-    @cached_property
+    @property
     def contacts(self) -> Contacts:
         return Contacts(self)
 
-    @cached_property
+    @property
     def pipeline(self) -> Pipeline:
         return Pipeline(self)
 
-    @cached_property
+    @property
     def leads(self) -> Leads:
         return Leads(self)
 
-    @cached_property
+    @property
     def activities(self) -> Activities:
         return Activities(self)
 
-    @cached_property
+    @property
     def outreach(self) -> Outreach:
         return Outreach(self)
 
@@ -201,7 +221,10 @@ class CrmClient:
             params={"entityId": self.entity_id, **(query or {})},
             json=None if body is None else body.to_wire(),
         )
-        return operation.answer.read(await self._send(request))
+        if self._gate is None or operation.method == "GET":
+            return operation.answer.read(await self._send(request))
+        write = Write(operation, ids, body)
+        return operation.answer.read(await self._gate(write, lambda: self._send(request)))
 
     async def change(
         self, operation: Operation[E | None], reading: Operation[E], *, body: Body, **ids: Any

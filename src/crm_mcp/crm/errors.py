@@ -11,6 +11,14 @@ class ReadOnlyError(CrmError):
     """The client is read-only and the call would have written; nothing was sent."""
 
 
+class RefusedError(CrmError):
+    """We did not send it; the text says why, and what was not done."""
+
+
+class DeclinedError(RefusedError):
+    """A person was asked, and did not approve it."""
+
+
 class RejectedError(CrmError):
     """The CRM answered 4xx: the same call will not succeed, it must change."""
 

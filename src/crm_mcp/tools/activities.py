@@ -33,6 +33,7 @@ from crm_mcp.tools.parameters import (
     LeadRef,
     Limit,
     PageNumber,
+    Repeat,
     When,
 )
 from crm_mcp.tools.parts import one_by_one
@@ -154,6 +155,7 @@ async def log_activity(
     occurred_at: When = None,
     due_at: Annotated[When, Field(description="For tasks.")] = None,
     duration_minutes: Annotated[int | None, Field(ge=0)] = None,
+    repeat: Repeat = False,
     *,
     on_lead: MaybeLead,
     on_leads: MeantLeads,

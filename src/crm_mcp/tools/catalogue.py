@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from crm_mcp.rendering import Result
 
-FAMILIES = ("overview", "companies", "contacts", "leads", "activities", "outreach", "pipeline")
+FAMILIES = ("overview", "companies", "contacts", "leads", "activities", "outreach", "pipeline", "changes")
 
 
 class Effect(Enum):
@@ -49,7 +49,7 @@ class Toolset(Enum):
     PIPELINE = "pipeline"
 
 
-DEFAULT_TOOLSETS = frozenset({Toolset.READ, Toolset.SALES, Toolset.EMAIL, Toolset.LISTS})
+DEFAULT_TOOLSETS = frozenset({Toolset.READ, Toolset.SALES, Toolset.EMAIL})
 
 ToolFunction = Callable[..., Awaitable["Result"]]
 F = TypeVar("F", bound=ToolFunction)

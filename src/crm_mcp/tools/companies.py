@@ -17,7 +17,17 @@ from crm_mcp.tools.activities import newest_activities
 from crm_mcp.tools.asking import MaybeOwner, MeantCompany
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
-from crm_mcp.tools.parameters import CompanyRef, Crm, Detail, Limit, Owner, OwnerFilter, PageNumber
+from crm_mcp.tools.parameters import (
+    AllowDuplicate,
+    CompanyRef,
+    Crm,
+    Detail,
+    Limit,
+    Owner,
+    OwnerFilter,
+    PageNumber,
+    Repeat,
+)
 from crm_mcp.tools.parts import at_once
 
 MAX_CONTACTS = 10
@@ -105,10 +115,12 @@ async def create_company(
     phone: str = "",
     notes: str = "",
     owner: Owner = "",
+    allow_duplicate: AllowDuplicate = False,
+    repeat: Repeat = False,
     *,
     owned_by: MaybeOwner,
 ) -> CompanyWritten:
-    """Create a company. Search for it first: duplicates are not stopped."""
+    """Create a company. One of the same name or domain that is there already stops it."""
     company = filled(
         NewCompany,
         name=name,

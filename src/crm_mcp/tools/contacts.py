@@ -41,7 +41,16 @@ from crm_mcp.tenant import Tenant
 from crm_mcp.tools.asking import MaybeCompany, MeantCompany, MeantContact
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
-from crm_mcp.tools.parameters import CompanyRef, ContactRef, Crm, Detail, Limit, PageNumber
+from crm_mcp.tools.parameters import (
+    AllowDuplicate,
+    CompanyRef,
+    ContactRef,
+    Crm,
+    Detail,
+    Limit,
+    PageNumber,
+    Repeat,
+)
 from crm_mcp.tools.parts import at_once, if_possible
 
 MAX_LEADS = 10
@@ -116,10 +125,12 @@ async def create_contact(
     job_title: str = "",
     company: CompanyRef = "",
     notes: str = "",
+    allow_duplicate: AllowDuplicate = False,
+    repeat: Repeat = False,
     *,
     home: MaybeCompany,
 ) -> ContactWritten:
-    """Create a person; needs a name or an e-mail. Search first: duplicates are not stopped."""
+    """Create a person; needs a name or an e-mail. The same person being there already stops it."""
     if not (first_name or last_name or email):
         raise InvalidInputError("A contact needs a name or an e-mail address. Nothing was created.")
     contact = filled(
@@ -184,6 +195,9 @@ async def link_contact_to_company(
 ) -> MembershipResult:
     """Make a contact a member of a company, or change the membership it has there."""
     existing = await _membership(crm, person.id, home.id)
+    if existing and not title and is_primary is None:
+        linked = f"{_called(person)} is a member of {_called(home)} already. Nothing was sent to the CRM."
+        return MembershipResult(membership=existing).after(linked)
     sent: MembershipChanges
     if existing is None:
         sent = new = filled(NewMembership, company=home.id, title=title, is_primary=is_primary)

@@ -40,6 +40,7 @@ from crm_mcp.tools.asking import (
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import (
+    AllowDuplicate,
     CompanyRef,
     ContactRef,
     Crm,
@@ -49,6 +50,7 @@ from crm_mcp.tools.parameters import (
     Owner,
     OwnerFilter,
     PageNumber,
+    Repeat,
     StageRef,
 )
 from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one
@@ -189,13 +191,15 @@ async def create_lead(
     source: str = "",
     description: str = "",
     owner: Owner = "",
+    allow_duplicate: AllowDuplicate = False,
+    repeat: Repeat = False,
     *,
     at_company: MaybeCompany,
     with_contact: MaybeContact,
     in_stage: MaybeStage,
     owned_by: MaybeOwner,
 ) -> LeadWritten:
-    """Create a lead (deal); without `stage`, in the first one. Search first: duplicates are not stopped."""
+    """Create a lead (deal); without `stage`, in the first one. One of that title at the company stops it."""
     lead = filled(
         NewLead,
         title=title,

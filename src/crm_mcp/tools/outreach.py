@@ -22,7 +22,7 @@ from crm_mcp.results import (
 )
 from crm_mcp.tools.asking import MeantCompanies, MeantConnection, MeantLead, MeantList
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
-from crm_mcp.tools.parameters import CompanyRef, Crm, LeadRef
+from crm_mcp.tools.parameters import CompanyRef, Crm, LeadRef, Repeat
 
 MAX_COMPANIES = 100
 
@@ -63,14 +63,16 @@ async def send_outbound_email(
         str, Field(description="Address, channel or id to send from; needed if several are active.")
     ] = "",
     body_format: Literal["markdown", "html"] = "markdown",
+    repeat: Repeat = False,
     *,
     html: Html,
     meant: MeantLead,
     mailbox: MeantConnection,
 ) -> EmailResult:
-    """Send an e-mail to a lead's contact, at once and for good. Show the text to the person first."""
+    """Send an e-mail to a lead's contact, for good. A person has to approve it."""
     if not subject.isprintable():
         raise InvalidInputError("The subject must be one line of text. Nothing was sent.")
+    crm.memory.names.learn(mailbox.id, mailbox.email or mailbox.id)
     email = OutboundEmail(
         lead_id=meant.id,
         connection_id=mailbox.id,

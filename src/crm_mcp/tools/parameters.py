@@ -10,6 +10,7 @@ from mcp.server.mcpserver import Context, Resolve
 from pydantic import BeforeValidator, Field
 
 from crm_mcp.access import CrmAccess
+from crm_mcp.ledger import Ledger
 from crm_mcp.tenant import Tenant
 
 CompanyRef = Annotated[str, Field(description="Name, website or id.")]
@@ -39,7 +40,15 @@ Detail = Annotated[
 
 
 async def _tenant_of(ctx: Context[CrmAccess]) -> Tenant:
-    return replace(await ctx.request_context.lifespan_context.tenant(), tell=ctx.report_progress)
+    return replace(await ctx.request_context.lifespan_context.writing_tenant(), tell=ctx.report_progress)
+
+
+async def _ledger_of(ctx: Context[CrmAccess]) -> Ledger:
+    return ctx.request_context.lifespan_context.ledger()
 
 
 Crm = Annotated[Tenant, Resolve(_tenant_of)]
+Changes = Annotated[Ledger, Resolve(_ledger_of)]
+
+Repeat = Annotated[bool, Field(description="Do it although the same was just done.")]
+AllowDuplicate = Annotated[bool, Field(description="Create it although the same seems to be there.")]

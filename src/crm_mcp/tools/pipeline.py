@@ -71,7 +71,7 @@ async def get_pipeline_stage(crm: Tenant, stage: str) -> StageResult:
     return StageResult(stage=find_stage(await crm.client.pipeline.stages(), stage))
 
 
-@tool(effect=Effect.READ, toolset=Toolset.READ, title="Get the dashboard")
+@tool(effect=Effect.READ, toolset=Toolset.PIPELINE, title="Get the dashboard")
 async def get_dashboard(crm: Crm) -> DashboardResult:
     """The CRM's own totals: good for "how are we doing"."""
     return DashboardResult(dashboard=(await crm.client.pipeline.dashboard()).wire)

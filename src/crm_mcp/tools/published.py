@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from crm_mcp.access import CrmAccess
 from crm_mcp.crm.errors import CrmError
+from crm_mcp.gate import CALL, Call
 from crm_mcp.tools.catalogue import Effect, Toolset, declarations
 from crm_mcp.tools.forgiving import (
     closest,
@@ -34,6 +35,8 @@ MAX_ERROR_BYTES = 7_900
 
 # What is remembered for seconds of records, and dropped after every write.
 RECORDS = ("companies", "contacts", "leads", "companies page", "leads page")
+
+NO_CHOICE = "The answer to the question was none of its choices. Nothing was done; call again."
 
 OnWrite = Callable[[Context[Any, Any], Any], Awaitable[None]]
 
@@ -81,18 +84,30 @@ class PublishedTool(Tool):
 
     @cached_property
     def _implementation(self) -> Tool:
-        return Tool.from_function(declarations()[self.name].function, structured_output=False)
+        function = declarations()[self.name].function
+        if not self._is_reading:
+            from crm_mcp.tools.approving import approving  # noqa: PLC0415
+
+            function = approving(function)
+        return Tool.from_function(function, structured_output=False)
+
+    @property
+    def _is_reading(self) -> bool:
+        return bool(self.annotations and self.annotations.read_only_hint)
 
     async def run(
         self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
     ) -> Any:
         said, notes = self._checked(arguments)
         access: CrmAccess = context.request_context.lifespan_context
+        call = Call(self.name, said)
+        calling = CALL.set(call)
         try:
             result = await self._run(said, context)
         finally:
+            CALL.reset(calling)
             # Also after a failure: what happened may be unknown.
-            if not (self.annotations and self.annotations.read_only_hint):
+            if not self._is_reading:
                 access.memory.recent.drop(*self.drops)
         if isinstance(result, InputRequiredResult) or not convert_result:
             return result
@@ -100,7 +115,7 @@ class PublishedTool(Tool):
             await self.on_write(context, result)
         from crm_mcp.wording import Reader  # noqa: PLC0415
 
-        result.noting(*notes)
+        result.noting(*notes, *call.notes).recorded(call.changes, call.repeats)
         reader = Reader(access.memory.shown)
         return CallToolResult(
             content=[TextContent(text=result.text(reader))], structured_content=result.structured()
@@ -110,10 +125,14 @@ class PublishedTool(Tool):
         try:
             return await self._implementation.run(arguments, context)
         except UnexpectedToolError as error:
-            if isinstance(error.__cause__, CrmError):
+            from crm_mcp.journal import LedgerError  # noqa: PLC0415  # only where something failed
+
+            if isinstance(error.__cause__, CrmError | LedgerError):
                 raise ToolError(_cut(str(error.__cause__))) from error.__cause__
             raise
         except ToolError as error:
+            if str(error).startswith("Resolver "):
+                raise ToolError(NO_CHOICE) from error
             if isinstance(error.__cause__, ValidationError):
                 raise ToolError(_cut(_in_one_line(error.__cause__))) from error.__cause__
             raise

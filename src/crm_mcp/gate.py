@@ -1,0 +1,444 @@
+"""The one way to the CRM for writes: each once, on record, with a person's word where that is needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+
+from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RefusedError, UnexpectedResponseError
+from crm_mcp.wording import on_one_line
+
+if TYPE_CHECKING:
+    from crm_mcp.crm import CrmClient
+    from crm_mcp.crm.client import Write
+    from crm_mcp.crm.contract import Entity
+    from crm_mcp.ledger import Attempt, Change, Ledger, Outcome, Subject
+    from crm_mcp.tenant import Tenant
+    from crm_mcp.writes import Kind, Seen
+
+Send = Callable[[], Awaitable[Any]]
+
+# How long the same write again is taken for a repeat; and one of which nobody knows whether it was done.
+REPEAT_SECONDS = 600
+UNKNOWN_SECONDS = 86_400
+POLL_SECONDS = 0.05
+LEASE_MARGIN_SECONDS = 5.0
+MAX_UNGUARDED_BATCH = 10
+MAX_CANDIDATES = 5
+GUARDED = frozenset(
+    {
+        "send_outbound_email",
+        "add_to_marketing_list",
+        "delete_contact",
+        "delete_lead",
+        "unlink_contact_from_company",
+        "delete_pipeline_stage",
+        "reorder_pipeline_stages",
+    }
+)
+# The tools that do what these operations do; others are called like their operations.
+TOOL_OF = {
+    "create_company_membership": "link_contact_to_company",
+    "update_company_membership": "link_contact_to_company",
+    "delete_company_membership": "unlink_contact_from_company",
+}
+NOTHING_SENT = "Nothing was sent to the CRM."
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an operator lets pass; `approval` tells how guarded tools get a person's word."""
+
+    approval: Literal["ask", "client", "never"] = "ask"
+    guard: frozenset[str] = GUARDED
+    approval_seconds: float = 600.0
+    emails_per_hour: int = 30
+    emails_per_day: int = 100
+    emails_per_recipient: int = 5
+    digest_bodies: bool = False
+
+    def guards(self, tool: str, arguments: Mapping[str, Any]) -> bool:
+        """Whether a person must approve it: a tool on the list, or a batch of more than ten records."""
+        many = (value for value in arguments.values() if isinstance(value, list | tuple))
+        return tool in self.guard or any(len(value) > MAX_UNGUARDED_BATCH for value in many)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A write as a rehearsal met it: what a person should see, and the digest of what there was before."""
+
+    attempt: Attempt
+    details: Sequence[str]
+    before: str
+
+
+@dataclass(slots=True)
+class Call:
+    """A call of a tool: what was asked, and what becomes of its writes."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    guarded: bool = False
+    # Where its writes are collected instead of sent.
+    rehearsal: list[Planned] | None = None
+    # What a person approved: by the writes' keys, the digests of what there was before.
+    approval: str | None = None
+    approved: Mapping[str, str] = field(default_factory=dict)
+    # The approval about which the client's person was asked during it.
+    asked: str | None = None
+    undoes: str | None = None
+    changes: list[str] = field(default_factory=list)
+    repeats: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+# Whose writes these are.
+CALL: ContextVar[Call] = ContextVar("CALL")
+
+
+def digest(value: Any) -> str:
+    """Of anything that JSON can say; equal things have equal ones."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()
+
+
+class Gate:
+    """Lets the writes of one tenant through, each once.
+
+    What is equal to a write that was just done brings that one's answer; what is equal to one in flight waits
+    for it. A write that brought no answer is looked for in the CRM before anything else is done about it.
+    """
+
+    def __init__(self, tenant: Tenant, ledger: Callable[[], Ledger], policy: Policy, principal: str) -> None:
+        self._tenant = tenant
+        self._crm: CrmClient = tenant.client
+        self._ledger = ledger
+        self._policy = policy
+        self._principal = principal
+
+    async def __call__(self, write: Write, send: Send) -> Any:
+        """The CRM's JSON, as the write's answer or as the recorded one of its equal.
+
+        What was sent is waited for, although the call is cancelled. Raises RefusedError, and whatever sending
+        raises.
+        """
+        from crm_mcp.writes import KINDS  # noqa: PLC0415  # only writing needs it
+
+        kind, call = KINDS[write.operation.name], CALL.get()
+        if call.undoes and TOOL_OF.get(write.operation.name, write.operation.name) in self._policy.guard:
+            call.guarded = True
+        if call.rehearsal is not None:
+            return await self._rehearsed(kind, write, call, call.rehearsal)
+        return await self._once(kind, write, call, send)
+
+    async def _rehearsed(self, kind: Kind, write: Write, call: Call, rehearsal: list[Planned]) -> Any:
+        """Nothing is sent; what would be goes into the rehearsal, and a repeat would not."""
+        seen = await kind.seen(self._crm, write)
+        attempt = self._attempt(kind, write, seen, call)
+        earlier = self._ledger().earlier(attempt, window_seconds=UNKNOWN_SECONDS)
+        if earlier and not await self._goes_anew(kind, write, call, earlier, attempt):
+            return _restored(earlier.after, write)
+        try:
+            kind.refuse(write, seen)
+        except RefusedError as error:
+            self._ledger().refused(attempt, "refused", str(error))
+            raise
+        await self._learn_names(write, seen)
+        details = list(kind.details(write, seen, self._named))
+        if earlier and earlier.outcome == "unknown":
+            details.insert(0, f"The same may have been done at {earlier.opened_at:%H:%M} UTC already.")
+        rehearsal.append(Planned(attempt, details, digest(seen.what_counts())))
+        return None
+
+    async def _learn_names(self, write: Write, seen: Seen) -> None:
+        """What a person is shown should have names for ids."""
+        every = {**(seen.record or {}), **(write.body.to_wire() if write.body else {})}
+        rows = self._tenant.rows
+        with suppress(CrmError):
+            await rows.stages()
+        await rows.learn_companies(one for name, one in every.items() if name == "companyId")
+
+    async def _once(self, kind: Kind, write: Write, call: Call, send: Send) -> Any:
+        from crm_mcp.journal import LedgerError  # noqa: PLC0415
+
+        while True:
+            seen = await kind.seen(self._crm, write)
+            attempt = self._attempt(kind, write, seen, call)
+            try:
+                begun = self._ledger().begin(
+                    attempt, window_seconds=UNKNOWN_SECONDS, lease_seconds=self._lease_seconds
+                )
+                if not begun.is_new and await self._goes_anew(kind, write, call, begun.change, attempt):
+                    # One that another process began since then still stands in the way.
+                    begun = self._ledger().begin(
+                        attempt,
+                        window_seconds=_age(begun.change).total_seconds(),
+                        lease_seconds=self._lease_seconds,
+                    )
+            except LedgerError as error:
+                raise RefusedError(f"{error} {NOTHING_SENT}") from error
+            if begun.is_new:
+                return await self._sent(kind, write, seen, call, begun.change, send)
+            if begun.change.outcome == "applied" and begun.change.key == attempt.key:
+                call.repeats.append(begun.change.id)
+                return _restored(begun.change.after, write)
+            await self._until_closed(begun.change)
+
+    async def _until_closed(self, change: Change) -> None:
+        """What is in flight decides; only the ledger is asked whether it still is."""
+        await anyio.sleep(POLL_SECONDS)
+        while self._ledger().get(change.id).outcome == "pending":  # noqa: ASYNC110  # of another process
+            await anyio.sleep(POLL_SECONDS)
+
+    @property
+    def _lease_seconds(self) -> float:
+        return self._crm.timeouts.total_seconds + LEASE_MARGIN_SECONDS
+
+    def _attempt(self, kind: Kind, write: Write, seen: Seen, call: Call) -> Attempt:
+        from crm_mcp.ledger import Attempt, Subject  # noqa: PLC0415
+
+        about = kind.subject(write, None)
+        hidden = self._hidden(kind)
+        return Attempt(
+            principal=self._principal,
+            entity=self._crm.entity_id,
+            tool=call.tool,
+            arguments=_without({name: _plain(value) for name, value in call.arguments.items()}, hidden),
+            operation=write.operation.name,
+            targets=dict(write.ids),
+            body=_without(write.body.to_wire() if write.body else {}, hidden),
+            title=kind.title(write, seen, self._named),
+            key=self._key(write, kind.aim(seen)),
+            subject=Subject(kind.record, about) if about else None,
+            before=seen.record,
+            approval=call.approval,
+            undoes=call.undoes,
+            claim=kind.claim(write) or None,
+        )
+
+    def _hidden(self, kind: Kind) -> Sequence[str]:
+        return kind.bodies if self._policy.digest_bodies else ()
+
+    def _key(self, write: Write, aim: Any) -> str:
+        body = write.body.to_wire() if write.body else None
+        return digest([write.operation.name, dict(write.ids), body, aim])
+
+    def _named(self, said: str) -> str:
+        """What an id stands for, where that is known."""
+        return self._tenant.memory.names.get(said) or said
+
+    def _check_approval(self, change: Change, call: Call, seen: Seen) -> None:
+        """Raises RefusedError for what a person must approve and did not."""
+        if not call.guarded or self._policy.approval == "client":
+            return
+        if change.key not in call.approved:
+            raise RefusedError(f"Nobody approved: {change.title}. {NOTHING_SENT}")
+        if call.approved[change.key] != digest(seen.what_counts()):
+            raise RefusedError(
+                f"The record changed since it was shown, so that the approval is void. {NOTHING_SENT}"
+            )
+
+    def _refuse(self, attempt: Attempt, problem: str) -> None:
+        self._ledger().refused(attempt, "refused", problem)
+        raise RefusedError(f"{problem} {NOTHING_SENT}")
+
+    async def _goes_anew(
+        self, kind: Kind, write: Write, call: Call, earlier: Change, attempt: Attempt
+    ) -> bool:
+        """Whether the write is to be done although an equal one was lately, or may have been."""
+        if earlier.outcome == "pending" or earlier.key != attempt.key:
+            return False
+        if kind.is_email and call.arguments.get("repeat") and call.rehearsal is None and not call.approved:
+            self._refuse(attempt, "The same e-mail again needs a person's approval.")
+        if earlier.outcome == "unknown" and not await self._found(kind, write, earlier):
+            if kind.must_be_known and not call.arguments.get("repeat"):
+                self._refuse(
+                    attempt,
+                    f"The same was tried at {earlier.opened_at:%H:%M} UTC (change {earlier.id}), and nobody "
+                    "knows whether it was done: ask the person to look. `repeat` does it again.",
+                )
+            # Of a value that is not there nobody can say whether it was.
+            if call.rehearsal is None and kind.absence_tells:
+                self._ledger().close(earlier.id, "failed", detail="The CRM did not show it later.")
+            return True
+        return (
+            _age(earlier) > timedelta(seconds=REPEAT_SECONDS)
+            or bool(call.arguments.get("repeat"))
+            # Looked at anew: what was seen may be from before the earlier one.
+            or not kind.is_as_sent(write, await kind.seen(self._crm, write))
+            or not await kind.is_there(self._crm, write, earlier.subject and earlier.subject.id)
+        )
+
+    async def _sent(
+        self, kind: Kind, write: Write, seen: Seen, call: Call, change: Change, send: Send
+    ) -> Any:
+        try:
+            await self._refuse_unwanted(kind, write, seen, call, change)
+        except CrmError as error:
+            outcome: Outcome = "refused" if isinstance(error, RefusedError) else "failed"
+            self._ledger().close(change.id, outcome, detail=str(error))
+            raise
+        except anyio.get_cancelled_exc_class():
+            self._ledger().close(change.id, "failed", detail="It was cancelled before it was sent.")
+            raise
+        if not self._ledger().renew(change.id, lease_seconds=self._lease_seconds):
+            raise RefusedError(f"It took too long, and somebody else took it over. {NOTHING_SENT}")
+        with anyio.CancelScope(shield=True):
+            return await self._done(kind, write, call, change, send)
+
+    async def _done(self, kind: Kind, write: Write, call: Call, change: Change, send: Send) -> Any:
+        from crm_mcp.journal import LedgerError  # noqa: PLC0415
+
+        try:
+            answer = await send()
+        except (OutcomeUnknownError, UnexpectedResponseError) as error:
+            return await self._after_silence(kind, write, call, change, error)
+        except CrmError as error:
+            self._ledger().close(change.id, "failed", detail=str(error))
+            raise
+        call.changes.append(change.id)
+        after = None
+        try:
+            after = await self._after(kind, write, change, answer)
+            self._close(kind, write, change, after)
+        except LedgerError as error:
+            call.notes.append(f"This was done, but it is not on record that it was: {error}")
+        return answer if after is None else after
+
+    async def _refuse_unwanted(
+        self, kind: Kind, write: Write, seen: Seen, call: Call, change: Change
+    ) -> None:
+        """Raises RefusedError; asked while the claim is held, so that nobody comes in between."""
+        self._check_approval(change, call, seen)
+        kind.refuse(write, seen)
+        if kind.is_email:
+            self._refuse_too_many(seen, change)
+        if call.arguments.get("allow_duplicate") or call.arguments.get("repeat"):
+            return
+        same = await kind.same(self._crm, write)
+        if same:
+            lines = await self._tenant.refs.lines(kind.record, same[:MAX_CANDIDATES])
+            listed = "\n".join(f"- {line}" for line in lines)
+            raise RefusedError(
+                f"This {kind.record} seems to be there already. {NOTHING_SENT} Use the one that is there; "
+                f"if it is another one, say `allow_duplicate`:\n{listed}"
+            )
+
+    def _refuse_too_many(self, seen: Seen, change: Change) -> None:
+        """E-mail is bounded by what the ledger has, whatever the arguments say."""
+        day = self._ledger().changes(
+            since=change.opened_at - timedelta(days=1),
+            outcomes=("applied", "unknown"),
+            tool=change.tool,
+            entity=change.entity,
+        )
+        sent = [one for one in day if one.operation == change.operation]
+        hour = [one for one in sent if one.opened_at >= change.opened_at - timedelta(hours=1)]
+        to = _address(seen.record)
+        theirs = [one for one in sent if to and _address(one.before) == to]
+        for what, found, most in (
+            ("an hour", hour, self._policy.emails_per_hour),
+            ("a day", sent, self._policy.emails_per_day),
+            (f"a day to {to}", theirs, self._policy.emails_per_recipient),
+        ):
+            if len(found) >= most:
+                raise RefusedError(f"At most {most} e-mails {what} are sent from here. {NOTHING_SENT}")
+
+    async def _after(self, kind: Kind, write: Write, change: Change, answer: Any) -> Any:
+        """The record as it is now, looked for where the CRM's answer does not show it."""
+        record: Entity | None = write.operation.answer.read(answer)
+        if record is not None:
+            return record.wire
+        with suppress(CrmError):
+            if kind.is_new:
+                return await self._shown(kind, write, change)
+            return await kind.now(self._crm, write.ids)
+        return None
+
+    def _close(self, kind: Kind, write: Write, change: Change, after: Any) -> None:
+        from crm_mcp.ledger import Subject  # noqa: PLC0415
+
+        about = kind.subject(write, after if isinstance(after, dict) else None)
+        subject: Subject | None = Subject(kind.record, about) if about else None
+        if isinstance(after, dict):
+            after = _without(after, self._hidden(kind))
+        self._ledger().close(change.id, "applied", after=after, subject=subject)
+
+    async def _after_silence(
+        self, kind: Kind, write: Write, call: Call, change: Change, error: CrmError
+    ) -> Any:
+        """No usable answer came: what the CRM shows decides, and where it shows nothing, nobody knows."""
+        from crm_mcp.journal import LedgerError  # noqa: PLC0415
+
+        found = None
+        # What the ledger cannot be told now reads as unknown later.
+        with suppress(CrmError, LedgerError):
+            change = self._ledger().close(change.id, "unknown", detail=str(error))
+            found = await self._found(kind, write, change)
+        if found is None:
+            again = "looks first" if kind.is_shown else "does no harm"
+            raise type(error)(f"{error} (Change {change.id}; the same call again {again}.)") from error
+        call.changes.append(change.id)
+        call.notes.append("The CRM's answer was lost, but it shows that this was done.")
+        return found
+
+    async def _found(self, kind: Kind, write: Write, change: Change) -> Any:
+        """What shows that a change without an answer was done; it is on record then."""
+        after = await self._shown(kind, write, change)
+        if after is not None:
+            self._close(kind, write, change, after)
+        return after
+
+    async def _shown(self, kind: Kind, write: Write, change: Change) -> Any:
+        """What the CRM shows of a change, if anything; a record that another change made is not of it."""
+        from crm_mcp.ledger import Subject  # noqa: PLC0415
+
+        for after in await kind.found(self._crm, write, change.before, change.opened_at):
+            about = kind.subject(write, after)
+            if kind.is_new and about:
+                others = self._ledger().changes(subject=Subject(kind.record, about), entity=change.entity)
+                if any(other.id != change.id for other in others):
+                    continue
+            return after
+        return None
+
+
+def _address(seen: dict[str, Any] | None) -> str:
+    """Where an e-mail goes, as people tell addresses apart."""
+    return on_one_line(str((seen or {}).get("to") or "")).casefold()
+
+
+def _without(values: dict[str, Any], hidden: Sequence[str]) -> dict[str, Any]:
+    """Texts that the operator does not want kept, as digests."""
+    return {
+        name: _as_digest(value) if name in hidden and isinstance(value, str) else value
+        for name, value in values.items()
+    }
+
+
+def _restored(after: Any, write: Write) -> Any:
+    """An answer from the ledger with the texts that were sent, where it only has their digests."""
+    if not isinstance(after, dict) or write.body is None:
+        return after
+    sent = {name: value for name, value in write.body.to_wire().items() if isinstance(value, str)}
+    return after | {name: text for name, text in sent.items() if after.get(name) == _as_digest(text)}
+
+
+def _as_digest(text: str) -> str:
+    return f"sha256:{digest(text)}"
+
+
+def _age(change: Change) -> timedelta:
+    return datetime.now(UTC) - (change.closed_at or change.opened_at)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)

@@ -1,0 +1,206 @@
+"""What a person reads and decides on the command line: the record of all writes, approvals, taking back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+
+from crm_mcp import backend
+from crm_mcp.crm.errors import CrmError, DeclinedError, RefusedError
+from crm_mcp.gate import CALL, NOTHING_SENT, Call, Gate, Planned
+from crm_mcp.journal import LedgerError
+from crm_mcp.ledger import Approval, ApprovalError, Change, Ledger
+from crm_mcp.settings import Settings, SettingsError
+from crm_mcp.terminal import NoTerminalError, ask, plain
+from crm_mcp.undo import NOTHING_UNDONE, undo
+
+if TYPE_CHECKING:
+    from crm_mcp.tenant import Tenant
+
+MIN_SHORT_CHARS = 8
+BY = "terminal"
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Ledger]:
+    """The ledger that the settings mean.
+
+    Raises SettingsError where it cannot be used.
+    """
+    try:
+        ledger = backend.open_ledger(settings)
+        try:
+            yield ledger
+        finally:
+            ledger.shut()
+    except ApprovalError:
+        raise
+    except LedgerError as error:
+        raise SettingsError(str(error)) from error
+
+
+# Changes
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLine:
+    """A change for a table."""
+
+    change: Change
+
+    def cells(self) -> tuple[str, ...]:
+        change = self.change
+        title = f"{change.title} (undone by {change.undone_by})" if change.undone_by else change.title
+        told = f"{title}: {change.detail}" if change.detail else title
+        return _moment(change.opened_at), change.id, change.outcome, change.tool, plain(told)
+
+
+def change_fields(change: Change) -> dict[str, Any]:
+    """All that is on record of a change, as JSON can say it."""
+    values = {name: _said(value) for name, value in asdict(change).items()}
+    del values["subject"]
+    record = change.subject._asdict() if change.subject else None
+    return {"id": values.pop("id"), "at": values.pop("opened_at"), **values, "record": record}
+
+
+# Approvals
+
+
+def approval_fields(approval: Approval) -> dict[str, Any]:
+    return {
+        "id": approval.id,
+        "tool": approval.tool,
+        "preview": approval.preview,
+        "expires_at": _said(approval.expires_at),
+    }
+
+
+def approval_text(approval: Approval) -> str:
+    indented = "\n".join(f"  {line}" for line in plain(approval.preview).split("\n"))
+    return f"{approval.id}  {approval.tool}, until {_moment(approval.expires_at)}\n{indented}"
+
+
+def decide(ledger: Ledger, said: str) -> tuple[str, bool]:
+    """Let the person at the terminal decide about an approval; what became of it, and whether they approved.
+
+    Raises ApprovalError where it does not wait, and NoTerminalError.
+    """
+    asked = _waiting(ledger, said)
+    text = (
+        f"An assistant wants to do this in the CRM:\n\n{asked.preview}\n\n"
+        f"Asked for by {asked.principal} with {asked.tool}; approval {asked.id[:MIN_SHORT_CHARS]}, "
+        f"until {_moment(asked.expires_at)}."
+    )
+    approved = ask(text, "Approve it? Type yes or no: ")
+    if approved is None:
+        return f"Nothing was decided: it still waits, until {_moment(asked.expires_at)}.", False
+    ledger.decide(asked.id, approved=approved, by=BY)
+    if not approved:
+        return "Declined. Nothing will be sent.", False
+    return "Approved, for once. Tell the assistant to go on: it makes the same call again.", True
+
+
+def _waiting(ledger: Ledger, said: str) -> Approval:
+    start = said.strip().lower()
+    alike = [one for one in ledger.waiting() if one.id.startswith(start)]
+    if len(start) >= MIN_SHORT_CHARS and alike:
+        if len(alike) > 1:
+            raise ApprovalError(f'Several approvals begin with "{start}": give more. Nothing was decided.')
+        return alike[0]
+    asked = ledger.approval(start)
+    raise ApprovalError(
+        f"Approval {asked.id} does not wait any more: it is {asked.state}. Nothing was decided."
+    )
+
+
+# Taking back
+
+
+def take_back(settings: Settings, ledger: Ledger, principal: str, change_id: str) -> str:
+    """Undo a change when the person at the terminal wants it, shown what that does; what became of it.
+
+    Raises CrmError, ApprovalError and NoTerminalError; then nothing was undone, or nobody knows.
+    """
+    from crm_mcp.tools.approving import approval_of, question_of  # noqa: PLC0415  # it brings MCP along
+
+    policy = settings.policy
+    call = Call("undo_change", {"change": change_id})
+    call.guarded = policy.guards(call.tool, call.arguments)
+    planned: list[Planned] = []
+    call.rehearsal = planned
+    change = anyio.run(_undo, settings, ledger, principal, call)
+    call.rehearsal = None
+    if not planned:
+        raise RefusedError(f"The CRM has it as it was before. {NOTHING_UNDONE}")
+    if policy.approval == "never" and call.guarded:
+        problem = f"`{call.tool}` needs a person's approval, and CRM_MCP_APPROVAL is never."
+        _record(ledger, planned, "refused", problem)
+        raise RefusedError(f"{problem} {NOTHING_SENT}")
+    question = question_of(call, planned)
+    _ask_to_undo(ledger, planned, change, question.preview)
+    approval = approval_of(ledger, call, question, policy.approval_seconds)
+    if approval.state == "waiting":
+        approval = ledger.decide(approval.id, approved=True, by=BY)
+    ledger.consume(approval.id, digest=question.digest, principal=question.principal, entity=question.entity)
+    call.guarded, call.approval, call.approved = True, approval.id, approval.plan
+    anyio.run(_undo, settings, ledger, principal, call)
+    [done] = [*call.changes, *call.repeats]
+    return plain("\n".join([f'"{change.title}" is undone, by change {done}.', *call.notes]))
+
+
+def _ask_to_undo(ledger: Ledger, planned: Sequence[Planned], change: Change, preview: str) -> None:
+    """Raises DeclinedError or NoTerminalError, on record, unless the person says yes."""
+    text = f'This takes back "{change.title}" (change {change.id}, {_moment(change.opened_at)}):\n\n{preview}'
+    try:
+        answer = ask(text, "Do it? Type yes or no: ")
+    except NoTerminalError:
+        _record(ledger, planned, "refused", "There was no terminal to ask a person at.")
+        raise
+    if answer:
+        return
+    problem = "The person was asked and did not answer." if answer is None else "The person said no."
+    _record(ledger, planned, "declined", problem)
+    raise DeclinedError(f"{problem} {NOTHING_UNDONE}")
+
+
+def _record(
+    ledger: Ledger, planned: Sequence[Planned], outcome: Literal["refused", "declined"], problem: str
+) -> None:
+    for one in planned:
+        ledger.refused(one.attempt, outcome, problem)
+
+
+async def _undo(settings: Settings, ledger: Ledger, principal: str, call: Call) -> Change:
+    """Do or, where the call is a rehearsal, plan it; whoever trusts a client does not trust this program."""
+    from crm_mcp.tenant import Tenant  # noqa: PLC0415
+
+    CALL.set(call)
+    async with backend.opener(settings)() as crm:
+        tenant = Tenant(crm, lists=settings.marketing_lists)
+        change_id = call.arguments["change"]
+        await _learn_names(tenant, ledger, change_id)
+        gate = Gate(tenant, lambda: ledger, replace(settings.policy, approval="ask"), principal)
+        return await undo(crm.through(gate), ledger, change_id)
+
+
+async def _learn_names(tenant: Tenant, ledger: Ledger, change_id: str) -> None:
+    """A person is shown names in place of the ids of stages and companies."""
+    with suppress(CrmError, LedgerError):
+        change = ledger.get(change_id)
+        known = [wire for wire in (change.before, change.body, change.after) if isinstance(wire, dict)]
+        await tenant.rows.learn_companies(wire.get("companyId") for wire in known)
+        await tenant.rows.stages()
+
+
+def _moment(at: datetime) -> str:
+    """On the clock of the person who reads it."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _said(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

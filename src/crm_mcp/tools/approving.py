@@ -1,0 +1,221 @@
+"""A person's word on what is guarded: asked for through the client, or given elsewhere between two calls."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import wraps
+from typing import Annotated, Any, NoReturn, get_type_hints
+
+from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult, Resolve
+from pydantic import BaseModel, Field, StrictBool
+
+from crm_mcp.access import CrmAccess
+from crm_mcp.crm.errors import DeclinedError, RefusedError
+from crm_mcp.gate import CALL, NOTHING_SENT, Call, Planned, digest
+from crm_mcp.journal import LedgerError
+from crm_mcp.ledger import Approval, ApprovalError, Ledger, NeverSent, Question
+from crm_mcp.tools.asking import can_ask
+from crm_mcp.tools.catalogue import ToolFunction
+
+# As an error it must leave room for how it can be approved.
+MAX_PREVIEW_BYTES = 7_000
+
+
+class Word(BaseModel):
+    """What a person said of what an assistant is about to do."""
+
+    approve: StrictBool = Field(title="Approve", description="Nothing is done without it.")
+
+
+def approving(function: ToolFunction) -> ToolFunction:
+    """The same tool, which does what is guarded only with a person's word.
+
+    The function is rehearsed first: its writes are collected instead of sent. That is what the person is
+    shown, and only that is let through afterwards.
+    """
+
+    async def rehearsed(ctx: Context[CrmAccess], **arguments: Any) -> list[Planned]:
+        call, policy = CALL.get(), ctx.request_context.lifespan_context.policy
+        call.guarded = policy.guards(call.tool, call.arguments)
+        if call.guarded and policy.approval == "client":
+            call.approval = "client"
+        # Whether a change may be taken back so easily shows when it is looked at.
+        if policy.approval == "client" or not (call.guarded or call.tool == "undo_change"):
+            return []
+        call.rehearsal = []
+        try:
+            await function(**arguments)
+            call.guarded = call.guarded or _undoes_guarded(call, ctx.request_context.lifespan_context)
+            return call.rehearsal if call.guarded else []
+        finally:
+            call.rehearsal = None
+
+    async def asked(ctx: Context[CrmAccess], planned: list[Planned]) -> Word | Elicit[Word]:
+        asks = ctx.request_context.lifespan_context.policy.approval == "ask" and can_ask(ctx)
+        if not planned or not asks or (approval := _approval(ctx, planned)).state == "approved":
+            return Word(approve=False)
+        CALL.get().asked = approval.id
+        return Elicit(_question(approval), Word)
+
+    async def approved(
+        ctx: Context[CrmAccess], planned: list[Planned], word: ElicitationResult[Word], **arguments: Any
+    ) -> Any:
+        if planned:
+            _let_through(ctx, planned, word)
+        return await function(**arguments)
+
+    plan = Annotated[list[Planned], Resolve(_like(function, rehearsed, ctx=Context[CrmAccess]))]
+    asked.__annotations__["planned"] = plan
+    word = Annotated[ElicitationResult[Word], Resolve(asked)]
+    return _like(function, approved, ctx=Context[CrmAccess], planned=plan, word=word)
+
+
+def _like(function: ToolFunction, wrapper: Callable[..., Any], **more: Any) -> Callable[..., Any]:
+    """The wrapper with the function's name and parameters, and some more."""
+    hints = get_type_hints(function, include_extras=True)
+    given = inspect.signature(function)
+    own = [parameter.replace(annotation=hints[name]) for name, parameter in given.parameters.items()]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+        for name, annotation in more.items()
+        if name not in given.parameters
+    ]
+    wrapped: Any = wraps(function)(wrapper)
+    wrapped.__signature__ = inspect.Signature([*own, *added])
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *added]}
+    return wrapped  # type: ignore[no-any-return]
+
+
+def _approval(ctx: Context[CrmAccess], planned: Sequence[Planned]) -> Approval:
+    access, call = ctx.request_context.lifespan_context, CALL.get()
+    return approval_of(access.ledger(), call, question_of(call, planned), access.policy.approval_seconds)
+
+
+def question_of(call: Call, planned: Sequence[Planned]) -> Question:
+    """What a person is to be asked about these writes."""
+    attempt = planned[0].attempt
+    return Question(
+        digest=_digest(planned),
+        principal=attempt.principal,
+        entity=attempt.entity,
+        tool=call.tool,
+        preview=_preview(planned),
+        plan={one.attempt.key: one.before for one in planned},
+    )
+
+
+def approval_of(ledger: Ledger, call: Call, question: Question, seconds: float) -> Approval:
+    """The approval that waits for exactly this, or was given; void ones are not."""
+    found = ledger.ask_for_approval(question, seconds=seconds)
+    if found.plan == question.plan:
+        return found
+    # What was shown is not so any more.
+    ledger.void(found.id)
+    call.notes.append("The record changed since it was shown, so that the earlier approval is void.")
+    return ledger.ask_for_approval(question, seconds=seconds)
+
+
+def _digest(planned: Sequence[Planned]) -> str:
+    return digest([planned[0].attempt.tool, *(one.attempt.key for one in planned)])
+
+
+def _undoes_guarded(call: Call, access: CrmAccess) -> bool:
+    """Whether it takes back what a guarded tool did, be it by way of other undoings."""
+    undone = call.undoes
+    while undone:
+        try:
+            change = access.ledger().get(undone)
+        except LedgerError:  # nobody knows any more
+            return True
+        if change.tool in access.policy.guard:
+            return True
+        undone = change.undoes
+    return False
+
+
+def _preview(planned: Sequence[Planned]) -> str:
+    lines = [line for one in planned for line in (one.attempt.title, *(f"  {part}" for part in one.details))]
+    return "\n".join(lines)
+
+
+def _start(preview: str) -> str:
+    """As much of it as an error has room for; the person reads all of it where they approve."""
+    cut = preview.encode()[:MAX_PREVIEW_BYTES].decode(errors="ignore")
+    return preview if cut == preview else f"{cut}… (cut, {len(preview)} characters)"
+
+
+def _question(approval: Approval) -> str:
+    return f"An assistant wants to do this in the CRM:\n\n{approval.preview}\n\n(approval {approval.id[:8]})"
+
+
+def _let_through(ctx: Context[CrmAccess], planned: Sequence[Planned], word: ElicitationResult[Word]) -> None:
+    """Mark the call as approved.
+
+    Raises RefusedError, on record, where it is not.
+    """
+    access, call = ctx.request_context.lifespan_context, CALL.get()
+    if access.policy.approval == "never":
+        problem = f"`{call.tool}` needs a person's approval, and this server never asks for it."
+        _refuse(access, planned, "refused", f"{problem} {NOTHING_SENT}")
+    if call.asked and isinstance(word, AcceptedElicitation):
+        approval = _answered(access, planned, call.asked, word.data.approve)
+    else:
+        approval = _approval(ctx, planned)
+        if approval.state != "approved":
+            outcome: NeverSent = "declined" if call.asked else "refused"
+            _refuse(access, planned, outcome, _how(access, call, approval))
+    attempt = planned[0].attempt
+    try:
+        access.ledger().consume(
+            approval.id, digest=_digest(planned), principal=attempt.principal, entity=attempt.entity
+        )
+    except ApprovalError as error:
+        _refuse(access, planned, "expired" if approval.state == "expired" else "refused", str(error))
+    call.approval, call.approved = approval.id, approval.plan
+
+
+def _answered(access: CrmAccess, planned: Sequence[Planned], approval_id: str, approve: bool) -> Approval:
+    """What a person was asked about, with their answer if it came in time.
+
+    Raises RefusedError, on record, for a no; also where there was a yes elsewhere.
+    """
+    ledger = access.ledger()
+    approval = ledger.approval(approval_id)
+    if approval.state == "waiting":
+        approval = ledger.decide(approval_id, approved=approve, by="asked through the client")
+    if not approve:
+        ledger.void(approval_id)
+        _refuse(access, planned, "declined", f"The person said no. {NOTHING_SENT}", DeclinedError)
+    return approval
+
+
+def _how(access: CrmAccess, call: Call, approval: Approval) -> str:
+    who = "The person was asked and did not answer." if call.asked else "A person must approve this."
+    until = f"{approval.expires_at:%H:%M} UTC"
+    page = ""
+    # Without a loopback there is the terminal.
+    with suppress(OSError):
+        page = f"at {access.approval_link(approval.id)} or "
+    return "\n".join(
+        [
+            f"{who} {NOTHING_SENT}",
+            *call.notes,
+            _start(approval.preview),
+            f"They can approve it {page}with `crm-mcp approve {approval.id}`, until {until}; then make the "
+            "same call again.",
+        ]
+    )
+
+
+def _refuse(
+    access: CrmAccess,
+    planned: Sequence[Planned],
+    outcome: NeverSent,
+    problem: str,
+    error: type[RefusedError] = RefusedError,
+) -> NoReturn:
+    for one in planned:
+        access.ledger().refused(one.attempt, outcome, problem.partition("\n")[0])
+    raise error(problem)

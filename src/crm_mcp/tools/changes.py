@@ -1,0 +1,77 @@
+"""Tools for what was written: what became of it, and taking it back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from crm_mcp.gate import CALL
+from crm_mcp.ledger import Change, Ledger
+from crm_mcp.memory import Names
+from crm_mcp.results import ChangeList, ChangeRow, UndoResult
+from crm_mcp.tools.catalogue import Effect, Toolset, tool
+from crm_mcp.tools.parameters import Changes, Crm, Limit
+
+# What may look different afterwards.
+RECORDS = ("companies", "contacts", "leads", "pipeline-stages", "dashboard")
+Outcome = Literal["pending", "applied", "refused", "declined", "expired", "failed", "unknown", "undone"]
+
+
+@tool(effect=Effect.READ, toolset=Toolset.READ, title="List changes")
+async def list_changes(
+    crm: Crm,
+    ledger: Changes,
+    outcome: Annotated[Outcome | None, Field(description="Only these.")] = None,
+    limit: Limit = 10,
+) -> ChangeList:
+    """What was written here, newest first, and what became of it. undo_change takes one back."""
+    return latest_changes(ledger, crm.client.entity_id, outcome, limit)
+
+
+def latest_changes(ledger: Ledger, entity: str, outcome: Outcome | None, limit: int) -> ChangeList:
+    found = ledger.changes(entity=entity, outcomes=[outcome] if outcome else None, limit=limit)
+    return ChangeList(changes=[row(change) for change in found])
+
+
+def row(change: Change) -> ChangeRow:
+    return ChangeRow(
+        id=change.id,
+        at=change.opened_at,
+        tool=change.tool,
+        title=change.title,
+        outcome=change.outcome,
+        detail=change.detail or None,
+        record_id=change.subject.id if change.subject else None,
+        undoes=change.undoes,
+        undone_by=change.undone_by,
+    )
+
+
+@tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Undo a change")
+async def undo_change(
+    crm: Crm, ledger: Changes, change: Annotated[str, Field(description="Its id, from a result.")]
+) -> UndoResult:
+    """Take back an update, a move, a link or a create. Refused where the record was changed since."""
+    from crm_mcp.undo import undo  # noqa: PLC0415  # only writing needs it
+
+    undone, call = await undo(crm.client, ledger, change), CALL.get()
+    # A rehearsal has written nothing.
+    did = ledger.get(call.changes[-1]) if call.changes else None
+    result = UndoResult(undone=row(ledger.get(undone.id)), did=_fields(did, crm.memory.names) if did else [])
+    return result.after(f"Undone: {undone.title}.", *map("crm://{}".format, RECORDS))
+
+
+def _fields(change: Change, names: Names) -> list[str]:
+    """What it changed, a field each: `phone: 2 → 1`."""
+
+    from crm_mcp.writes import shown  # noqa: PLC0415  # only writing needs it
+
+    def named(said: str) -> str:
+        return names.get(said) or said
+
+    before = change.before or {}
+    return [
+        f"{name}: {shown(before.get(name), named)} → {shown(value, named)}"
+        for name, value in change.body.items()
+    ]

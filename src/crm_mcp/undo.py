@@ -1,0 +1,80 @@
+"""Taking a change back: whether that can be, and the write that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from crm_mcp.crm.errors import InvalidInputError, RefusedError
+from crm_mcp.gate import CALL
+from crm_mcp.journal import LedgerError
+from crm_mcp.writes import KEPT_BY_CRM, KINDS, Create, Done, NotUndoableError, Update, hanging
+
+if TYPE_CHECKING:
+    from crm_mcp.crm import CrmClient
+    from crm_mcp.ledger import Change, Ledger
+
+NOTHING_UNDONE = "Nothing was undone."
+WHY_NOT: Mapping[str, str] = {
+    "pending": "is still on its way",
+    "unknown": "may not have been done: nobody knows",
+    "undone": "was undone already",
+}
+
+
+async def undo(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
+    """Take back what the change did, through the client's gate; the change that was taken back.
+
+    Raises RefusedError where that cannot be or where the record was changed since.
+    """
+    try:
+        change = ledger.get(change_id)
+    except LedgerError as error:
+        raise RefusedError(f"{error} {NOTHING_UNDONE}") from error
+    if change.entity != crm.entity_id:
+        raise RefusedError(f"Change {change.id} is of another CRM. {NOTHING_UNDONE}")
+    if change.outcome != "applied":
+        why = WHY_NOT.get(change.outcome, f"was never done ({change.outcome})")
+        raise RefusedError(f"Change {change.id} {why}. {NOTHING_UNDONE}")
+    kind, done = KINDS[change.operation], Done(change.targets, change.body, change.before, change.after)
+    try:
+        write = kind.undoing(done)
+    except NotUndoableError as error:
+        raise RefusedError(f'"{change.title}" cannot be undone. {error} {NOTHING_UNDONE}') from error
+    await _refuse_if_changed(crm, ledger, change)
+    call = CALL.get()
+    call.undoes = change.id
+    call.guarded = call.guarded or isinstance(kind, Create)
+    ids: dict[str, Any] = dict(write.ids)
+    try:
+        await crm.call(write.operation, body=write.body, **ids)
+    except InvalidInputError as error:
+        raise RefusedError(f"{error} {NOTHING_UNDONE}") from error
+    if isinstance(kind, Update) and call.rehearsal is None:
+        call.notes += _still_other(change.before or {}, await kind.now(crm, change.targets))
+    return change
+
+
+def _still_other(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> list[str]:
+    """What the CRM changed along with the write, and did not change back."""
+    names = [
+        name
+        for name, value in before.items()
+        if name not in KEPT_BY_CRM and now is not None and name in now and now[name] != value
+    ]
+    return [f"Other than before the change: {', '.join(names)}."] if names else []
+
+
+async def _refuse_if_changed(crm: CrmClient, ledger: Ledger, change: Change) -> None:
+    kind, done = KINDS[change.operation], Done(change.targets, change.body, change.before, change.after)
+    ids = dict(change.targets)
+    if isinstance(kind, Create) and change.subject:
+        ids[f"{kind.record}_id"] = change.subject.id
+    since = list(kind.changed_since(done, await kind.now(crm, ids)))
+    if isinstance(kind, Create):
+        since += [f"there is {one}" for one in await hanging(crm, kind.record, ids)]
+    if not since:
+        return
+    last = ledger.last_on(change.subject, entity=change.entity) if change.subject else None
+    by = f" (change {last.id}: {last.title})" if last and last.id != change.id else ""
+    raise RefusedError(f"It was changed since{by}: {'; '.join(since)}. {NOTHING_UNDONE}")

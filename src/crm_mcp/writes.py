@@ -1,0 +1,657 @@
+"""What each kind of write is about: its record before it, its words, how it is found again and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+from crm_mcp.crm import activities, companies, contacts, leads, outreach, pipeline
+from crm_mcp.crm.client import Write
+from crm_mcp.crm.contract import Body, Entity, Operation, Record
+from crm_mcp.crm.errors import NotFoundError, RefusedError
+from crm_mcp.same import same_companies, same_contacts, same_leads, same_stages
+from crm_mcp.wording import MAX_NAME_CHARS, clean
+
+if TYPE_CHECKING:
+    from crm_mcp.crm import CrmClient
+
+Wire = dict[str, Any]
+ACTIVITY_TYPES = get_args(activities.ActivityType)
+Named = Callable[[str], str]
+Reading = Callable[["CrmClient", Mapping[str, str]], Awaitable[Entity | None]]
+
+# What the CRM sets by itself, whoever changes the record.
+KEPT_BY_CRM = frozenset({"createdAt", "updatedAt", "leadCount", "sortOrder"})
+# A CRM's clock may differ from ours.
+CLOCK_TOLERANCE = timedelta(minutes=2)
+# Where the e-mails are kept that a lead's timeline showed before one was sent.
+EMAILS = "emails"
+MAX_TITLE_CHARS = 240
+MAX_PART_CHARS = 40
+MAX_VALUE_CHARS = 500
+UNBRACKETED = str.maketrans("<>", "‹›")
+
+
+class NotUndoableError(Exception):
+    """Why a change cannot be taken back; a sentence for the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What there was before a write: the record as the CRM sent it, or what else tells."""
+
+    record: Wire | None = None
+    # What would go with the record, each in words.
+    hanging: tuple[str, ...] = ()
+
+    def what_counts(self) -> Any:
+        """What must not change between an approval and its write; more e-mails on a timeline may come."""
+        record = {name: value for name, value in (self.record or {}).items() if name != EMAILS}
+        return [record, list(self.hanging)] if self.record is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A change as the ledger has it."""
+
+    ids: Mapping[str, str]
+    body: Wire
+    before: Wire | None
+    after: Wire | None
+
+
+class Kind:
+    """How the writes of an operation are watched; by itself, of one about which nothing can be known."""
+
+    # Whether it makes something that has an id of its own.
+    is_new: ClassVar[bool] = False
+    # Whether it may only be done again when a person knows that it was not done before.
+    must_be_known: ClassVar[bool] = False
+    is_email: ClassVar[bool] = False
+    # Whether it was certainly not done where the CRM does not show it.
+    absence_tells: ClassVar[bool] = False
+    # Whether the CRM shows that it was done; where it does not, doing it again changes nothing.
+    is_shown: ClassVar[bool] = True
+    # The arguments and fields that hold what people wrote to each other.
+    bodies: ClassVar[Sequence[str]] = ()
+
+    def __init__(self, operation: Operation[Any], record: str, verb: str) -> None:
+        self.operation, self.record, self.verb = operation, record, verb
+
+    def title(self, write: Write, seen: Seen, named: Named) -> str:
+        """What it does, in a line."""
+        called = clean(self._called(write, seen, named), MAX_TITLE_CHARS)
+        return " ".join(part for part in (self.verb, self.record, called) if part)
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        """What a person should see before they approve it, a line each."""
+        yield from ()
+
+    def aim(self, seen: Seen) -> Any:
+        """What makes it another write although the CRM is sent the same."""
+        return None
+
+    def subject(self, write: Write, after: Wire | None) -> str | None:
+        """The id of the record that it is about."""
+        return next(reversed(list(write.ids.values())), None) or (after or {}).get("id")
+
+    def claim(self, write: Write) -> str:
+        """What only one write at a time may be doing; empty where nothing stands against it."""
+        return ""
+
+    async def seen(self, crm: CrmClient, write: Write) -> Seen:
+        """What there is before it."""
+        return Seen()
+
+    def refuse(self, write: Write, seen: Seen) -> None:
+        """Raises RefusedError for what can come to no good."""
+
+    async def same(self, crm: CrmClient, write: Write) -> list[Entity]:
+        """The records there are of what it would create."""
+        return []
+
+    def is_as_sent(self, write: Write, seen: Seen) -> bool:
+        """Whether the record is as the write wants it already; True where nothing tells."""
+        return True
+
+    async def is_there(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
+        """Whether what it made is still there; True where it made nothing."""
+        return True
+
+    async def now(self, crm: CrmClient, ids: Mapping[str, str]) -> Wire | None:
+        """The record that it is about, as it is now; None where it is gone or nobody can tell."""
+        return None
+
+    async def found(
+        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
+    ) -> Sequence[Wire]:
+        """What may show that it was done, each as its answer would have it."""
+        return ()
+
+    def undoing(self, done: Done) -> Write:
+        """The write that takes it back.
+
+        Raises NotUndoableError.
+        """
+        raise NotUndoableError("The CRM has no way to take this back.")
+
+    def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
+        """What was changed since by somebody: the fields, each with its value now."""
+        yield from ()
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        return label(seen.record) or named(self.subject(write, None) or "")
+
+
+class OfRecord(Kind):
+    """A write about one record that can be read."""
+
+    def __init__(self, operation: Operation[Any], record: str, reading: Reading, verb: str) -> None:
+        super().__init__(operation, record, verb)
+        self._reading = reading
+
+    async def seen(self, crm: CrmClient, write: Write) -> Seen:
+        return Seen(await self.now(crm, write.ids))
+
+    async def now(self, crm: CrmClient, ids: Mapping[str, str]) -> Wire | None:
+        try:
+            found = await self._reading(crm, ids)
+        except NotFoundError:
+            return None
+        return found.wire if found else None
+
+
+class Update(OfRecord):
+    """A change of a record's fields."""
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        for name, value in _sent(write).items():
+            yield f"{name}: {shown((seen.record or {}).get(name), named)} → {shown(value, named)}"
+
+    def is_as_sent(self, write: Write, seen: Seen) -> bool:
+        if seen.record is None or write.body is None:
+            return False
+        answer: Any = self.operation.answer
+        return not any(write.body.not_kept_by(answer.record.from_wire(seen.record)))
+
+    async def found(
+        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
+    ) -> Sequence[Wire]:
+        seen = await self.seen(crm, write)
+        return [seen.record] if seen.record and self.is_as_sent(write, seen) else []
+
+    def undoing(self, done: Done) -> Write:
+        before, changed = done.before or {}, self._undoable(done.body)
+        unknown = [name for name in changed if name not in before]
+        if unknown:
+            raise NotUndoableError(f"The CRM did not show how it was before: {', '.join(unknown)}.")
+        fields = {name: before[name] for name in changed}
+        return Write(
+            self.operation, done.ids, self._body.model_validate(fields, by_alias=True, by_name=False)
+        )
+
+    @property
+    def _body(self) -> type[Body]:
+        if self.operation.body is None:
+            raise TypeError(f"{self.operation.name} sends nothing")
+        return self.operation.body
+
+    def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
+        if now is None:
+            yield "the record is gone"
+            return
+        for name in self._undoable(done.body):
+            if now.get(name) != (done.after or done.body).get(name):
+                yield f"{name} is {shown(now.get(name), str)} now"
+
+    def _undoable(self, body: Wire) -> list[str]:
+        return list(body)
+
+
+class Move(Update):
+    """A lead's move to another stage; why it was lost is the CRM's to forget when it is open again."""
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        # The title says from where to where: of a batch a person should see all of it.
+        return (line for line in super().details(write, seen, named) if not line.startswith("stageId: "))
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        before, after = (seen.record or {}).get("stageId"), _sent(write).get("stageId")
+        stages = (clean(named(str(stage)), MAX_PART_CHARS) for stage in (before, after))
+        return f"{clean(super()._called(write, seen, named), MAX_PART_CHARS)} from {' to '.join(stages)}"
+
+    def _undoable(self, body: Wire) -> list[str]:
+        return [name for name in body if name == "stageId"]
+
+
+Same = Callable[["CrmClient", Wire], Awaitable[list[Entity]]]
+
+
+class Create(OfRecord):
+    """A new record; `same` finds those that are there already, `removal` takes the new one back."""
+
+    is_new = True
+    absence_tells = True
+
+    def __init__(
+        self,
+        operation: Operation[Any],
+        record: str,
+        reading: Reading,
+        same: Same,
+        removal: Callable[[Mapping[str, str]], Write],
+    ) -> None:
+        super().__init__(operation, record, reading, "Create")
+        self._same, self._removal = same, removal
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        yield from (f"{name}: {shown(value, named)}" for name, value in _sent(write).items())
+
+    def subject(self, write: Write, after: Wire | None) -> str | None:
+        return (after or {}).get("id")
+
+    def claim(self, write: Write) -> str:
+        # What is the same in any of several ways needs one claim for all.
+        return f"create {self.record}"
+
+    async def seen(self, crm: CrmClient, write: Write) -> Seen:
+        return Seen()
+
+    async def same(self, crm: CrmClient, write: Write) -> list[Entity]:
+        return await self._same(crm, _sent(write))
+
+    async def is_there(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
+        return record_id is None or await self.now(crm, {f"{self.record}_id": record_id}) is not None
+
+    async def found(
+        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
+    ) -> Sequence[Wire]:
+        return _newly(await self.same(crm, write), write.body, since)
+
+    def undoing(self, done: Done) -> Write:
+        record_id = (done.after or {}).get("id")
+        if not isinstance(record_id, str):
+            raise NotUndoableError("The CRM did not show the new record: nobody knows which it is.")
+        return self._removal({**done.ids, f"{self.record}_id": record_id})
+
+    def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
+        if now is None:
+            yield "the record is gone"
+            return
+        for name, value in (done.after or {}).items():
+            if name not in KEPT_BY_CRM and name in now and now[name] != value:
+                yield f"{name} is {shown(now[name], str)} now"
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        return label(_sent(write))
+
+
+class Link(Create):
+    """A contact's new membership in a company."""
+
+    def claim(self, write: Write) -> str:
+        return f"membership of {write.ids['contact_id']}"
+
+    def subject(self, write: Write, after: Wire | None) -> str | None:
+        return (after or {}).get("id")
+
+    async def is_there(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
+        return bool(await self.found(crm, write, None, datetime.now(UTC)))
+
+    async def same(self, crm: CrmClient, write: Write) -> list[Entity]:
+        return []
+
+    async def found(
+        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
+    ) -> Sequence[Wire]:
+        every = await crm.contacts.memberships(write.ids["contact_id"])
+        return [one.wire for one in every if one.company_id == _sent(write).get("companyId")]
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        return f"of {named(write.ids['contact_id'])} in {named(str(_sent(write).get('companyId')))}"
+
+
+class Delete(OfRecord):
+    """A record's end."""
+
+    absence_tells = True
+
+    async def seen(self, crm: CrmClient, write: Write) -> Seen:
+        record = await self.now(crm, write.ids)
+        return Seen(record, tuple(await hanging(crm, self.record, write.ids)) if record else ())
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        yield "This cannot be taken back."
+        yield from (f"Goes with it: {one}" for one in seen.hanging)
+        if (seen.record or {}).get("leadCount"):
+            yield f"Leads in it: {(seen.record or {})['leadCount']}"
+        yield from _facts(seen.record, named)
+        yield from (f"{name}: {shown(value, named)}" for name, value in _sent(write).items())
+
+    def is_as_sent(self, write: Write, seen: Seen) -> bool:
+        return seen.record is None
+
+    async def found(
+        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
+    ) -> Sequence[Wire]:
+        # What shows that it was done is that nothing is there.
+        return [{}] if await self.now(crm, write.ids) is None else []
+
+
+class Unlink(Delete):
+    """The end of a contact's membership, which a new one takes back."""
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        yield from _facts(seen.record, named)
+
+    def undoing(self, done: Done) -> Write:
+        before = done.before or {}
+        if not before.get("companyId"):
+            raise NotUndoableError("The CRM did not show which company it was.")
+        kept = {name: before[name] for name in ("companyId", "title", "isPrimary") if before.get(name)}
+        body = contacts.NewMembership.model_validate(kept, by_alias=True, by_name=False)
+        return Write(contacts.CREATE_MEMBERSHIP, {"contact_id": done.ids["contact_id"]}, body)
+
+    def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
+        if now is not None:
+            yield "it is there again"
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        company = named(str((seen.record or {}).get("companyId", "")))
+        return f"of {named(write.ids['contact_id'])} in {company}"
+
+
+class Log(Kind):
+    """An activity: the CRM can neither change nor delete it."""
+
+    is_new = True
+    absence_tells = True
+    bodies = ("body",)
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        yield from (f"{name}: {shown(value, named)}" for name, value in _sent(write).items())
+
+    def subject(self, write: Write, after: Wire | None) -> str | None:
+        return (after or {}).get("id")
+
+    async def is_there(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
+        return record_id is None or any(one.id == record_id for one in await self._listed(crm, write))
+
+    async def found(
+        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
+    ) -> Sequence[Wire]:
+        return _newly(await self._listed(crm, write), write.body, since)
+
+    async def _listed(self, crm: CrmClient, write: Write) -> list[activities.Activity]:
+        """The latest activities of what it is about."""
+        sent = _sent(write)
+        lead, company = write.ids.get("lead_id") or sent.get("leadId"), sent.get("companyId")
+        wanted = activities.ActivityFilter(lead_id=lead, company_id=company)
+        listed = (await crm.activities.search(wanted, limit=100)).records
+        if sent.get("type") == "task":
+            tasks = await crm.activities.tasks(activities.TaskFilter(lead_id=lead), limit=100)
+            listed = [*listed, *tasks.records]
+        return listed
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        sent = _sent(write)
+        about = (
+            write.ids.get("lead_id") or sent.get("leadId") or sent.get("companyId") or sent.get("contactId")
+        )
+        return f"{sent.get('type')} on {named(str(about))}: {sent.get('subject')}"
+
+
+class Send(Kind):
+    """An e-mail to a lead's contact."""
+
+    must_be_known = True
+    is_email = True
+    bodies = ("body", "htmlBody")
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        from crm_mcp.preview import email_lines  # noqa: PLC0415  # only previews need it
+
+        sent = _sent(write)
+        yield f"To: {recipient(seen)}"
+        yield f"From: {shown(sent['connectionId'], named)}"
+        yield f"Subject: {shown(sent['subject'], str)}"
+        yield from email_lines(sent["htmlBody"])
+
+    def subject(self, write: Write, after: Wire | None) -> str | None:
+        return str(_sent(write)["leadId"])
+
+    def aim(self, seen: Seen) -> Any:
+        return (seen.record or {}).get("to")
+
+    def claim(self, write: Write) -> str:
+        # How many were sent is counted before one more is.
+        return "send an e-mail"
+
+    async def seen(self, crm: CrmClient, write: Write) -> Seen:
+        """Who it goes to, as far as the CRM lets us know, and the e-mails that its timeline shows already."""
+        lead = await crm.leads.get(_sent(write)["leadId"])
+        contact = await crm.contacts.get(lead.contact_id) if lead.contact_id else None
+        return Seen(
+            {
+                "lead": lead.label,
+                "contactId": lead.contact_id,
+                "contact": contact and contact.label,
+                "to": contact and contact.email,
+                EMAILS: [entry.id for entry in await _emails(crm, write)],
+            }
+        )
+
+    def refuse(self, write: Write, seen: Seen) -> None:
+        found = seen.record or {}
+        if found.get("contactId") and not found.get("to"):
+            contact = clean(str(found["contact"]), MAX_NAME_CHARS)
+            raise RefusedError(f"{contact} has no e-mail address. Nothing was sent.")
+
+    async def found(
+        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
+    ) -> Sequence[Wire]:
+        there = (before or {}).get(EMAILS, [])
+        subject = _sent(write)["subject"]
+        new = [one for one in await _emails(crm, write) if one.subject == subject and one.id not in there]
+        return [{"to": (before or {}).get("to"), "sentAt": entry.wire.get("occurredAt")} for entry in new[:1]]
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        return f"to {recipient(seen)}: {_sent(write)['subject']}"
+
+
+async def _emails(crm: CrmClient, write: Write) -> list[leads.TimelineEntry]:
+    timeline = await crm.leads.timeline(_sent(write)["leadId"])
+    return [entry for entry in timeline if entry.type == "email"]
+
+
+class Extend(Kind):
+    """Companies put on a marketing list, which nobody can look at."""
+
+    is_shown = False
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        yield from (f"- {clean(named(company), MAX_NAME_CHARS)}" for company in _sent(write)["companyIds"])
+
+    def subject(self, write: Write, after: Wire | None) -> str | None:
+        return str(_sent(write)["listId"])
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        sent = _sent(write)
+        return f"{named(sent['listId'])} by {len(sent['companyIds'])} companies"
+
+
+class Reorder(Kind):
+    """Another order of the stages."""
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        record = seen.record or {}
+        names = dict(zip(record.get("stageIds", ()), record.get("names", ()), strict=False))
+        order = [names.get(stage, stage) for stage in _sent(write)["stageIds"]]
+        yield f"{_in_order(record.get('names', ()))} → {_in_order(order)}"
+
+    async def seen(self, crm: CrmClient, write: Write) -> Seen:
+        return Seen(await self.now(crm, {}))
+
+    async def now(self, crm: CrmClient, ids: Mapping[str, str]) -> Wire | None:
+        stages = await crm.pipeline.stages()
+        return {"stageIds": [stage.id for stage in stages], "names": [stage.name for stage in stages]}
+
+    def is_as_sent(self, write: Write, seen: Seen) -> bool:
+        return bool((seen.record or {}).get("stageIds") == _sent(write)["stageIds"])
+
+    async def found(
+        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
+    ) -> Sequence[Wire]:
+        return [{}] if self.is_as_sent(write, await self.seen(crm, write)) else []
+
+    def undoing(self, done: Done) -> Write:
+        if not done.before:
+            raise NotUndoableError("Nobody knows how it was before.")
+        return Write(self.operation, {}, pipeline.StageOrder(stage_ids=done.before["stageIds"]))
+
+    def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
+        if (now or {}).get("stageIds") != done.body.get("stageIds"):
+            yield f"the order is {_in_order((now or {}).get('names', ()))} now"
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        return ""
+
+
+async def hanging(crm: CrmClient, kind: str, ids: Mapping[str, str]) -> list[str]:
+    """What people hung on a contact or a lead, in words: its deals, what is logged on it."""
+    if kind == "contact":
+        wanted = leads.LeadFilter(contact_id=ids["contact_id"])
+        page = await crm.leads.search(wanted, limit=100)
+        return [f"its place in the deal {clean(lead.label, MAX_NAME_CHARS)}" for lead in page.records]
+    if kind == "lead":
+        entries = await crm.leads.timeline(ids["lead_id"])
+        logged = [entry for entry in entries if entry.type in ACTIVITY_TYPES]
+        return [f"{len(logged)} timeline entries"] if logged else []
+    return []
+
+
+def label(wire: Wire | None) -> str:
+    """What a record is called, by what it holds; empty where nothing tells."""
+    found = wire or {}
+    person = " ".join(str(found[part]) for part in ("firstName", "lastName") if found.get(part))
+    return str(found.get("name") or found.get("title") or person or found.get("email") or "")
+
+
+def shown(value: Any, named: Named) -> str:
+    """A value in words: names for ids, `nothing` for null; cut where it is long, with its length said."""
+    if value in (None, ""):
+        return "nothing"
+    return clean(named(value) if isinstance(value, str) else str(value), MAX_VALUE_CHARS)
+
+
+def recipient(seen: Seen) -> str:
+    """`Anna Müller <anna@acme.example>`, or that the CRM does not tell."""
+    found = seen.record or {}
+    if not found.get("to"):
+        return f"whoever the CRM takes for the contact of {clean(str(found.get('lead')), MAX_NAME_CHARS)}"
+    # A name may look like an address, but only the address stands in brackets.
+    name = clean(str(found.get("contact")), MAX_NAME_CHARS).translate(UNBRACKETED)
+    return f"{name} <{clean(found['to'], MAX_VALUE_CHARS).translate(UNBRACKETED)}>"
+
+
+def _facts(record: Wire | None, named: Named) -> Iterator[str]:
+    for name, value in (record or {}).items():
+        if value not in (None, "", []) and name not in KEPT_BY_CRM and name != "id":
+            yield f"{name}: {shown(value, named)}"
+
+
+def _in_order(names: Iterable[str]) -> str:
+    return ", ".join(clean(name, MAX_NAME_CHARS) for name in names)
+
+
+def _sent(write: Write) -> Wire:
+    return write.body.to_wire() if write.body else {}
+
+
+def _newly(records: Iterable[Record], body: Body | None, since: datetime) -> list[Wire]:
+    """Those that are in every field what was sent, and from after the write began, or may be."""
+    return [
+        one.wire
+        for one in records
+        if body is not None
+        and not body.not_kept_by(one)[0]
+        and ((at := _when(one)) is None or at >= since - CLOCK_TOLERANCE)
+    ]
+
+
+def _when(record: Record) -> datetime | None:
+    at = getattr(record, "created_at", None) or getattr(record, "occurred_at", None)
+    return at if isinstance(at, datetime) else None
+
+
+async def _company(crm: CrmClient, ids: Mapping[str, str]) -> Entity:
+    return await crm.companies.get(ids["company_id"])
+
+
+async def _contact(crm: CrmClient, ids: Mapping[str, str]) -> Entity:
+    return await crm.contacts.get(ids["contact_id"])
+
+
+async def _lead(crm: CrmClient, ids: Mapping[str, str]) -> Entity:
+    return await crm.leads.get(ids["lead_id"])
+
+
+async def _stage(crm: CrmClient, ids: Mapping[str, str]) -> Entity | None:
+    return next((one for one in await crm.pipeline.stages() if one.id == ids["stage_id"]), None)
+
+
+async def _membership(crm: CrmClient, ids: Mapping[str, str]) -> Entity | None:
+    every = await crm.contacts.memberships(ids["contact_id"])
+    return next((one for one in every if one.id == ids["membership_id"]), None)
+
+
+def _archiving(ids: Mapping[str, str]) -> Write:
+    body: Body = companies.CompanyChanges(status="inactive")
+    return Write(companies.UPDATE_COMPANY, ids, body)
+
+
+KINDS: dict[str, Kind] = {
+    kind.operation.name: kind
+    for kind in (
+        Create(companies.CREATE_COMPANY, "company", _company, same_companies, _archiving),
+        Update(companies.UPDATE_COMPANY, "company", _company, "Update"),
+        Create(
+            contacts.CREATE_CONTACT,
+            "contact",
+            _contact,
+            same_contacts,
+            lambda ids: Write(contacts.DELETE_CONTACT, ids, None),
+        ),
+        Update(contacts.UPDATE_CONTACT, "contact", _contact, "Update"),
+        Delete(contacts.DELETE_CONTACT, "contact", _contact, "Delete"),
+        Link(
+            contacts.CREATE_MEMBERSHIP,
+            "membership",
+            _membership,
+            same_contacts,
+            lambda ids: Write(contacts.DELETE_MEMBERSHIP, ids, None),
+        ),
+        Update(contacts.UPDATE_MEMBERSHIP, "membership", _membership, "Update"),
+        Unlink(contacts.DELETE_MEMBERSHIP, "membership", _membership, "End the"),
+        Create(leads.CREATE_LEAD, "lead", _lead, same_leads, lambda ids: Write(leads.DELETE_LEAD, ids, None)),
+        Update(leads.UPDATE_LEAD, "lead", _lead, "Update"),
+        Move(leads.MOVE_LEAD, "lead", _lead, "Move"),
+        Delete(leads.DELETE_LEAD, "lead", _lead, "Delete"),
+        Create(
+            pipeline.CREATE_STAGE,
+            "stage",
+            _stage,
+            same_stages,
+            lambda ids: Write(pipeline.DELETE_STAGE, ids, pipeline.StageRemoval()),
+        ),
+        Update(pipeline.UPDATE_STAGE, "stage", _stage, "Update"),
+        Reorder(pipeline.REORDER_STAGES, "the stages", "Reorder"),
+        Delete(pipeline.DELETE_STAGE, "stage", _stage, "Delete"),
+        Log(activities.LOG_LEAD_ACTIVITY, "activity", "Log"),
+        Log(activities.LOG_ACTIVITY, "activity", "Log"),
+        Send(outreach.SEND_EMAIL, "e-mail", "Send"),
+        Extend(outreach.ADD_TO_MARKETING_LIST, "marketing list", "Extend"),
+    )
+}
