@@ -18,6 +18,7 @@ from mcp.types import CallToolResult, PromptReference, TextContent
 
 from crm_mcp.access import CrmAccess
 from crm_mcp.crm import CrmClient
+from crm_mcp.gate import Policy
 from crm_mcp.sandbox.app import create_app
 from crm_mcp.sandbox.demo_data import seed
 from crm_mcp.sandbox.store import Credentials, Store
@@ -119,7 +120,7 @@ def our_server(crm: Crm) -> MCPServer[CrmAccess]:
     def open_crm() -> CrmClient:
         return CrmClient("http://localhost", crm.key.api_key, crm.key.entity_id, transport=crm.transport)
 
-    access = CrmAccess(open_crm, lists=LISTS)
+    access = CrmAccess(open_crm, lists=LISTS, policy=Policy(approval="client"))
     return build_server(access, frozenset(Toolset), read_only=False, sandbox=True)
 
 

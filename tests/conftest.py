@@ -15,6 +15,8 @@ from mcp import Client
 
 from crm_mcp.access import CrmAccess
 from crm_mcp.crm import CrmClient
+from crm_mcp.gate import Policy
+from crm_mcp.ledger import Ledger
 from crm_mcp.sandbox.app import create_app
 from crm_mcp.sandbox.demo_data import seed
 from crm_mcp.sandbox.store import Record, Store
@@ -24,6 +26,9 @@ from crm_mcp.tools.catalogue import Toolset
 OpenCrm = Callable[..., CrmClient]
 OpenClient = Callable[..., Awaitable[Client]]
 Find = Callable[..., Record]
+
+# Who tests a tool has no person at hand to approve it.
+TRUSTING = Policy(approval="client")
 
 
 @pytest.fixture
@@ -124,7 +129,7 @@ async def crm(open_crm: OpenCrm) -> AsyncIterator[CrmClient]:
 
 
 @pytest.fixture
-async def open_client(open_crm: OpenCrm) -> AsyncIterator[OpenClient]:
+async def open_client(open_crm: OpenCrm, ledger_file: Path) -> AsyncIterator[OpenClient]:
     """`await open_client(toolsets, read_only=, sandbox=, lists=, **options)`: a connection, in memory.
 
     `mode="legacy"` makes it speak 2025-11-25; without it, it speaks 2026-07-28.
@@ -137,13 +142,24 @@ async def open_client(open_crm: OpenCrm) -> AsyncIterator[OpenClient]:
             read_only: bool = False,
             sandbox: bool = True,
             lists: Mapping[str, str] | None = None,
+            policy: Policy = TRUSTING,
             **options: Any,
         ) -> Client:
-            access = CrmAccess(lambda: open_crm(read_only=read_only), lists)
+            access = CrmAccess(
+                lambda: open_crm(read_only=read_only),
+                lists,
+                open_ledger=lambda: Ledger.open(ledger_file),
+                policy=policy,
+            )
             server = build_server(access, toolsets, read_only=read_only, sandbox=sandbox)
             return await stack.enter_async_context(Client(server, **options))
 
         yield open_client
+
+
+@pytest.fixture
+def ledger_file(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
 
 
 @pytest.fixture

@@ -269,7 +269,7 @@ async def test_the_person_is_asked_from_which_mailbox_to_send(
     person = Person(lambda options: next(one for one in options if "sales@" in one))
     client = await open_client(elicitation_callback=person, **era)
     text = await text_of(client, "send_outbound_email", MAIL, is_error=False)
-    assert text.endswith(" from sales@nordwind.example.")
+    assert text.splitlines()[0].endswith(" from sales@nordwind.example.")
     [(question, options)] = person.asked
     assert question == "Several e-mail connections are active. Which one is meant?"
     assert sorted(options) == mailboxes
@@ -393,7 +393,7 @@ async def test_one_unclear_company_of_a_list_is_asked_about_alone(
     client = await open_client(elicitation_callback=person, **era)
     said = {"list_id": "1" * 8 + "-1111-4111-8111-" + "1" * 12, "companies": ["Acme Inc.", "Textil", "Xqwzt"]}
     text = await text_of(client, "add_to_marketing_list", said, is_error=False)
-    assert text.splitlines()[1:] == [
+    assert text.splitlines()[1:-1] == [
         "- done · Acme Inc.",
         "- done · Textil · Ysel Textil Ltd",
         '- failed · Xqwzt · No company "Xqwzt". search_companies lists what there is.',

@@ -21,6 +21,7 @@ from crm_mcp.tools.catalogue import Toolset
 from crm_mcp.tools.published import COUNTED
 
 CLIENTS = ["claude-desktop", "claude-code", "cursor", "vscode"]
+COMMANDS = ["demo", "doctor", "sandbox", "config", "tools", "changes", "approvals", "approve", "undo"]
 CANARY_KEY = "ak_canary-7f3a"
 CRM = {
     "CRM_BASE_URL": "https://crm.example.com",
@@ -83,7 +84,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return printed.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["doctor"], ["sandbox"], ["config"], ["tools"]])
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_of_every_command(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main([*command, "--help"])
@@ -189,6 +190,9 @@ def test_what_cannot_be_served_is_one_sentence_and_exit_code_2(
         (["--http", "8000", "tools"], "tools takes no --http"),
         (["--sandbox", "x.db", "tools"], "tools takes no --sandbox"),
         (["--http", "8000", "config", "cursor"], "config takes no --http"),
+        (["--sandbox", "x.db", "changes"], "changes takes no --sandbox"),
+        (["--approval", "client", "approve", "abcdefgh"], "approve takes no --approval"),
+        (["--approval", "client", "undo", "abcd"], "undo takes no --approval"),
     ],
 )
 def test_setting_that_a_command_has_no_use_for_is_refused(

@@ -61,6 +61,7 @@ async def test_resources_and_templates_are_listed(assistant: Client) -> None:
     assert {resource.uri: resource.title for resource in resources} == {
         "crm://pipeline-stages": "Pipeline stages",
         "crm://dashboard": "Dashboard",
+        "crm://changes": "Changes",
     }
     assert {template.uri_template: template.title for template in templates} == {
         "crm://pipeline-stages/{stage}": "Pipeline stage",

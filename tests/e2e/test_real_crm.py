@@ -74,7 +74,7 @@ def test_wrong_key_is_told_and_never_shown(real_crm: dict[str, str], tmp_path: P
 
 def test_right_key_is_never_shown(real_crm: dict[str, str], tmp_path: Path) -> None:
     with Program("--log-level", "DEBUG", home=tmp_path, **real_crm) as server:
-        failed, *_ = call(server, "get_dashboard")
+        failed, *_ = call(server, "list_pipeline_stages")
         assert not failed
         server.stdin.close()
         assert server.exit_code() == 0

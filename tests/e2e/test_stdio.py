@@ -54,7 +54,7 @@ def test_stdout_carries_the_protocol_only(tmp_path: Path, crm: dict[str, str], e
     with Program("--log-level", "DEBUG", home=tmp_path, **crm) as server:
         server.shake_hands()
         assert len(server.ask(1, "tools/list")["result"]["tools"]) == 24
-        assert call(server, 2, "get_dashboard")["isError"] is error
+        assert call(server, 2, "list_pipeline_stages")["isError"] is error
         assert call(server, 3, "move_lead_stage", lead="No such deal", stage="Won")["isError"]
         assert call(server, 4, "no_such_tool")["isError"]
         server.stdin.write(b"this is no JSON\n")
@@ -72,7 +72,9 @@ def test_stdout_carries_the_protocol_only(tmp_path: Path, crm: dict[str, str], e
 def test_stdout_carries_the_protocol_only_in_the_newest_era(tmp_path: Path) -> None:
     with Program("--sandbox", ":memory:", home=tmp_path) as server:
         assert server.ask(1, "server/discover", _meta=MODERN)["result"]["supportedVersions"] == ["2026-07-28"]
-        result = server.ask(2, "tools/call", name="get_dashboard", arguments={}, _meta=MODERN)["result"]
+        result = server.ask(2, "tools/call", name="list_pipeline_stages", arguments={}, _meta=MODERN)[
+            "result"
+        ]
         assert not result.get("isError")
         server.stdin.close()
         assert server.exit_code() == 0
@@ -98,8 +100,8 @@ def test_signal_ends_it_and_what_was_written_stays(tmp_path: Path, number: int) 
         assert server.exit_code(within=3) == 0
         assert server.stderr.to_the_end() == ""
 
-    (database,) = tmp_path.rglob("*.db")
-    assert database.stat().st_mode & 0o777 == 0o600
+    databases = {database.name: database.stat().st_mode & 0o777 for database in tmp_path.rglob("*.db")}
+    assert databases == {"sandbox.db": 0o600, "ledger.db": 0o600}
     with Program(home=tmp_path) as again:
         again.shake_hands()
         assert company_name(again, 1, company) == "Written before the signal"
@@ -113,10 +115,10 @@ def test_signal_ends_it_during_a_call(tmp_path: Path, number: int) -> None:
         url = f"http://127.0.0.1:{silent_crm.getsockname()[1]}"
         with Program(home=tmp_path, **{**UNREACHABLE, "CRM_BASE_URL": url}) as server:
             server.shake_hands()
-            server.tell(id=1, method="tools/call", params={"name": "get_dashboard", "arguments": {}})
+            server.tell(id=1, method="tools/call", params={"name": "list_pipeline_stages", "arguments": {}})
             connection, _ = silent_crm.accept()
             with connection:
-                assert connection.recv(1024).startswith(b"GET /api/crm/dashboard?")
+                assert connection.recv(1024).startswith(b"GET /api/crm/pipeline-stages?")
                 server.process.send_signal(number)
                 assert server.exit_code(within=3) == 0
             assert [message.get("id") for message in messages(server)] == [0]

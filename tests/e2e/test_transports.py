@@ -40,8 +40,8 @@ def connect(request: pytest.FixtureRequest, era: str, tmp_path: Path) -> Connect
 
     @asynccontextmanager
     async def connected(**settings: Any) -> AsyncIterator[Client]:
-        handler = settings.pop("message_handler", None)
-        options: dict[str, Any] = {"mode": era, "message_handler": handler}
+        callbacks = ("message_handler", "elicitation_callback")
+        options: dict[str, Any] = {"mode": era} | {name: settings.pop(name, None) for name in callbacks}
         with anyio.fail_after(2 * SECONDS):
             if request.param == "stdio":
                 arguments = () if settings else ("--sandbox", ":memory:")
@@ -79,7 +79,7 @@ async def test_says_who_it_is_and_lists_its_tools_as_published(connect: Connect,
     chosen = {
         name: facts["tool"]
         for name, facts in published.items()
-        if facts["toolset"] in ("read", "sales", "email", "lists")
+        if facts["toolset"] in ("read", "sales", "email")
     }
     async with connect() as client:
         assert client.protocol_version == {"legacy": "2025-11-25", "auto": "2026-07-28"}[era]
@@ -90,14 +90,25 @@ async def test_says_who_it_is_and_lists_its_tools_as_published(connect: Connect,
     assert {tool.name: tool.model_dump(by_alias=True, exclude_none=True) for tool in listed} == chosen
 
 
-async def test_sales_day(connect: Connect) -> None:
-    async with connect() as client:
+async def test_sales_day(connect: Connect, era: str) -> None:
+    asked: list[str] = []
+
+    async def approve(_context: Any, question: Any) -> types.ElicitResult:
+        asked.append(question.message)
+        return types.ElicitResult(action="accept", content={"approve": True})
+
+    async with connect(elicitation_callback=approve) as client:
         found = await done(client, "search_companies", query="Acme Inc")
         company = found["companies"][0]["id"]
         people = await done(client, "search_contacts", company=company)
         contact = next(person for person in people["contacts"] if "email" in person)
         created = await done(
-            client, "create_lead", title="Support", company=company, contact=contact["id"], value=18000
+            client,
+            "create_lead",
+            title=f"Support {era}",
+            company=company,
+            contact=contact["id"],
+            value=18000,
         )
         lead = created["lead"]["id"]
         moved = await done(client, "move_lead_stage", lead=lead, stage="qualified")
@@ -105,11 +116,14 @@ async def test_sales_day(connect: Connect) -> None:
         await done(client, "log_activity", type="call", subject="Scope", lead=lead, duration_minutes=20)
         sent = await done(client, "send_outbound_email", lead=lead, subject="Summary", body="**18,000**")
         assert sent["to"] == contact["email"]
+        assert [contact["email"] in question for question in asked] == [True]
+        undone = await done(client, "undo_change", change=moved["change_ids"][0])
+        assert undone["undone"]["outcome"] == "undone"
         stages = await done(client, "list_pipeline_stages")
         assert [stage["name"] for stage in stages["stages"]] == STAGES
 
         after = await done(client, "get_lead", lead=lead)
-    assert (after["lead"]["title"], after["lead"]["stage"]) == ("Support", "Qualified")
+    assert (after["lead"]["title"], after["lead"]["stage"]) == (f"Support {era}", "New")
     subjects = [entry.get("subject") for entry in after["timeline"]]
     assert {"Scope", "Summary"} <= set(subjects)
 
@@ -216,7 +230,7 @@ async def test_cancelled_call_hangs_up_on_the_crm(connect: Connect) -> None:
         serving.start_soon(listener.serve, crm.handle)
         async with connect(**settings) as client:
             async with anyio.create_task_group() as calling:
-                calling.start_soon(client.call_tool, "get_dashboard", {})
+                calling.start_soon(client.call_tool, "list_pipeline_stages", {})
                 await crm.asked.wait()
                 assert not crm.left.is_set()
                 calling.cancel_scope.cancel()
@@ -225,4 +239,4 @@ async def test_cancelled_call_hangs_up_on_the_crm(connect: Connect) -> None:
             # And it goes on serving.
             assert (await client.list_tools()).tools
         serving.cancel_scope.cancel()
-    assert crm.request_line == (f"GET /api/crm/dashboard?entityId={settings['CRM_ENTITY_ID']} HTTP/1.1")
+    assert crm.request_line == (f"GET /api/crm/pipeline-stages?entityId={settings['CRM_ENTITY_ID']} HTTP/1.1")

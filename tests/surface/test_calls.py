@@ -19,8 +19,12 @@ LIST_ID = "11111111-1111-4111-8111-111111111111"
 
 
 @pytest.fixture
-def arguments(find: Callable[..., dict[str, Any]]) -> dict[str, Arguments]:
-    """Arguments that make each tool do something."""
+async def arguments(find: Callable[..., dict[str, Any]], client: Client, wire: Any) -> dict[str, Arguments]:
+    """Arguments that make each tool do something; a change is there to be taken back."""
+    result = await client.call_tool("update_company", {"company": "Acme Inc.", "phone": "1"})
+    assert result.structured_content is not None
+    [done] = result.structured_content["change_ids"]
+    wire.sent.clear()
     licence = find("leads", title="Acme annual licence")
     lead, company, contact = licence["id"], licence["company_id"], licence["contact_id"]
     return {
@@ -55,6 +59,8 @@ def arguments(find: Callable[..., dict[str, Any]]) -> dict[str, Arguments]:
         "update_pipeline_stage": {"stage": "Won", "color_key": "teal"},
         "reorder_pipeline_stages": {"stages": ["Lost", "Won", "New", "Qualified", "Proposal", "Negotiation"]},
         "delete_pipeline_stage": {"stage": "New", "move_leads_to": "Won"},
+        "list_changes": {},
+        "undo_change": {"change": done},
     }
 
 
@@ -76,7 +82,7 @@ def other_arguments(arguments: dict[str, Arguments]) -> dict[str, list[Arguments
     }
 
 
-def test_every_tool_is_called_below(arguments: dict[str, Arguments]) -> None:
+async def test_every_tool_is_called_below(arguments: dict[str, Arguments]) -> None:
     assert arguments.keys() == declarations().keys() == OUTPUT.keys()
 
 
@@ -86,7 +92,7 @@ async def test_a_reading_tool_only_reads(
 ) -> None:
     result = await client.call_tool(name, arguments[name])
     assert not result.is_error, result.content
-    assert {request.method for request in wire.sent} == {"GET"}
+    assert {request.method for request in wire.sent} <= {"GET"}
 
 
 @pytest.mark.parametrize("name", [name for name in OUTPUT if name not in READING])

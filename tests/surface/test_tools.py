@@ -18,7 +18,7 @@ OpenClient = Callable[..., Awaitable[Client]]
 FILES = {path.stem: json.loads(path.read_text("utf-8")) for path in SURFACE.glob("*.json")}
 TOOLS = {name: facts["tool"] for name, facts in FILES.items()}
 
-VERBS = "add create delete get link list log move reorder search send summarize unlink update".split()  # noqa: SIM905
+VERBS = "add create delete get link list log move reorder search send summarize undo unlink update".split()  # noqa: SIM905
 
 # Parameters of which the name says all; every other one is described.
 OBVIOUS = {

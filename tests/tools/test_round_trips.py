@@ -23,10 +23,19 @@ def requests(wire: Any) -> list[str]:
     return sent
 
 
-async def test_moving_a_deal_by_its_company_costs_four_requests(call: Call, wire: Any) -> None:
+async def test_moving_a_deal_by_its_company_costs_four_requests_and_one_for_safety(
+    call: Call, wire: Any
+) -> None:
     text, _ = await call("move_lead_stage", lead="Acme", stage="Qualified")
     assert text.startswith("Moved to Qualified.\nAcme annual licence · Acme Inc. · Qualified · ")
-    assert requests(wire) == ["GET companies", "GET pipeline-stages", "GET leads", "PATCH leads/*/stage"]
+    # The last read is the record before the write, as undo needs it.
+    assert requests(wire) == [
+        "GET companies",
+        "GET pipeline-stages",
+        "GET leads",
+        "GET leads/*",
+        "PATCH leads/*/stage",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -40,15 +49,17 @@ async def test_moving_a_deal_that_was_just_read_costs_two_at_most(
     requests(wire)
     short = find("leads", title="Acme annual licence")["id"][:8]
     await call("move_lead_stage", lead=short, stage="Proposal")
-    assert requests(wire) == ["PATCH leads/*/stage"]
+    assert requests(wire) == ["GET leads/*", "PATCH leads/*/stage"]
 
 
-async def test_moving_a_deal_by_its_company_after_reading_it_costs_two(call: Call, wire: Any) -> None:
+async def test_moving_a_deal_by_its_company_after_reading_it_costs_two_and_one_for_safety(
+    call: Call, wire: Any
+) -> None:
     await call("get_lead", lead="Acme")
     requests(wire)
     await call("move_lead_stage", lead="Acme", stage="Proposal")
     # Which lead is the open one is asked anew.
-    assert requests(wire) == ["GET leads", "PATCH leads/*/stage"]
+    assert requests(wire) == ["GET leads", "GET leads/*", "PATCH leads/*/stage"]
 
 
 @pytest.mark.parametrize(
@@ -104,12 +115,16 @@ async def test_a_read_costs_what_it_must(
             {"type": "call", "subject": "Hi", "lead": "Acme"},
             ["GET companies", "GET pipeline-stages", "GET leads", "POST leads/*/activities"],
         ),
-        ("update_company", {"company": "Acme Inc.", "phone": "1"}, ["GET companies", "PATCH companies/*"]),
-        ("create_company", {"name": "New"}, ["POST companies"]),
+        (
+            "update_company",
+            {"company": "Acme Inc.", "phone": "1"},
+            ["GET companies", "GET companies/*", "PATCH companies/*"],
+        ),
+        ("create_company", {"name": "New"}, ["GET companies", "POST companies"]),
         (
             "create_lead",
             {"title": "Deal", "company": "Acme Inc.", "stage": "New"},
-            ["GET companies", "GET pipeline-stages", "POST leads"],
+            ["GET companies", "GET pipeline-stages", "GET leads", "POST leads"],
         ),
         (
             "send_outbound_email",
@@ -119,6 +134,8 @@ async def test_a_read_costs_what_it_must(
                 "GET pipeline-stages",
                 "GET leads",
                 "GET outbound-email-connections",
+                "GET leads/*",
+                "GET contacts/*",
                 "POST outbound-email",
             ],
         ),

@@ -1,0 +1,307 @@
+"""What is guarded is only done with a person's word, in both protocol eras, whatever anyone tries."""
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp.client.context import ClientRequestContext
+from mcp.types import ElicitRequestParams, ElicitResult
+
+from crm_mcp.gate import GUARDED, Policy
+from crm_mcp.ledger import Ledger
+
+pytestmark = pytest.mark.anyio
+
+Find = Callable[..., dict[str, Any]]
+OpenClient = Callable[..., Awaitable[Client]]
+Options = dict[str, Any]
+
+ASKING = Policy()
+ERAS = {"modern": {}, "legacy": {"mode": "legacy"}}
+DELETE = ("delete_lead", {"lead": "Acme annual licence"})
+MAIL = (
+    "send_outbound_email",
+    {
+        "lead": "Acme annual licence",
+        "subject": "Our offer",
+        "body": "Dear Anna,\n\nsee [this](https://evil.example/x) ![p](https://track.example/p.png).\n\nMax",
+    },
+)
+REORDER = (
+    "reorder_pipeline_stages",
+    {"stages": ["Lost", "Won", "Negotiation", "Proposal", "Qualified", "New"]},
+)
+
+
+class Person:
+    """Answers every question in one way, and keeps what was asked."""
+
+    def __init__(self, **answer: Any) -> None:
+        self.answer = ElicitResult(**answer)
+        self.asked: list[str] = []
+
+    async def __call__(self, _context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        self.asked.append(params.message)
+        return self.answer
+
+
+def saying(word: bool) -> Person:
+    return Person(action="accept", content={"approve": word})
+
+
+@pytest.fixture(params=ERAS.values(), ids=ERAS)
+def era(request: pytest.FixtureRequest) -> Options:
+    options: Options = request.param
+    return options
+
+
+@pytest.fixture
+def ledger(ledger_file: Any) -> Any:
+    ledger = Ledger.open(ledger_file)
+    yield ledger
+    ledger.shut()
+
+
+async def call(client: Client, tool: str, arguments: dict[str, Any], *, fails: bool = False) -> str:
+    result = await client.call_tool(tool, arguments)
+    [block] = result.content
+    assert block.type == "text"
+    assert result.is_error is fails, block.text
+    return block.text
+
+
+def outcomes(ledger: Ledger) -> list[str]:
+    return [change.outcome for change in ledger.changes()[::-1]]
+
+
+@pytest.mark.parametrize(("tool", "arguments"), [DELETE, MAIL, REORDER])
+async def test_a_person_who_approves_is_shown_what_is_done_and_it_is_done(
+    open_client: OpenClient, era: Options, wire: Any, ledger: Ledger, tool: str, arguments: dict[str, Any]
+) -> None:
+    person = saying(True)
+    client = await open_client(policy=ASKING, elicitation_callback=person, **era)
+    await call(client, tool, arguments)
+    [change] = ledger.changes()
+    [question] = person.asked
+    approval = ledger.approval(str(change.approval))
+    assert question == (
+        f"An assistant wants to do this in the CRM:\n\n{approval.preview}\n\n(approval {approval.id[:8]})"
+    )
+    assert approval.preview.splitlines()[0] == change.title
+    assert (approval.state, approval.decided_by) == ("used", "asked through the client")
+    assert (change.outcome, len(wire.writes)) == ("applied", 1)
+
+
+async def test_an_email_is_shown_with_all_that_leads_elsewhere(
+    open_client: OpenClient, find: Find, sandbox: Any
+) -> None:
+    person = saying(False)
+    client = await open_client(policy=ASKING, elicitation_callback=person)
+    await call(client, *MAIL, fails=True)
+    [mailbox] = sandbox.all("SELECT email FROM connections WHERE status = 'active'")
+    [question] = person.asked
+    assert question.splitlines()[2:-2] == [
+        "Send e-mail to Anna Müller <anna.muller@acme-inc.example>: Our offer",
+        "  To: Anna Müller <anna.muller@acme-inc.example>",
+        f"  From: {mailbox['email']}",
+        "  Subject: Our offer",
+        "  Link: https://evil.example/x",
+        "  Image from elsewhere: https://track.example/p.png",
+        "  Text:",
+        "  > Dear Anna,",
+        "  > see this [p] .",
+        "  > Max",
+    ]
+
+
+@pytest.mark.parametrize(
+    "person",
+    [
+        saying(False),
+        Person(action="decline"),
+        Person(action="cancel"),
+        Person(action="accept", content={"approve": False, "answer": "yes"}),
+    ],
+    ids=["no", "declined", "cancelled", "no with more"],
+)
+@pytest.mark.parametrize(("tool", "arguments"), [DELETE, MAIL, REORDER])
+async def test_without_a_yes_nothing_is_sent(
+    open_client: OpenClient,
+    era: Options,
+    wire: Any,
+    ledger: Ledger,
+    person: Person,
+    tool: str,
+    arguments: dict[str, Any],
+) -> None:
+    client = await open_client(policy=ASKING, elicitation_callback=person, **era)
+    text = await call(client, tool, arguments, fails=True)
+    assert "Nothing was sent to the CRM." in text.splitlines()[0]
+    assert (wire.writes, outcomes(ledger)) == ([], ["declined"])
+
+
+async def test_a_declined_question_leaves_the_approval_open_and_a_no_ends_it(
+    open_client: OpenClient, era: Options, ledger: Ledger, wire: Any
+) -> None:
+    client = await open_client(policy=ASKING, elicitation_callback=Person(action="decline"), **era)
+    text = await call(client, *DELETE, fails=True)
+    [waiting] = ledger.waiting()
+    assert waiting.id in text
+    ledger.decide(waiting.id, approved=True, by="terminal")
+    await call(client, *DELETE)
+    assert len(wire.writes) == 1
+    client = await open_client(policy=ASKING, elicitation_callback=saying(False), **era)
+    await call(client, *REORDER, fails=True)
+    assert ledger.waiting() == []
+
+
+async def test_without_elicitation_it_waits_for_an_approval_that_counts_once(
+    open_client: OpenClient, era: Options, ledger: Ledger, wire: Any, find: Find
+) -> None:
+    client = await open_client(policy=ASKING, **era)
+    text = await call(client, *DELETE, fails=True)
+    [waiting] = ledger.waiting()
+    assert text.splitlines()[0] == "A person must approve this. Nothing was sent to the CRM."
+    assert text.splitlines()[1:-1] == waiting.preview.splitlines()
+    assert f"`crm-mcp approve {waiting.id}`" in text.splitlines()[-1]
+    assert "http://127.0.0.1:" in text.splitlines()[-1]
+    # Asking again asks for the same.
+    await call(client, *DELETE, fails=True)
+    assert [one.id for one in ledger.waiting()] == [waiting.id]
+    ledger.decide(waiting.id, approved=True, by="terminal")
+    await call(client, *DELETE)
+    assert ledger.approval(waiting.id).state == "used"
+    assert len(wire.writes) == 1
+
+
+async def test_what_was_approved_and_done_is_no_second_question(
+    open_client: OpenClient, era: Options, wire: Any
+) -> None:
+    person = saying(True)
+    client = await open_client(policy=ASKING, elicitation_callback=person, **era)
+    first = await call(client, *MAIL)
+    again = await call(client, *MAIL)
+    assert again == f"Done before, so that nothing was sent again. {first}"
+    assert (len(person.asked), len(wire.writes)) == (1, 1)
+    await call(client, MAIL[0], MAIL[1] | {"repeat": True})
+    assert (len(person.asked), len(wire.writes)) == (2, 2)
+
+
+async def test_an_approval_is_void_when_the_record_changed(
+    open_client: OpenClient, sandbox: Any, ledger: Ledger, wire: Any
+) -> None:
+    client = await open_client(policy=ASKING)
+    await call(client, *DELETE, fails=True)
+    [first] = ledger.waiting()
+    ledger.decide(first.id, approved=True, by="terminal")
+    sandbox.execute("UPDATE leads SET value = 1 WHERE title = 'Acme annual licence'")
+    text = await call(client, *DELETE, fails=True)
+    assert text.splitlines()[1] == (
+        "The record changed since it was shown, so that the earlier approval is void."
+    )
+    [second] = ledger.waiting()
+    assert (ledger.approval(first.id).state, second.id != first.id, wire.writes) == ("void", True, [])
+
+
+async def test_an_approval_is_for_nothing_else(open_client: OpenClient, ledger: Ledger, wire: Any) -> None:
+    client = await open_client(policy=ASKING)
+    await call(client, *MAIL, fails=True)
+    [waiting] = ledger.waiting()
+    ledger.decide(waiting.id, approved=True, by="terminal")
+    for change in ({"subject": "Our offer!"}, {"body": "Other"}, {"lead": "Quint annual licence"}):
+        await call(client, MAIL[0], MAIL[1] | change, fails=True)
+    assert (wire.writes, ledger.approval(waiting.id).state) == ([], "approved")
+
+
+async def test_an_approval_of_somebody_else_or_that_ran_out_does_not_count(
+    open_client: OpenClient, ledger: Ledger, wire: Any
+) -> None:
+    client = await open_client(policy=dataclasses.replace(ASKING, approval_seconds=0.0))
+    await call(client, *DELETE, fails=True)
+    await call(client, *DELETE, fails=True)
+    assert (ledger.waiting(), wire.writes) == ([], [])
+
+
+@pytest.mark.parametrize(("tool", "arguments"), [DELETE, MAIL, REORDER])
+async def test_never_means_never(
+    open_client: OpenClient, wire: Any, ledger: Ledger, tool: str, arguments: dict[str, Any]
+) -> None:
+    person = saying(True)
+    client = await open_client(policy=Policy(approval="never"), elicitation_callback=person)
+    assert await call(client, tool, arguments, fails=True) == (
+        f"`{tool}` needs a person's approval, and this server never asks for it. Nothing was sent to the CRM."
+    )
+    assert (person.asked, wire.writes, outcomes(ledger)) == ([], [], ["refused"])
+
+
+async def test_a_batch_of_more_than_ten_is_guarded_as_a_whole(
+    open_client: OpenClient, era: Options, sandbox: Any, wire: Any, ledger: Ledger
+) -> None:
+    rows = sandbox.all("SELECT id, title FROM leads WHERE closed_at IS NULL ORDER BY id LIMIT 11")
+    person = saying(True)
+    client = await open_client(policy=ASKING, elicitation_callback=person, **era)
+    arguments = {"leads": [row["id"] for row in rows], "stage": "Qualified"}
+    await call(client, "move_lead_stage", arguments)
+    [question] = person.asked
+    assert question.count("Move lead ") == 11
+    assert len(wire.writes) == 11
+    await call(client, "move_lead_stage", {**arguments, "leads": arguments["leads"][:10], "stage": "New"})
+    assert len(person.asked) == 1
+
+
+async def test_undoing_a_create_needs_the_same_word(
+    open_client: OpenClient, era: Options, wire: Any, ledger: Ledger
+) -> None:
+    person = saying(False)
+    client = await open_client(policy=ASKING, elicitation_callback=person, **era)
+    await call(client, "create_lead", {"title": "New deal"})
+    [created] = ledger.changes()
+    await call(client, "undo_change", {"change": created.id}, fails=True)
+    assert (len(person.asked), len(wire.writes)) == (1, 1)
+    person.answer = saying(True).answer
+    await call(client, "undo_change", {"change": created.id})
+    assert (len(wire.writes), ledger.get(created.id).outcome) == (2, "undone")
+
+
+async def test_an_operator_adds_to_what_is_guarded_and_takes_from_it(
+    open_client: OpenClient, wire: Any
+) -> None:
+    guard = (GUARDED | {"update_company"}) - {"delete_lead"}
+    client = await open_client(policy=Policy(guard=guard))
+    await call(client, *DELETE)
+    await call(client, "update_company", {"company": "Acme Inc.", "phone": "1"}, fails=True)
+    assert len(wire.writes) == 1
+
+
+async def test_emails_are_bounded_whatever_is_said(open_client: OpenClient, wire: Any) -> None:
+    client = await open_client(policy=Policy(approval="client", emails_per_recipient=2))
+    for number in range(2):
+        await call(client, MAIL[0], MAIL[1] | {"subject": f"Offer {number}"})
+    text = await call(client, MAIL[0], MAIL[1] | {"subject": "Offer 3", "repeat": True}, fails=True)
+    assert text == (
+        "At most 2 e-mails a day to anna.muller@acme-inc.example are sent from here. "
+        "Nothing was sent to the CRM."
+    )
+    assert len(wire.writes) == 2
+
+
+async def test_a_repeated_email_needs_a_person(open_client: OpenClient, wire: Any) -> None:
+    client = await open_client(policy=Policy(approval="client"))
+    await call(client, *MAIL)
+    text = await call(client, MAIL[0], MAIL[1] | {"repeat": True}, fails=True)
+    assert text == "The same e-mail again needs a person's approval. Nothing was sent to the CRM."
+    assert len(wire.writes) == 1
+
+
+@pytest.mark.parametrize(
+    "pretence", [{"approved": True}, {"approve": True}, {"approval": "x"}, {"confirm": True}, {"word": "yes"}]
+)
+@pytest.mark.parametrize(("tool", "arguments"), [DELETE, MAIL])
+async def test_no_argument_passes_for_an_approval(
+    open_client: OpenClient, wire: Any, tool: str, arguments: dict[str, Any], pretence: dict[str, Any]
+) -> None:
+    client = await open_client(policy=ASKING)
+    await call(client, tool, arguments | pretence, fails=True)
+    assert wire.writes == []

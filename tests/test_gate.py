@@ -1,0 +1,393 @@
+"""Writes are sent once, looked for when nobody answered, and can be taken back."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from mcp import Client
+
+from crm_mcp.ledger import Change, Ledger
+
+pytestmark = pytest.mark.anyio
+
+Find = Callable[..., dict[str, Any]]
+OpenClient = Callable[..., Awaitable[Client]]
+MOVE = {"lead": "Acme annual licence", "stage": "Qualified"}
+CALL = {"type": "call", "subject": "Hello", "lead": "Acme annual licence"}
+MAIL = {"lead": "Acme annual licence", "subject": "Hello", "body": "Dear Anna"}
+
+
+@pytest.fixture
+def changes(ledger_file: Any) -> Callable[[], list[Change]]:
+    """`changes()`: what the ledger has, the oldest first."""
+
+    def changes() -> list[Change]:
+        ledger = Ledger.open(ledger_file)
+        try:
+            return ledger.changes()[::-1]
+        finally:
+            ledger.shut()
+
+    return changes
+
+
+async def text_of(client: Client, tool: str, *, fails: bool = False, **arguments: Any) -> str:
+    result = await client.call_tool(tool, arguments)
+    [block] = result.content
+    assert block.type == "text"
+    assert result.is_error is fails, block.text
+    return block.text
+
+
+async def facts_of(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result.content
+    assert result.structured_content is not None
+    return result.structured_content
+
+
+def losing_the_answer(inner: httpx2.AsyncBaseTransport, *, before: bool = False) -> httpx2.MockTransport:
+    """A CRM whose connection breaks on writes: after they were done, or before."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method != "GET" and before:
+            raise httpx2.ReadError("broken", request=request)
+        response = await inner.handle_async_request(request)
+        if request.method != "GET":
+            raise httpx2.ReadError("broken", request=request)
+        return response
+
+    return httpx2.MockTransport(answer)
+
+
+# Repeats
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("move_lead_stage", MOVE),
+        ("log_activity", CALL),
+        ("create_company", {"name": "Newcomer AG", "phone": "1"}),
+        ("create_lead", {"title": "New deal", "company": "Acme Inc."}),
+        ("update_company", {"company": "Acme Inc.", "phone": "1"}),
+        ("send_outbound_email", MAIL),
+    ],
+)
+async def test_the_same_write_again_is_answered_and_not_sent(
+    client: Client, wire: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    first = await facts_of(client, tool, **arguments)
+    second = await facts_of(client, tool, **arguments)
+    assert second == first | {"repeat": True}
+    assert len(wire.writes) == 1
+
+
+async def test_a_write_in_other_words_is_the_same(client: Client, wire: Any, find: Find) -> None:
+    first = await facts_of(client, "move_lead_stage", **MOVE)
+    lead = find("leads", title="Acme annual licence")["id"]
+    again = await facts_of(client, "move_lead_stage", lead=lead[:8], stage="qualified")
+    assert (again["repeat"], again["change_ids"]) == (True, first["change_ids"])
+    assert len(wire.writes) == 1
+
+
+async def test_a_change_there_and_back_is_no_repeat(client: Client, find: Find) -> None:
+    for phone in ("1", "2", "1"):
+        await facts_of(client, "update_company", company="Acme Inc.", phone=phone)
+    assert find("companies", name="Acme Inc.")["phone"] == "1"
+
+
+async def test_what_somebody_else_changed_since_is_written_again(
+    client: Client, sandbox: Any, find: Find
+) -> None:
+    await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    sandbox.execute("UPDATE companies SET phone = '2' WHERE name = 'Acme Inc.'")
+    await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    assert find("companies", name="Acme Inc.")["phone"] == "1"
+
+
+async def test_what_was_created_and_deleted_is_created_again(client: Client, find: Find) -> None:
+    first = await facts_of(client, "create_lead", title="New deal")
+    await facts_of(client, "delete_lead", lead="New deal")
+    second = await facts_of(client, "create_lead", title="New deal")
+    assert "repeat" not in second
+    assert find("leads", title="New deal")["id"] == second["lead"]["id"] != first["lead"]["id"]
+
+
+async def test_a_repeat_on_purpose_is_sent(client: Client, wire: Any) -> None:
+    await facts_of(client, "log_activity", **CALL)
+    second = await facts_of(client, "log_activity", **CALL, repeat=True)
+    assert "repeat" not in second
+    assert len(wire.writes) == 2
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("create_company", {"name": "Newcomer AG"}),
+        ("log_activity", CALL),
+        ("update_company", {"company": "Acme Inc.", "phone": "1"}),
+    ],
+)
+async def test_the_same_write_twice_at_once_is_sent_once(
+    client: Client, wire: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(lambda: facts_of(client, tool, **arguments))
+    assert len(wire.writes) == 1
+
+
+async def test_what_was_seen_before_its_equal_was_done_makes_no_second_one(client: Client, wire: Any) -> None:
+    inner, is_held, release = wire.inner, anyio.Event(), anyio.Event()
+
+    async def late_with_the_first_record(request: httpx2.Request) -> httpx2.Response:
+        response: httpx2.Response = await inner.handle_async_request(request)
+        if request.method == "GET" and not request.url.path.endswith("/companies") and not is_held.is_set():
+            is_held.set()
+            await release.wait()
+        return response
+
+    wire.inner = httpx2.MockTransport(late_with_the_first_record)
+    update = {"company": "Acme Inc.", "phone": "1"}
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: facts_of(client, "update_company", **update))
+        await is_held.wait()
+        await facts_of(client, "update_company", **update)
+        release.set()
+    assert len(wire.writes) == 1
+
+
+# What is there already
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("create_company", {"name": "ACME, Inc"}),
+        ("create_company", {"name": "Acme Holding", "website": "https://www.acme-inc.example/about"}),
+        ("create_contact", {"first_name": "Somebody", "email": "Anna.Muller@acme-inc.example"}),
+        ("create_contact", {"first_name": "anna", "last_name": "Muller", "company": "Acme Inc."}),
+        ("create_lead", {"title": "acme annual  licence", "company": "Acme Inc."}),
+        ("create_pipeline_stage", {"name": "qualified"}),
+    ],
+)
+async def test_what_is_there_already_is_not_created_but_on_purpose(
+    client: Client, wire: Any, changes: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    text = await text_of(client, tool, **arguments, fails=True)
+    kind = tool.rpartition("_")[2]
+    head, candidate = text.splitlines()
+    assert head == (
+        f"This {kind} seems to be there already. Nothing was sent to the CRM. Use the one that is there; "
+        "if it is another one, say `allow_duplicate`:"
+    )
+    assert candidate.startswith("- ")
+    assert [change.outcome for change in changes()] == ["refused"]
+    assert wire.writes == []
+    if tool != "create_pipeline_stage":
+        await facts_of(client, tool, **arguments, allow_duplicate=True)
+        assert len(wire.writes) == 1
+
+
+async def test_two_that_are_the_same_and_not_equal_are_one_when_created_at_once(
+    client: Client, sandbox: Any
+) -> None:
+    async def create(phone: str) -> None:
+        await client.call_tool(
+            "create_company", {"name": f"Newcomer {'AG' if phone == '1' else 'GmbH'}", "phone": phone}
+        )
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(4):
+            tasks.start_soon(create, str(number % 2))
+    assert len(sandbox.all("SELECT id FROM companies WHERE name LIKE 'Newcomer%'")) == 1
+
+
+# Lost answers
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("create_company", {"name": "Newcomer AG"}),
+        ("create_contact", {"first_name": "New", "last_name": "Comer", "company": "Acme Inc."}),
+        ("create_lead", {"title": "New deal", "company": "Acme Inc."}),
+        ("create_pipeline_stage", {"name": "Trial"}),
+        ("update_company", {"company": "Acme Inc.", "phone": "1"}),
+        ("move_lead_stage", MOVE),
+        ("delete_lead", {"lead": "Acme annual licence"}),
+        ("log_activity", CALL),
+        ("log_activity", {**CALL, "type": "task"}),
+        ("log_activity", {"type": "call", "subject": "Hello", "company": "Acme Inc."}),
+        ("send_outbound_email", MAIL),
+        ("link_contact_to_company", {"contact": "Anna Müller", "company": "Kestrel Solar Ltd"}),
+        ("unlink_contact_from_company", {"contact": "Anna Müller", "company": "Acme Inc."}),
+    ],
+)
+async def test_what_was_done_although_the_answer_was_lost_is_found(
+    client: Client, wire: Any, changes: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    inner, wire.inner = wire.inner, losing_the_answer(wire.inner)
+    first = await facts_of(client, tool, **arguments)
+    assert first["notes"][0] == "The CRM's answer was lost, but it shows that this was done."
+    wire.inner = inner
+    if not tool.startswith(("delete", "unlink")):
+        await facts_of(client, tool, **arguments)
+    assert [change.outcome for change in changes()] == ["applied"]
+    assert len(wire.writes) == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("create_company", {"name": "Newcomer AG"}),
+        ("update_company", {"company": "Acme Inc.", "phone": "1"}),
+        ("log_activity", CALL),
+        ("delete_lead", {"lead": "Acme annual licence"}),
+    ],
+)
+async def test_what_was_not_done_is_unknown_first_and_done_when_it_is_called_again(
+    client: Client, wire: Any, changes: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    inner, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    text = await text_of(client, tool, **arguments, fails=True)
+    [unknown] = changes()
+    assert unknown.outcome == "unknown"
+    assert text == (
+        "The request was sent, but no answer came (ReadError): it may or may not have been done. "
+        f"Look before doing it again. (Change {unknown.id}; the same call again looks first.)"
+    )
+    wire.inner = inner
+    await facts_of(client, tool, **arguments)
+    # Whether an update was done, another value does not tell.
+    first = "unknown" if tool == "update_company" else "failed"
+    assert [change.outcome for change in changes()] == [first, "applied"]
+
+
+async def test_an_email_of_which_nobody_knows_is_not_sent_again(
+    client: Client, wire: Any, changes: Any
+) -> None:
+    inner, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    wire.inner = inner
+    text = await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    [unknown, refused] = changes()
+    assert (unknown.outcome, refused.outcome) == ("unknown", "refused")
+    assert text == (
+        f"The same was tried at {unknown.opened_at:%H:%M} UTC (change {unknown.id}), and nobody knows "
+        "whether it was done: ask the person to look. `repeat` does it again. Nothing was sent to the CRM."
+    )
+    assert len(wire.writes) == 1
+
+
+# Taking it back
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "table", "where"),
+    [
+        ("update_company", {"company": "Acme Inc.", "phone": "1"}, "companies", "name = 'Acme Inc.'"),
+        (
+            "move_lead_stage",
+            {"lead": "Acme annual licence", "stage": "Proposal"},
+            "leads",
+            "title = 'Acme annual licence'",
+        ),
+        ("update_lead", {"lead": "Acme annual licence", "clear": ["value"]}, "leads", "title LIKE 'Acme%'"),
+        ("update_pipeline_stage", {"stage": "New", "name": "Fresh"}, "stages", "true"),
+        (
+            "reorder_pipeline_stages",
+            {"stages": ["Lost", "Won", "Negotiation", "Proposal", "Qualified", "New"]},
+            "stages",
+            "true",
+        ),
+    ],
+)
+async def test_an_update_is_taken_back_and_taken_back_again(
+    client: Client, sandbox: Any, tool: str, arguments: dict[str, Any], table: str, where: str
+) -> None:
+    def rows() -> list[Any]:
+        every = sandbox.all(f"SELECT * FROM {table} WHERE {where} ORDER BY id")  # noqa: S608
+        return [{name: row[name] for name in row.keys() if name != "updated_at"} for row in every]  # noqa: SIM118
+
+    before = rows()
+    done = await facts_of(client, tool, **arguments)
+    after = rows()
+    undone = await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert rows() == before != after
+    assert undone["undone"]["outcome"] == "undone"
+    await facts_of(client, "undo_change", change=undone["change_ids"][0])
+    assert rows() == after
+
+
+async def test_what_the_crm_changed_along_and_does_not_change_back_is_told(
+    client: Client, sandbox: Any
+) -> None:
+    sandbox.execute("UPDATE leads SET probability_pct = 33 WHERE title = 'Acme annual licence'")
+    done = await facts_of(client, "move_lead_stage", lead="Acme annual licence", stage="Won")
+    undone = await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert undone["notes"] == ["Other than before the change: probabilityPct."]
+
+
+async def test_what_was_created_is_removed_or_archived(client: Client, sandbox: Any, find: Find) -> None:
+    for tool, arguments in (
+        ("create_company", {"name": "Newcomer AG"}),
+        ("create_contact", {"first_name": "New", "last_name": "Comer"}),
+        ("create_lead", {"title": "New deal"}),
+        ("create_pipeline_stage", {"name": "Trial"}),
+        ("link_contact_to_company", {"contact": "Anna Müller", "company": "Kestrel Solar Ltd"}),
+    ):
+        done = await facts_of(client, tool, **arguments)
+        await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert find("companies", name="Newcomer AG")["status"] == "inactive"
+    assert sandbox.all("SELECT id FROM contacts WHERE last_name = 'Comer'") == []
+    assert sandbox.all("SELECT id FROM leads WHERE title = 'New deal'") == []
+    assert sandbox.all("SELECT id FROM stages WHERE name = 'Trial'") == []
+
+
+async def test_what_was_changed_since_is_not_taken_back(client: Client, sandbox: Any, find: Find) -> None:
+    done = await facts_of(client, "update_company", company="Acme Inc.", phone="1", industry="Steel")
+    sandbox.execute("UPDATE companies SET phone = '2' WHERE name = 'Acme Inc.'")
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    assert text == "It was changed since: phone is 2 now. Nothing was undone."
+    assert find("companies", name="Acme Inc.")["industry"] == "Steel"
+
+
+async def test_who_changed_it_since_is_told_where_it_was_us(client: Client) -> None:
+    first = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    second = await facts_of(client, "update_company", company="Acme Inc.", phone="2")
+    text = await text_of(client, "undo_change", change=first["change_ids"][0], fails=True)
+    assert text == (
+        f"It was changed since (change {second['change_ids'][0]}: Update company Acme Inc.): phone is 2 now. "
+        "Nothing was undone."
+    )
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [("log_activity", CALL), ("send_outbound_email", MAIL), ("delete_lead", {"lead": "Acme annual licence"})],
+)
+async def test_what_cannot_be_taken_back_says_so(
+    client: Client, wire: Any, changes: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    done = await facts_of(client, tool, **arguments)
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    [change] = changes()
+    assert text == (
+        f'"{change.title}" cannot be undone. The CRM has no way to take this back. Nothing was undone.'
+    )
+    assert len(wire.writes) == 1
+
+
+async def test_what_was_never_done_or_is_unknown_is_not_taken_back(client: Client, changes: Any) -> None:
+    await text_of(client, "create_company", name="Acme Inc.", fails=True)
+    [refused] = changes()
+    assert await text_of(client, "undo_change", change=refused.id, fails=True) == (
+        f"Change {refused.id} was never done (refused). Nothing was undone."
+    )
+    assert await text_of(client, "undo_change", change="abcdefgh", fails=True) == (
+        'There is no change "abcdefgh" in the ledger. Nothing was undone.'
+    )
