@@ -136,6 +136,8 @@ async def test_a_read_costs_what_it_must(
                 "GET outbound-email-connections",
                 "GET leads/*",
                 "GET contacts/*",
+                # The e-mails that are there already: where no answer comes, a new one tells.
+                "GET leads/*/timeline",
                 "POST outbound-email",
             ],
         ),

@@ -1,0 +1,246 @@
+"""Whatever goes wrong at the CRM: each write is done at most once, and the ledger tells the truth of it."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import httpx2
+import pytest
+from mcp import Client
+
+from crm_mcp.access import CrmAccess
+from crm_mcp.crm import CrmClient, Timeouts
+from crm_mcp.gate import Policy
+from crm_mcp.ledger import Change, Ledger
+from crm_mcp.sandbox.store import Store
+from crm_mcp.server import build_server
+from crm_mcp.tools.catalogue import Toolset
+from crm_mcp.writes import KINDS
+
+from .faults import DOCUMENT, FAULTS, WRITES, Cell, Fault, Write, document, expected, told
+from .misbehaving import Behaviour, Exchange, MisbehavingCrm, answer, json_answer
+
+pytestmark = pytest.mark.anyio
+
+# How long an answer is waited for that never comes; what is done first needs its time on a slow machine.
+WRITE_SECONDS = {
+    "no answer in time, not done": 0.1,
+    "no answer in time, done": 0.4,
+    "no answer in time, done later": 0.1,
+}
+# How long is tried again, where that is to no avail.
+TOTAL_SECONDS = {
+    "connection refused": 0.75,
+    "429": 0.75,
+    "a slow drip, done": 0.75,
+    "reset, and nothing can be read then, not done": 0.75,
+    "reset, and nothing can be read then, done": 0.75,
+}
+PATIENT_SECONDS = 20
+DRIP_SECONDS = 0.05
+HTML = b"<h1>Sorry</h1>\n"
+
+
+def hang(exchange: Exchange) -> None:
+    exchange.hang()
+
+
+def reset(exchange: Exchange) -> None:
+    exchange.reset()
+
+
+def answering(content: bytes) -> Behaviour:
+    return lambda exchange: exchange.send(content)
+
+
+def after(behaviour: Behaviour) -> Behaviour:
+    """The same once the write is done."""
+
+    def done_first(exchange: Exchange) -> None:
+        exchange.done()
+        behaviour(exchange)
+
+    return done_first
+
+
+def done_later(exchange: Exchange) -> None:
+    exchange.hang()
+    exchange.crm.is_behaving.wait()
+    exchange.done()
+
+
+def drip(exchange: Exchange) -> None:
+    exchange.send(answer(200, b"", length=1000))
+    while not exchange.has_hung_up(within=DRIP_SECONDS):
+        exchange.send(b" ")
+
+
+def endless(exchange: Exchange) -> None:
+    exchange.send(answer(200, b'{"companies": [', length=2**40))
+    while True:
+        exchange.send(b'{"id": "x"}, ' * 100_000)
+
+
+def blinding(behaviour: Behaviour) -> Behaviour:
+    """The same, and no read is answered from then on."""
+
+    def in_the_dark(exchange: Exchange) -> None:
+        exchange.crm.on_read = reset
+        behaviour(exchange)
+
+    return in_the_dark
+
+
+BEHAVIOURS: dict[str, Behaviour] = {
+    "reset after it was read, not done": reset,
+    "reset after it was read, done": after(reset),
+    "no answer in time, not done": hang,
+    "no answer in time, done": after(hang),
+    "no answer in time, done later": done_later,
+    "429 with `Retry-After`": answering(json_answer(429, {}, retry_after="30")),
+    "429": answering(json_answer(429, {})),
+    **{f"{status}, not done": answering(json_answer(status, {})) for status in (500, 502, 503)},
+    **{f"{status}, done": after(answering(json_answer(status, {}))) for status in (500, 502, 503)},
+    "200 with an HTML page, not done": answering(answer(200, HTML, content_type="text/html")),
+    "200 with an HTML page, done": after(answering(answer(200, HTML, content_type="text/html"))),
+    "truncated JSON, done": after(answering(answer(200, b'{"id": "1'))),
+    "connection closed in the answer, done": after(answering(answer(200, b'{"id": "1', length=100))),
+    "200 with JSON of another shape, done": after(answering(json_answer(200, [{"status": "ok"}]))),
+    "a slow drip, done": after(drip),
+    "an endless list, done": after(endless),
+    "reset, and nothing can be read then, not done": blinding(reset),
+    "reset, and nothing can be read then, done": blinding(after(reset)),
+}
+
+
+class Impatient(httpx2.AsyncBaseTransport):
+    """Real sockets; tells of each write before it leaves, and waits for its answer as long as said."""
+
+    def __init__(self) -> None:
+        self._inner = httpx2.AsyncHTTPTransport()
+        self.before_write: Callable[[], object] = lambda: None
+        self.write_seconds: float = PATIENT_SECONDS
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method != "GET":
+            request.extensions["timeout"] = request.extensions["timeout"] | {"read": self.write_seconds}
+            self.before_write()
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@pytest.fixture
+def crm(sandbox: Store) -> Iterator[MisbehavingCrm]:
+    with MisbehavingCrm(sandbox) as crm:
+        yield crm
+
+
+@pytest.fixture
+def transport() -> Impatient:
+    return Impatient()
+
+
+@pytest.fixture
+async def client(
+    fault: Fault, crm: MisbehavingCrm, transport: Impatient, ledger: Ledger
+) -> AsyncIterator[Client]:
+    key, total_seconds = crm.credentials, TOTAL_SECONDS.get(fault.name, PATIENT_SECONDS)
+    access = CrmAccess(
+        lambda: CrmClient(
+            crm.url,
+            key.api_key,
+            key.entity_id,
+            transport=transport,
+            timeouts=Timeouts(total_seconds=total_seconds),
+        ),
+        open_ledger=lambda: ledger,
+        policy=Policy(approval="client"),
+    )
+    async with Client(build_server(access, frozenset(Toolset), read_only=False, sandbox=False)) as client:
+        yield client
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    """In memory: that it reaches the disk is not what is asked here."""
+    ledger = Ledger.open(None)
+    yield ledger
+    ledger.shut()
+
+
+def misbehave(fault: Fault, crm: MisbehavingCrm, transport: Impatient) -> None:
+    def only_now(act: Callable[[], object]) -> Callable[[], None]:
+        def once() -> None:
+            act()
+            transport.before_write = lambda: None
+
+        return once
+
+    if fault.name == "connection refused":
+        transport.before_write = only_now(crm.refuse_connections)
+    elif fault.name == "reset before it is read":
+        transport.before_write = only_now(lambda: setattr(crm, "at_once", reset))
+    else:
+        crm.on_write = BEHAVIOURS[fault.name]
+
+
+async def fares(
+    fault: Fault,
+    write: Write,
+    client: Client,
+    crm: MisbehavingCrm,
+    transport: Impatient,
+    sandbox: Store,
+    ledger: Ledger,
+) -> Cell:
+    """What the write comes to when it meets the fault, and when it is called again."""
+
+    def changes() -> list[Change]:
+        return [change for change in ledger.changes()[::-1] if change.operation == write.operation]
+
+    def so_far() -> tuple[int, tuple[str, ...]]:
+        return sandbox.number(write.effects), tuple(change.outcome for change in changes())
+
+    crm.written.clear()
+    misbehave(fault, crm, transport)
+    transport.write_seconds = WRITE_SECONDS.get(fault.name, PATIENT_SECONDS)
+    result = await client.call_tool(write.tool, write.arguments)
+    first = so_far()
+    [change] = changes()
+    [block] = result.content
+    assert block.type == "text"
+    if change.outcome == "applied":
+        assert not result.is_error, block.text
+    else:
+        assert (result.is_error, block.text) == (True, told(fault, write, change.id))
+    crm.behave()
+    transport.write_seconds = PATIENT_SECONDS
+    await client.call_tool(write.tool, write.arguments)
+    # What is on a list already is not put on it again.
+    assert len(crm.written) <= (1 if write.is_shown else 2)
+    return Cell(*first, *so_far())
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+async def test_a_write_is_done_at_most_once_and_the_ledger_is_right(
+    client: Client,
+    crm: MisbehavingCrm,
+    transport: Impatient,
+    sandbox: Store,
+    ledger: Ledger,
+    fault: Fault,
+) -> None:
+    seen = {
+        write.operation: await fares(fault, write, client, crm, transport, sandbox, ledger)
+        for write in WRITES
+    }
+    assert seen == {write.operation: expected(fault, write) for write in WRITES}
+    assert ledger.verify().broken is None
+
+
+def test_every_write_there_is_meets_every_fault() -> None:
+    assert sorted(write.operation for write in WRITES) == sorted(KINDS)
+
+
+def test_the_document_tells_what_was_seen() -> None:
+    assert DOCUMENT.read_text("utf-8") == document()
