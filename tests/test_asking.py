@@ -68,7 +68,7 @@ async def test_what_the_person_chooses_is_changed_and_nothing_else(
     client = await open_client(elicitation_callback=person, **era)
     text = await text_of(client, "move_lead_stage", MOVE, is_error=False)
     assert text.startswith(
-        "Moved to Won.\nKestrel training package · Kestrel Solar Ltd · Won · EUR 73,000 · "
+        "Moved to Won.\n- Kestrel training package · Kestrel Solar Ltd · Won · EUR 73,000 · "
     )
     [(question, options)] = person.asked
     assert question == "Kestrel Solar Ltd has 2 open leads. Which one is meant?"
@@ -101,7 +101,7 @@ async def test_a_client_that_cannot_ask_gets_the_candidates(
     assert all(full[:8] in text for full in kestrel)
     assert wire.writes == []
     moved = await text_of(client, "move_lead_stage", {**MOVE, "lead": kestrel[0][:8]}, is_error=False)
-    assert moved.startswith("Moved to Won.\nKestrel site expansion · ")
+    assert moved.startswith("Moved to Won.\n- Kestrel site expansion · ")
 
 
 @pytest.mark.parametrize("answer", ["Acme Inc.", "", "x · 5462ba2a", "Acme annual licence"])
@@ -148,7 +148,7 @@ async def test_a_close_match_is_asked_about_before_a_write(
     client = await open_client(elicitation_callback=person, **era)
     said = {"company": "Quynt Medica", "phone": "1"}
     text = await text_of(client, "update_company", said, is_error=False)
-    assert text.startswith("Company updated.\nQuint Medica Oy · ")
+    assert text.startswith("Company updated.\n- Quint Medica Oy · ")
     assert [question for question, _ in person.asked] == [
         'No company is called "Quynt Medica". Which one is meant?'
     ]
@@ -452,6 +452,6 @@ async def test_a_changed_question_is_asked_again(
     person = Person(choose)
     client = await open_client(elicitation_callback=person)
     text = await text_of(client, "move_lead_stage", MOVE, is_error=False)
-    assert text.startswith("Moved to Won.\nKestrel site expansion · ")
+    assert text.startswith("Moved to Won.\n- Kestrel site expansion · ")
     assert len(person.asked) == 2
     assert len(wire.writes) == 1

@@ -267,7 +267,7 @@ def test_a_company_is_told_with_what_belongs_to_it() -> None:
     assert (
         result.text(READER)
         == f"""\
-Acme · customer · aaaaaaaa
+- Acme · customer · aaaaaaaa
 owner_user_id: dddddddd
 industry: Energy
 contacts: 1
@@ -306,7 +306,7 @@ def test_a_contact_is_told_with_the_name_of_its_company() -> None:
     assert (
         result.text(READER)
         == """\
-Anna Berg · Beta · aaaaaaaa
+- Anna Berg · Beta · aaaaaaaa
 companies: 1
 - Beta · primary
 leads: none"""
@@ -322,7 +322,7 @@ def test_a_lead_is_told_with_contact_and_timeline() -> None:
     assert (
         result.text(READER)
         == f"""\
-Deal · New · aaaaaaaa
+- Deal · New · aaaaaaaa
 probability_pct: 12.5
 contact: 1
 - Anna · bbbbbbbb
@@ -337,13 +337,13 @@ timeline, newest first: 1
 
 def test_a_part_that_was_not_fetched_is_not_told() -> None:
     result = CompanyResult(company=Company(id=A, name="Acme"), notes=["contacts could not be fetched: x"])
-    assert result.text(READER) == "Acme · aaaaaaaa\nNote: contacts could not be fetched: x"
+    assert result.text(READER) == "- Acme · aaaaaaaa\nNote: contacts could not be fetched: x"
 
 
 def test_fields_that_nobody_documented_are_told_between_the_marks() -> None:
     result = CompanyResult(company=Company(id=A, name="Acme"), other={"tier": "gold", "x": {"y": 1}})
     assert result.text(READER) == (
-        f"Acme · aaaaaaaa\n{WARNING}\n<crm 5eed>\ntier: gold\nx: {{'y': 1}}\n</crm 5eed>"
+        f"- Acme · aaaaaaaa\n{WARNING}\n<crm 5eed>\ntier: gold\nx: {{'y': 1}}\n</crm 5eed>"
     )
     assert result.structured()["other"] == {"tier": "gold", "x": {"y": 1}}
 
@@ -353,7 +353,7 @@ def test_what_was_done_comes_first() -> None:
     result = (
         CompanyWritten(company=row, notes=["One."]).after("Company\nupdated.", "crm://x").noting(None, "Two.")
     )
-    assert result.text(READER) == "Company updated.\nAcme · aaaaaaaa\nNote: One.\nNote: Two."
+    assert result.text(READER) == "Company updated.\n- Acme · aaaaaaaa\nNote: One.\nNote: Two."
     assert result.touched == ("crm://x",)
     assert CompanyWritten().after("Company created.").text(READER) == (
         "The CRM accepted this, but its answer does not show the record. "
@@ -531,7 +531,7 @@ def test_nothing_that_people_wrote_stands_outside_the_marks_or_closes_them(
         notes=["Advice."],
     )
     head, opening, inside = result.text(READER).partition("\n<crm 5eed>\n")
-    assert head == f"Acme · aaaaaaaa\nNote: Advice.\n{WARNING}"
+    assert head == f"- Acme · aaaaaaaa\nNote: Advice.\n{WARNING}"
     assert opening
     assert inside.endswith("\n</crm 5eed>")
     assert not re.search(r"<\s*/?\s*crm\b", inside.removesuffix("</crm 5eed>"), re.IGNORECASE)

@@ -82,7 +82,7 @@ def company_line(company: CompanyRow, reader: Reader) -> str:
     archived = "archived" if company.status == "inactive" else None
     return reader.line(
         reader.name(company.name),
-        company.role,
+        reader.name(company.role),
         archived,
         reader.address(company.website),
         reader.id(company.id),
@@ -118,7 +118,9 @@ def activity_line(activity: ActivityRow, reader: Reader) -> str:
     """What was done, by when it was; a task also tells what became of it."""
     state = _task_state(activity, reader) if activity.type == "task" else None
     moment = reader.moment(activity.occurred_at)
-    return reader.line(moment, activity.type, reader.name(activity.subject), _about(activity, reader), state)
+    return reader.line(
+        moment, reader.name(activity.type), reader.name(activity.subject), _about(activity, reader), state
+    )
 
 
 def task_line(task: ActivityRow, reader: Reader) -> str:
@@ -150,7 +152,7 @@ def stage_line(stage: PipelineStage, reader: Reader) -> str:
     probability = stage.default_probability_pct
     chance = f"{probability:g} %" if probability is not None else None
     leads = f"{stage.lead_count} leads" if stage.lead_count is not None else None
-    return reader.line(reader.name(stage.name), stage.kind, chance, leads, reader.id(stage.id))
+    return reader.line(reader.name(stage.name), reader.name(stage.kind), chance, leads, reader.id(stage.id))
 
 
 def membership_line(membership: Membership, reader: Reader) -> str:
@@ -159,5 +161,5 @@ def membership_line(membership: Membership, reader: Reader) -> str:
 
 
 def timeline_line(entry: TimelineEntry, reader: Reader) -> str:
-    head = reader.line(reader.moment(entry.occurred_at), entry.type, reader.name(entry.subject))
+    head = reader.line(reader.moment(entry.occurred_at), reader.name(entry.type), reader.name(entry.subject))
     return " · ".join(part for part in (head, clean(entry.body or "", MAX_ENTRY_CHARS)) if part)

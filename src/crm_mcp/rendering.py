@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
@@ -15,26 +14,30 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from crm_mcp.crm.paging import Page
 from crm_mcp.lines import MAX_ENTRY_CHARS
+from crm_mcp.tokens import tokens_at_most
 from crm_mcp.wording import MAX_NAME_CHARS, NEAR_DAYS, Reader, _visible, clean
 
-# A token is a byte at least, so that no text within the bytes can be longer in tokens.
+# No token is shorter than a byte, so that no text within the bytes can be longer in tokens.
 MAX_TEXT_BYTES = 8_000
-MAX_STRUCTURED_BYTES = 24_000
-# Where names are cut, and up to how many days dates are relative too: the first for which an answer is short.
+MAX_STRUCTURED_TOKENS = 8_000
+# Where names and addresses are cut, and up to how many days dates are relative too: the first for which an
+# answer is short.
 FORMS = (
-    (MAX_NAME_CHARS, NEAR_DAYS),
-    (MAX_NAME_CHARS, 7),
-    (40, 7),
-    (30, 7),
-    (20, 1),
-    (15, 1),
-    (10, 1),
-    (7, 1),
+    (MAX_NAME_CHARS, MAX_NAME_CHARS, NEAR_DAYS),
+    (MAX_NAME_CHARS, MAX_NAME_CHARS, 7),
+    (MAX_NAME_CHARS, MAX_NAME_CHARS, 1),
+    (40, 40, 1),
+    (30, 32, 1),
+    (25, 32, 1),
+    (20, 32, 1),
+    (16, 32, 1),
+    (13, 32, 1),
+    (10, 32, 1),
+    (7, 24, 1),
+    (7, 16, 1),
+    (7, 7, 1),
 )
-# As much as 60 tokens: of bytes, where what has a token of its own counts for more.
-WEIGHT_PER_ROW = 220
-DENSE = re.compile(r"[!-@\[-`{-~]")
-DENSER = re.compile("[\U00010000-\U0010ffff]")
+TOKENS_PER_ROW = 60
 MIN_ROWS = 5
 MAX_NOTES_BYTES = 1_500
 MAX_NOTES = 10
@@ -114,8 +117,8 @@ class Result(BaseModel):
     def _told(self, reader: Reader) -> _Told:
         """In the first form that is short, or else in the last."""
         notes = [*(f"Note: {note}" for note in self.notes), *self._change_line()]
-        for name_chars, near_days in FORMS:
-            reader = replace(reader, name_chars=name_chars, near_days=near_days)
+        for name_chars, address_chars, near_days in FORMS:
+            reader = replace(reader, name_chars=name_chars, address_chars=address_chars, near_days=near_days)
             head = [line for line in (clean(self._headline, MAX_FIELD_CHARS), *self.lines(reader)) if line]
             prose = [line for line in self.prose(reader) if line]
             told = _Told(head, notes, _marked(prose, reader.mark))
@@ -142,7 +145,7 @@ class Result(BaseModel):
         return cleaned
 
     def structured(self) -> dict[str, Any]:
-        """The facts, never longer than MAX_STRUCTURED_BYTES."""
+        """The facts, never longer than MAX_STRUCTURED_TOKENS."""
         return _bounded(self.facts())
 
 
@@ -171,11 +174,6 @@ def _size(lines: Iterable[str]) -> int:
     return sum(len(line.encode()) + 1 for line in lines)
 
 
-def _weight(lines: Iterable[str]) -> int:
-    text = "\n".join(lines)
-    return len(text.encode()) + 2 * len(DENSE.findall(text)) + 4 * len(DENSER.findall(text))
-
-
 def _fitting(lines: list[str], limit: int) -> list[str]:
     fitting: list[str] = []
     for line in lines:
@@ -197,12 +195,17 @@ def _bounded(facts: dict[str, Any]) -> dict[str, Any]:
     """Long texts cut; then, with a note, what is longest halved until the whole fits."""
     for limit in FIELD_CHARS:
         facts = _cut_texts(facts, limit)
-        if _json_size(facts) <= MAX_STRUCTURED_BYTES:
+        if _fits(facts):
             return facts
     notes = [*facts.pop("notes", [])[:MAX_NOTES], "Lists were shortened to keep this short."]
-    while _json_size({**facts, "notes": notes}) > MAX_STRUCTURED_BYTES:
+    while not _fits({**facts, "notes": notes}):
         facts = _halved(facts)
     return {**facts, "notes": notes}
+
+
+def _fits(facts: dict[str, Any]) -> bool:
+    text = json.dumps(facts, ensure_ascii=False)
+    return len(text.encode()) <= MAX_STRUCTURED_TOKENS or tokens_at_most(text) <= MAX_STRUCTURED_TOKENS
 
 
 def _json_size(value: Any) -> int:
@@ -253,25 +256,22 @@ class ListResult(Result):
     def text(self, reader: Reader) -> str:
         """As ever; where not even the last form is short, with as many rows as fit."""
         told = self._told(reader)
-        if told.size > MAX_TEXT_BYTES:
-            fewer = self._shortened_until(lambda one: one._told(reader).size <= MAX_TEXT_BYTES)
-            told = fewer._told(reader)
+        if not self._is_short(told):
+            told = self._shortened_until(lambda one: self._is_short(one._told(reader)))._told(reader)
         return _within(told)
 
     def structured(self) -> dict[str, Any]:
         """As ever; where it does not suffice to cut texts, with as many rows as fit."""
         for limit in FIELD_CHARS:
             facts = self._cut_facts(limit)
-            if _json_size(facts) <= MAX_STRUCTURED_BYTES:
+            if _fits(facts):
                 return facts
-        fewer = self._shortened_until(
-            lambda one: _json_size(one._cut_facts(MAX_NAME_CHARS)) <= MAX_STRUCTURED_BYTES
-        )
+        fewer = self._shortened_until(lambda one: _fits(one._cut_facts(MAX_NAME_CHARS)))
         return fewer._cut_facts(MAX_NAME_CHARS)
 
     def _is_short(self, told: _Told) -> bool:
-        dear = _weight([*told.facts, *told.prose]) > WEIGHT_PER_ROW * max(self.shown, MIN_ROWS)
-        return super()._is_short(told) and not dear
+        budget = TOKENS_PER_ROW * max(self.shown, MIN_ROWS)
+        return super()._is_short(told) and tokens_at_most("\n".join([*told.facts, *told.prose])) <= budget
 
     def _cut_facts(self, limit: int) -> dict[str, Any]:
         """The facts with long texts cut; the notes are ours."""

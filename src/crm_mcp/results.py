@@ -125,7 +125,7 @@ class RecordResult(Result):
         if record is None:
             yield "The CRM's answer does not show the record; a search finds it."
             return
-        yield row_line
+        yield f"- {row_line}"
         kept = () if self.other is not None else TIME_FIELDS
         hidden = {"id", *shown, *kept, *PROSE_FIELDS}
         for name, value in record.model_dump(exclude_none=True, exclude=hidden).items():
@@ -285,7 +285,7 @@ class Written(Result):
     def _now(self, line: str | None, reader: Reader) -> Iterable[str]:
         if self.batch:
             return self.batch.lines(reader)
-        return [line] if line else []
+        return [f"- {line}"] if line else []
 
     def text(self, reader: Reader) -> str:
         """As ever, but a write that left no record to show is not called done more surely than it is."""
@@ -329,7 +329,7 @@ class MembershipResult(Result):
     membership: Membership | None = None
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return [membership_line(self.membership, reader)] if self.membership else []
+        return listed([self.membership] if self.membership else [], membership_line, reader)
 
 
 class TimelineResult(Result):
@@ -343,7 +343,7 @@ class StageResult(Result):
     stage: PipelineStage | None = None
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return [stage_line(self.stage, reader)] if self.stage else []
+        return listed([self.stage] if self.stage else [], stage_line, reader)
 
 
 class StageList(Result):
@@ -372,7 +372,12 @@ class ConnectionList(Result):
 
 
 def _connection_line(connection: EmailConnection, reader: Reader) -> str:
-    return reader.line(connection.email, connection.channel, connection.status, reader.id(connection.id))
+    return reader.line(
+        reader.address(connection.email),
+        reader.name(connection.channel),
+        reader.name(connection.status),
+        reader.id(connection.id),
+    )
 
 
 class EmailResult(Result):

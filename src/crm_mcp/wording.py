@@ -11,7 +11,9 @@ from crm_mcp.memory import ShownIds
 
 MAX_NAME_CHARS = 60
 NEAR_DAYS = 45
-MIN_ADDRESS_CHARS = 32
+MAX_CURRENCY_CHARS = 8
+# From here on digits say no more than a power of ten.
+MAX_PLAIN_VALUE = 1e18
 # Shown as nothing although Unicode counts them as printable: fillers, joiners and variation selectors.
 BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -31,6 +33,7 @@ class Reader:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     mark: str = field(default_factory=lambda: secrets.token_hex(4))
     name_chars: int = MAX_NAME_CHARS
+    address_chars: int = MAX_NAME_CHARS
     near_days: int = NEAR_DAYS
 
     def line(self, *parts: str | None) -> str:
@@ -43,7 +46,7 @@ class Reader:
 
     def address(self, text: str | None) -> str | None:
         """A website, an e-mail address, a telephone number."""
-        return text and _short(text, max(self.name_chars, MIN_ADDRESS_CHARS))
+        return text and _short(text, self.address_chars)
 
     def id(self, full: str) -> str:
         return self.shown.short(full)
@@ -71,7 +74,9 @@ class Reader:
 def money(value: float | None, currency: str | None) -> str | None:
     if value is None:
         return None
-    return f"{currency or ''} {value:,.{0 if float(value).is_integer() else 2}f}".strip()
+    plain = abs(value) < MAX_PLAIN_VALUE
+    amount = f"{value:,.{0 if float(value).is_integer() else 2}f}" if plain else f"{value:g}"
+    return f"{_short(currency or '', MAX_CURRENCY_CHARS)} {amount}".strip()
 
 
 def clean(text: str, limit: int) -> str:

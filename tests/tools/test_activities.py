@@ -71,7 +71,7 @@ async def test_an_activity_logged_on_a_lead_takes_company_and_contact_from_it(
     }
     assert activity | expected == activity
     row = "2030-05-06 07:00 UTC · meeting · Demo · Acme annual licence"
-    assert logged == (f"Logged as meeting.\n{row}", {"activity": shown(activity, "Acme Inc.")})
+    assert logged == (f"Logged as meeting.\n- {row}", {"activity": shown(activity, "Acme Inc.")})
     latest = await call("list_activities", lead="Acme annual licence", limit=1)
     assert latest.text.partition("\n")[2] == prose(f"- {row}")
     assert latest.facts["activities"] == [logged.facts["activity"]]
@@ -98,9 +98,9 @@ async def test_an_activity_can_be_logged_on_a_company_or_a_contact(
     ]
     when = [moment(record["occurred_at"]) for record in records]
     assert [answer.text for answer in logged] == [
-        f"Logged as call.\n{when[0]} · call · Hello · Harbour & Pine Trading Ltd",
-        f"Logged as call.\n{when[1]} · call · Hello",
-        f"Logged as call.\n{when[2]} · call · Hello · Acme annual licence",
+        f"Logged as call.\n- {when[0]} · call · Hello · Harbour & Pine Trading Ltd",
+        f"Logged as call.\n- {when[1]} · call · Hello",
+        f"Logged as call.\n- {when[2]} · call · Hello · Acme annual licence",
     ]
     _, listed = await call("list_activities", company="Harbour & Pine", limit=50)
     assert {records[0]["id"], records[2]["id"]} <= {activity["id"] for activity in listed["activities"]}
@@ -212,7 +212,7 @@ async def test_a_logged_task_is_listed_among_the_leads_tasks(
     )
     [task] = rows("subject = 'Send offer'")
     assert logged == (
-        f"Logged as task.\n{moment(task['occurred_at'])} · task · Send offer · Acme annual licence"
+        f"Logged as task.\n- {moment(task['occurred_at'])} · task · Send offer · Acme annual licence"
         " · overdue, due 2001-01-01",
         {"activity": shown(task, "Acme Inc.")},
     )
@@ -247,7 +247,7 @@ async def test_tasks_come_by_due_date_and_those_without_one_last(
     without = await call("log_activity", type="task", subject="Some day", company="Harbour & Pine")
     [task] = rows("subject = 'Some day'")
     assert without.text == (
-        f"Logged as task.\n{moment(task['occurred_at'])} · task · Some day · Harbour & Pine Trading Ltd"
+        f"Logged as task.\n- {moment(task['occurred_at'])} · task · Some day · Harbour & Pine Trading Ltd"
         " · no due date"
     )
     open_ones = sorted(

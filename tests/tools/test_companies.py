@@ -38,10 +38,10 @@ async def test_create_company_answers_with_its_row_and_get_company_shows_all_of_
     company = find("companies", name="Zeta Werke")
     assert company | given == company
     row = f"Zeta Werke · vendor · zeta.example · {short(company['id'])}"
-    assert created == (f"Company created.\n{row}", {"company": facts(company, COMPANY)})
+    assert created == (f"Company created.\n- {row}", {"company": facts(company, COMPANY)})
     assert await call("get_company", company="zeta werke") == (
         f"""\
-{row}
+- {row}
 owner_user_id: {short(me)}
 industry: Steel
 email: info@zeta.example
@@ -91,7 +91,7 @@ async def test_get_company_brings_its_contacts_open_leads_and_latest_activities(
     assert (
         text
         == f"""\
-Acme Inc. · customer · https://www.acme-inc.example · {short(acme["id"])}
+- Acme Inc. · customer · https://www.acme-inc.example · {short(acme["id"])}
 owner_user_id: {short(acme["owner_user_id"])}
 industry: {acme["industry"]}
 email: {acme["email"]}
@@ -271,7 +271,7 @@ async def test_update_company_keeps_omitted_fields_and_empties_cleared_ones(
         "updated_at": after["updated_at"],
     }
     assert after["updated_at"] > acme["updated_at"]
-    assert text == f"Company updated.\nAcme Inc. · customer · archived · {short(acme['id'])}"
+    assert text == f"Company updated.\n- Acme Inc. · customer · archived · {short(acme['id'])}"
     assert found == {"company": facts(after, COMPANY)}
     assert (await call("get_company", company="acme")).facts["company"] == facts(
         after, f"{COMPANY} owner_user_id industry email created_at updated_at"

@@ -52,12 +52,12 @@ async def test_create_contact_answers_with_its_row_and_get_contact_shows_all_of_
     membership = find("memberships", contact_id=contact["id"])
     row = f"Ada Krüger · CFO · Acme Inc. · ada@acme.example · +49 30 556 · {short(contact['id'])}"
     assert created == (
-        f"Contact created.\n{row}",
+        f"Contact created.\n- {row}",
         {"contact": facts(contact, CONTACT, name="Ada Krüger", company_id=acme, company="Acme Inc.")},
     )
     assert await call("get_contact", contact="Ada Krüger") == (
         f"""\
-{row}
+- {row}
 companies: 1
 - Acme Inc. · primary
 leads: none
@@ -81,7 +81,7 @@ async def test_get_contact_brings_its_companies_and_leads(
 
     assert await call("get_contact", contact="Anna Müller at Acme Inc") == (
         f"""\
-Anna Müller · {anna["job_title"]} · Acme Inc. · {anna["email"]} · {anna["phone"]} · {short(anna["id"])}
+- Anna Müller · {anna["job_title"]} · Acme Inc. · {anna["email"]} · {anna["phone"]} · {short(anna["id"])}
 companies: 2
 - Acme Inc. · {homes[0]["title"]} · primary
 - Acme Industries GmbH · {homes[1]["title"]}
@@ -116,7 +116,7 @@ async def test_get_contact_in_full_brings_fields_that_nobody_documented(
     normal = await call("get_contact", contact=mira)
     assert await call("get_contact", contact=mira, detail="full") == (
         f"""\
-Mira Stone · Acme Inc. · mira@acme.example · {short(mira)}
+- Mira Stone · Acme Inc. · mira@acme.example · {short(mira)}
 created_at: {at}
 updated_at: {at}
 companies: 1
@@ -221,7 +221,7 @@ async def test_update_contact_keeps_omitted_fields_and_empties_cleared_ones(
     }
     assert (before["phone"], before["notes"]) == ("+49 1", "Old.")
     assert after["updated_at"] > before["updated_at"]
-    assert text == f"Contact updated.\nMira Stone · CTO · Acme Inc. · mira@acme.example · {short(mira)}"
+    assert text == f"Contact updated.\n- Mira Stone · CTO · Acme Inc. · mira@acme.example · {short(mira)}"
     assert found == {
         "contact": facts(after, CONTACT, name="Mira Stone", company_id=acme, company="Acme Inc.")
     }
@@ -259,11 +259,11 @@ async def test_link_creates_a_membership_and_then_updates_it(
             "is_primary": False,
         }
     }
-    assert text == "Contact Mira Stone linked.\nHarbour & Pine Trading Ltd · Adviser"
+    assert text == "Contact Mira Stone linked.\n- Harbour & Pine Trading Ltd · Adviser"
 
     text, updated = await call("link_contact_to_company", contact=mira, company=harbour, is_primary=True)
     assert updated == {"membership": {**membership, "is_primary": True}}
-    assert text == "Membership of Mira Stone updated.\nHarbour & Pine Trading Ltd · Adviser · primary"
+    assert text == "Membership of Mira Stone updated.\n- Harbour & Pine Trading Ltd · Adviser · primary"
 
     _, read = await call("get_contact", contact=mira)
     assert read["contact"]["company_id"] == harbour

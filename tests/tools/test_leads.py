@@ -83,10 +83,10 @@ async def test_create_lead_answers_with_its_row_and_get_lead_shows_all_of_it(
     assert lead | given | written == lead
     row = f"Rocket parts · Acme Inc. · Proposal · USD 1,234.50 · close 2031-02-28 · {short(lead['id'])}"
     names = {"stage": "Proposal", "company": "Acme Inc."}
-    assert created == (f"Lead created.\n{row}", {"lead": facts(lead, LEAD, **names)})
+    assert created == (f"Lead created.\n- {row}", {"lead": facts(lead, LEAD, **names)})
     assert await call("get_lead", lead="rocket parts") == (
         f"""\
-{row}
+- {row}
 owner_user_id: {short(lead["owner_user_id"])}
 probability_pct: 40
 source: trade fair
@@ -101,7 +101,7 @@ async def test_create_lead_without_stage_starts_in_the_first(call: Call, find: F
     text, found = await call("create_lead", title="Rocket parts")
     lead = find("leads", title="Rocket parts")
     assert lead["probability_pct"] == 10
-    assert text == f"Lead created.\nRocket parts · New · {short(lead['id'])}"
+    assert text == f"Lead created.\n- Rocket parts · New · {short(lead['id'])}"
     assert found == {"lead": facts(lead, LEAD, stage="New")}
 
 
@@ -270,7 +270,7 @@ async def test_get_lead_shows_its_contact_and_its_timeline_newest_first(
     assert (
         text
         == f"""\
-Acme annual licence · Acme Inc. · Qualified · USD 48,000 · close {day(licence["expected_close_date"])}\
+- Acme annual licence · Acme Inc. · Qualified · USD 48,000 · close {day(licence["expected_close_date"])}\
  · last activity 2030-01-02 · {short(licence["id"])}
 owner_user_id: {short(licence["owner_user_id"])}
 probability_pct: 25
@@ -347,7 +347,7 @@ async def test_update_lead_keeps_omitted_fields_and_empties_cleared_ones(
     assert after["updated_at"] > licence["updated_at"]
     names = {"stage": "Qualified", "company": "Acme Inc."}
     assert text == (
-        "Lead updated.\nAcme annual licence · Acme Inc. · Qualified · USD 0"
+        "Lead updated.\n- Acme annual licence · Acme Inc. · Qualified · USD 0"
         f" · last activity {day(licence['last_activity_at'])} · {short(licence['id'])}"
     )
     assert found == {"lead": facts(after, LEAD, **names)}
@@ -379,7 +379,7 @@ async def test_move_lead_takes_a_name_a_system_key_or_an_id(
     }
     assert text == (
         "Moved to Négociation.\n"
-        f"Acme annual licence · Acme Inc. · Négociation · USD 48,000"
+        f"- Acme annual licence · Acme Inc. · Négociation · USD 48,000"
         f" · close {day(licence['expected_close_date'])}"
         f" · last activity {day(licence['last_activity_at'])} · {short(licence['id'])}"
     )
@@ -414,7 +414,7 @@ async def test_move_lead_to_won_or_lost_closes_it(
     assert after == {**licence, **closed, "stage_id": stages[stage], "closed_at": at, "updated_at": at}
     names = {"stage": stage, "company": "Acme Inc."}
     assert text == (
-        f"Moved to {stage}.\nAcme annual licence · Acme Inc. · {stage} · USD 48,000 · closed {day(at)}"
+        f"Moved to {stage}.\n- Acme annual licence · Acme Inc. · {stage} · USD 48,000 · closed {day(at)}"
         f" · last activity {day(licence['last_activity_at'])} · {short(licence['id'])}"
     )
     assert found == {"lead": facts(after, LEAD, **names)}

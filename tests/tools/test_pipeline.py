@@ -94,7 +94,7 @@ async def test_create_pipeline_stage_adds_it_at_the_end(
             "lead_count": 0,
         }
     }
-    assert text == f"Stage created.\nTrial · open · 33.5 % · 0 leads · {short(stage['id'])}"
+    assert text == f"Stage created.\n- Trial · open · 33.5 % · 0 leads · {short(stage['id'])}"
     assert await names() == [*STANDARD, "Trial"]
 
 
@@ -114,7 +114,9 @@ async def test_update_pipeline_stage_keeps_omitted_fields(call: Call, find: Find
 
     stage = {**before["stages"][2], "name": "Offer", "default_probability_pct": 0.0}
     assert facts == {"stage": stage}
-    assert text == f"Stage updated.\nOffer · open · 0 % · {stage['lead_count']} leads · {short(stage['id'])}"
+    assert (
+        text == f"Stage updated.\n- Offer · open · 0 % · {stage['lead_count']} leads · {short(stage['id'])}"
+    )
     _, after = await call("list_pipeline_stages")
     assert after["stages"] == [*before["stages"][:2], stage, *before["stages"][3:]]
 

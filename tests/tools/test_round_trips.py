@@ -27,7 +27,7 @@ async def test_moving_a_deal_by_its_company_costs_four_requests_and_one_for_safe
     call: Call, wire: Any
 ) -> None:
     text, _ = await call("move_lead_stage", lead="Acme", stage="Qualified")
-    assert text.startswith("Moved to Qualified.\nAcme annual licence · Acme Inc. · Qualified · ")
+    assert text.startswith("Moved to Qualified.\n- Acme annual licence · Acme Inc. · Qualified · ")
     # The last read is the record before the write, as undo needs it.
     assert requests(wire) == [
         "GET companies",
