@@ -123,7 +123,7 @@ def poison(sandbox: Any, text: str) -> None:
 
 def heads(preview: str) -> list[str]:
     """How the lines begin; nothing may end a line but we."""
-    matches = [re.match(r"  (?:[>-] |\w+: )?|\S+ \S+", line) for line in preview.splitlines()]
+    matches = [re.match(r"  (?:[>-] |[a-z ]+: )?|\S+ \S+", line) for line in preview.splitlines()]
     assert all(matches)
     return [match[0] for match in matches if match]
 
@@ -183,11 +183,11 @@ async def test_no_name_writes_a_line_of_what_an_undoing_shows(
         "",
         "title:",
         "description:",
-        "stageId:",
-        "ownerUserId:",
+        "stage:",
+        "owner user:",
         "currency:",
-        "probabilityPct:",
-        "lastActivityAt:",
+        "probability:",
+        "last activity at:",
     }
     assert len(wire.writes) == 1
 

@@ -329,7 +329,7 @@ async def test_what_the_crm_changed_along_and_does_not_change_back_is_told(
     sandbox.execute("UPDATE leads SET probability_pct = 33 WHERE title = 'Acme annual licence'")
     done = await facts_of(client, "move_lead_stage", lead="Acme annual licence", stage="Won")
     undone = await facts_of(client, "undo_change", change=done["change_ids"][0])
-    assert undone["notes"] == ["Other than before the change: probabilityPct."]
+    assert undone["notes"] == ["Other than before the change: probability."]
 
 
 async def test_what_was_created_is_removed_or_archived(client: Client, sandbox: Any, find: Find) -> None:

@@ -1,18 +1,59 @@
-"""What a person is shown of an e-mail before it goes out: its text, and what in it leads elsewhere."""
+"""What a person is shown of a write, in plain words; of an e-mail its text, and what leads elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from html.parser import HTMLParser
 from textwrap import wrap
+from typing import Any
 
-from crm_mcp.wording import clean, on_one_line
+from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
+
+Wire = dict[str, Any]
+# What an id stands for, or the id where nobody knows.
+Named = Callable[[str], str]
 
 BLOCKS = frozenset({"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre"})
+MAX_VALUE_CHARS = 500
+UNBRACKETED = str.maketrans("<>", "‹›")
 MAX_LINES = 2_000
 LINE_CHARS = 200
 MAX_LINKS = 20
 MAX_LINK_CHARS = 200
+
+
+def label(wire: Wire | None) -> str:
+    """What a record is called, by what it holds; empty where nothing tells."""
+    found = wire or {}
+    person = " ".join(str(found[part]) for part in ("firstName", "lastName") if found.get(part))
+    return str(found.get("name") or found.get("title") or person or found.get("email") or "")
+
+
+def worded(field: str) -> str:
+    """A field of the CRM as people call it: `stageId` is `stage`, `jobTitle` is `job title`."""
+    return re.sub(r"(?<=[a-z])([A-Z])", r" \1", re.sub("(?:Id|Pct)$", "", field)).lower()
+
+
+def shown(value: Any, named: Named) -> str:
+    """A value in words: names for ids, `nothing` for null; cut where it is long, with its length said."""
+    if value in (None, ""):
+        return "nothing"
+    return clean(named(value) if isinstance(value, str) else str(value), MAX_VALUE_CHARS)
+
+
+def recipient(seen: Wire | None) -> str:
+    """`Anna Müller <anna@acme.example>`, or that the CRM does not tell."""
+    found = seen or {}
+    if not found.get("to"):
+        return f"whoever the CRM takes for the contact of {clean(str(found.get('lead')), MAX_NAME_CHARS)}"
+    # A name may look like an address, but only the address stands in brackets.
+    name = clean(str(found.get("contact")), MAX_NAME_CHARS).translate(UNBRACKETED)
+    return f"{name} <{clean(found['to'], MAX_VALUE_CHARS).translate(UNBRACKETED)}>"
+
+
+def in_order(names: Iterable[str]) -> str:
+    return ", ".join(clean(name, MAX_NAME_CHARS) for name in names)
 
 
 def email_lines(html: str) -> Iterator[str]:

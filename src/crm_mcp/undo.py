@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crm_mcp.crm.errors import InvalidInputError, RefusedError
 from crm_mcp.gate import CALL
 from crm_mcp.journal import LedgerError
+from crm_mcp.preview import worded
 from crm_mcp.writes import KEPT_BY_CRM, KINDS, Create, Done, NotUndoableError, Update, hanging
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ async def undo(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
 def _still_other(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> list[str]:
     """What the CRM changed along with the write, and did not change back."""
     names = [
-        name
+        worded(name)
         for name, value in before.items()
         if name not in KEPT_BY_CRM and now is not None and name in now and now[name] != value
     ]

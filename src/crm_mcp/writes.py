@@ -11,15 +11,14 @@ from crm_mcp.crm import activities, companies, contacts, leads, outreach, pipeli
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.contract import Body, Entity, Operation, Record
 from crm_mcp.crm.errors import NotFoundError, RefusedError
+from crm_mcp.preview import Named, Wire, email_lines, in_order, label, recipient, shown, worded
 from crm_mcp.same import same_companies, same_contacts, same_leads, same_stages
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
 
-Wire = dict[str, Any]
 ACTIVITY_TYPES = get_args(activities.ActivityType)
-Named = Callable[[str], str]
 Reading = Callable[["CrmClient", Mapping[str, str]], Awaitable[Entity | None]]
 
 # What the CRM sets by itself, whoever changes the record.
@@ -30,8 +29,6 @@ CLOCK_TOLERANCE = timedelta(minutes=2)
 EMAILS = "emails"
 MAX_TITLE_CHARS = 240
 MAX_PART_CHARS = 40
-MAX_VALUE_CHARS = 500
-UNBRACKETED = str.maketrans("<>", "‹›")
 
 
 class NotUndoableError(Exception):
@@ -94,7 +91,9 @@ class Kind:
         return None
 
     def subject(self, write: Write, after: Wire | None) -> str | None:
-        """The id of the record that it is about."""
+        """The id of the record that it is about; of a new one the CRM tells it."""
+        if self.is_new:
+            return (after or {}).get("id")
         return next(reversed(list(write.ids.values())), None) or (after or {}).get("id")
 
     def claim(self, write: Write) -> str:
@@ -168,7 +167,7 @@ class Update(OfRecord):
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         for name, value in _sent(write).items():
-            yield f"{name}: {shown((seen.record or {}).get(name), named)} → {shown(value, named)}"
+            yield f"{worded(name)}: {shown((seen.record or {}).get(name), named)} → {shown(value, named)}"
 
     def is_as_sent(self, write: Write, seen: Seen) -> bool:
         if seen.record is None or write.body is None:
@@ -186,7 +185,9 @@ class Update(OfRecord):
         before, changed = done.before or {}, self._undoable(done.body)
         unknown = [name for name in changed if name not in before]
         if unknown:
-            raise NotUndoableError(f"The CRM did not show how it was before: {', '.join(unknown)}.")
+            raise NotUndoableError(
+                f"The CRM did not show how it was before: {', '.join(map(worded, unknown))}."
+            )
         fields = {name: before[name] for name in changed}
         return Write(
             self.operation, done.ids, self._body.model_validate(fields, by_alias=True, by_name=False)
@@ -204,7 +205,7 @@ class Update(OfRecord):
             return
         for name in self._undoable(done.body):
             if now.get(name) != (done.after or done.body).get(name):
-                yield f"{name} is {shown(now.get(name), str)} now"
+                yield f"{worded(name)} is {shown(now.get(name), str)} now"
 
     def _undoable(self, body: Wire) -> list[str]:
         return list(body)
@@ -215,7 +216,7 @@ class Move(Update):
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         # The title says from where to where: of a batch a person should see all of it.
-        return (line for line in super().details(write, seen, named) if not line.startswith("stageId: "))
+        return (line for line in super().details(write, seen, named) if not line.startswith("stage: "))
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         before, after = (seen.record or {}).get("stageId"), _sent(write).get("stageId")
@@ -247,10 +248,7 @@ class Create(OfRecord):
         self._same, self._removal = same, removal
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
-        yield from (f"{name}: {shown(value, named)}" for name, value in _sent(write).items())
-
-    def subject(self, write: Write, after: Wire | None) -> str | None:
-        return (after or {}).get("id")
+        yield from (f"{worded(name)}: {shown(value, named)}" for name, value in _sent(write).items())
 
     def claim(self, write: Write) -> str:
         # What is the same in any of several ways needs one claim for all.
@@ -282,7 +280,7 @@ class Create(OfRecord):
             return
         for name, value in (done.after or {}).items():
             if name not in KEPT_BY_CRM and name in now and now[name] != value:
-                yield f"{name} is {shown(now[name], str)} now"
+                yield f"{worded(name)} is {shown(now[name], str)} now"
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         return label(_sent(write))
@@ -293,9 +291,6 @@ class Link(Create):
 
     def claim(self, write: Write) -> str:
         return f"membership of {write.ids['contact_id']}"
-
-    def subject(self, write: Write, after: Wire | None) -> str | None:
-        return (after or {}).get("id")
 
     async def is_there(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
         return bool(await self.found(crm, write, None, datetime.now(UTC)))
@@ -328,7 +323,7 @@ class Delete(OfRecord):
         if (seen.record or {}).get("leadCount"):
             yield f"Leads in it: {(seen.record or {})['leadCount']}"
         yield from _facts(seen.record, named)
-        yield from (f"{name}: {shown(value, named)}" for name, value in _sent(write).items())
+        yield from (f"{worded(name)}: {shown(value, named)}" for name, value in _sent(write).items())
 
     def is_as_sent(self, write: Write, seen: Seen) -> bool:
         return seen.record is None
@@ -371,10 +366,7 @@ class Log(Kind):
     bodies = ("body",)
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
-        yield from (f"{name}: {shown(value, named)}" for name, value in _sent(write).items())
-
-    def subject(self, write: Write, after: Wire | None) -> str | None:
-        return (after or {}).get("id")
+        yield from (f"{worded(name)}: {shown(value, named)}" for name, value in _sent(write).items())
 
     async def is_there(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
         return record_id is None or any(one.id == record_id for one in await self._listed(crm, write))
@@ -411,10 +403,8 @@ class Send(Kind):
     bodies = ("body", "htmlBody")
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
-        from crm_mcp.preview import email_lines  # noqa: PLC0415  # only previews need it
-
         sent = _sent(write)
-        yield f"To: {recipient(seen)}"
+        yield f"To: {recipient(seen.record)}"
         yield f"From: {shown(sent['connectionId'], named)}"
         yield f"Subject: {shown(sent['subject'], str)}"
         yield from email_lines(sent["htmlBody"])
@@ -458,7 +448,7 @@ class Send(Kind):
         return [{"to": (before or {}).get("to"), "sentAt": entry.wire.get("occurredAt")} for entry in new[:1]]
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        return f"to {recipient(seen)}: {_sent(write)['subject']}"
+        return f"to {recipient(seen.record)}: {_sent(write)['subject']}"
 
 
 async def _emails(crm: CrmClient, write: Write) -> list[leads.TimelineEntry]:
@@ -489,7 +479,7 @@ class Reorder(Kind):
         record = seen.record or {}
         names = dict(zip(record.get("stageIds", ()), record.get("names", ()), strict=False))
         order = [names.get(stage, stage) for stage in _sent(write)["stageIds"]]
-        yield f"{_in_order(record.get('names', ()))} → {_in_order(order)}"
+        yield f"{in_order(record.get('names', ()))} → {in_order(order)}"
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
         return Seen(await self.now(crm, {}))
@@ -513,7 +503,7 @@ class Reorder(Kind):
 
     def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
         if (now or {}).get("stageIds") != done.body.get("stageIds"):
-            yield f"the order is {_in_order((now or {}).get('names', ()))} now"
+            yield f"the order is {in_order((now or {}).get('names', ()))} now"
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         return ""
@@ -532,38 +522,10 @@ async def hanging(crm: CrmClient, kind: str, ids: Mapping[str, str]) -> list[str
     return []
 
 
-def label(wire: Wire | None) -> str:
-    """What a record is called, by what it holds; empty where nothing tells."""
-    found = wire or {}
-    person = " ".join(str(found[part]) for part in ("firstName", "lastName") if found.get(part))
-    return str(found.get("name") or found.get("title") or person or found.get("email") or "")
-
-
-def shown(value: Any, named: Named) -> str:
-    """A value in words: names for ids, `nothing` for null; cut where it is long, with its length said."""
-    if value in (None, ""):
-        return "nothing"
-    return clean(named(value) if isinstance(value, str) else str(value), MAX_VALUE_CHARS)
-
-
-def recipient(seen: Seen) -> str:
-    """`Anna Müller <anna@acme.example>`, or that the CRM does not tell."""
-    found = seen.record or {}
-    if not found.get("to"):
-        return f"whoever the CRM takes for the contact of {clean(str(found.get('lead')), MAX_NAME_CHARS)}"
-    # A name may look like an address, but only the address stands in brackets.
-    name = clean(str(found.get("contact")), MAX_NAME_CHARS).translate(UNBRACKETED)
-    return f"{name} <{clean(found['to'], MAX_VALUE_CHARS).translate(UNBRACKETED)}>"
-
-
 def _facts(record: Wire | None, named: Named) -> Iterator[str]:
     for name, value in (record or {}).items():
         if value not in (None, "", []) and name not in KEPT_BY_CRM and name != "id":
-            yield f"{name}: {shown(value, named)}"
-
-
-def _in_order(names: Iterable[str]) -> str:
-    return ", ".join(clean(name, MAX_NAME_CHARS) for name in names)
+            yield f"{worded(name)}: {shown(value, named)}"
 
 
 def _sent(write: Write) -> Wire:

@@ -485,7 +485,7 @@ async def test_undoing_a_create_shows_what_ends_with_it(
     with Person("undo", change.id, **here) as person:
         shown = person.sees(UNDO).splitlines()
         assert shown[2:4] == ["Delete lead New deal", "  This cannot be taken back."]
-        assert {"  companyId: Acme Inc.", "  stageId: New"} <= set(shown)
+        assert {"  company: Acme Inc.", "  stage: New"} <= set(shown)
         person.types("yes\n")
         assert person.ends().code == 0
     assert sandbox.all("SELECT * FROM leads WHERE title = 'New deal'") == []

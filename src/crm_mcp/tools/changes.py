@@ -65,13 +65,13 @@ async def undo_change(
 def _fields(change: Change, names: Names) -> list[str]:
     """What it changed, a field each: `phone: 2 → 1`."""
 
-    from crm_mcp.writes import shown  # noqa: PLC0415  # only writing needs it
+    from crm_mcp.preview import shown, worded  # noqa: PLC0415  # only writing needs it
 
     def named(said: str) -> str:
         return names.get(said) or said
 
     before = change.before or {}
     return [
-        f"{name}: {shown(before.get(name), named)} → {shown(value, named)}"
+        f"{worded(name)}: {shown(before.get(name), named)} → {shown(value, named)}"
         for name, value in change.body.items()
     ]
