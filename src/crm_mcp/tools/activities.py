@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
@@ -142,7 +143,33 @@ async def tasks(
     )
 
 
-@tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Log an activity")
+def _loggable(
+    *,
+    type: ActivityType,
+    lead: str,
+    leads: Sequence[str],
+    company: str,
+    contact: str,
+    due_at: datetime | None,
+    **fields: Any,
+) -> None:
+    if not (lead or leads or company or contact):
+        raise InvalidInputError("Say what it is about: `lead`, `company` or `contact`. Nothing was logged.")
+    if leads and (lead or company):
+        raise InvalidInputError("Say either `leads`, or `lead` and `company`. Nothing was logged.")
+    if due_at and type != "task":
+        raise InvalidInputError("`due_at` is for tasks: log what is to be done as one. Nothing was logged.")
+    # Whether the times can be sent.
+    filled(
+        NewLeadActivity,
+        type=type,
+        subject=fields["subject"],
+        occurred_at=fields["occurred_at"],
+        due_at=due_at,
+    )
+
+
+@tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Log an activity", check=_loggable)
 async def log_activity(
     crm: Crm,
     type: ActivityType,
@@ -164,12 +191,6 @@ async def log_activity(
 ) -> ActivityWritten:
     """Log what was done, or a task to do, on a lead, a company or a contact. It stays: the CRM can't change
     or delete activities. `email` only notes one; send_outbound_email sends."""
-    if not (lead or leads or company or contact):
-        raise InvalidInputError("Say what it is about: `lead`, `company` or `contact`. Nothing was logged.")
-    if leads and (lead or company):
-        raise InvalidInputError("Say either `leads`, or `lead` and `company`. Nothing was logged.")
-    if due_at and type != "task":
-        raise InvalidInputError("`due_at` is for tasks: log what is to be done as one. Nothing was logged.")
     fields: dict[str, Any] = {
         "type": type,
         "subject": subject,

@@ -137,7 +137,12 @@ async def create_company(
     return result.after("Company created.", company_uri(created), DASHBOARD_URI)
 
 
-@tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Update a company")
+@tool(
+    effect=Effect.UPDATE,
+    toolset=Toolset.SALES,
+    title="Update a company",
+    check=lambda company, **fields: filled(CompanyChanges, **fields),
+)
 async def update_company(
     crm: Crm,
     company: CompanyRef,

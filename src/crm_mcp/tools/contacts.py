@@ -115,7 +115,12 @@ async def _leads(crm: Tenant, contact_id: str, notes: list[str]) -> list[LeadRow
     return await crm.rows.leads(found.records)
 
 
-@tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Create a contact")
+def _has_name(first_name: str, last_name: str, email: str, **_: object) -> None:
+    if not (first_name or last_name or email):
+        raise InvalidInputError("A contact needs a name or an e-mail address. Nothing was created.")
+
+
+@tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Create a contact", check=_has_name)
 async def create_contact(
     crm: Crm,
     first_name: str = "",
@@ -131,8 +136,6 @@ async def create_contact(
     home: MaybeCompany,
 ) -> ContactWritten:
     """Create a person; needs a name or an e-mail. The same person being there already stops it."""
-    if not (first_name or last_name or email):
-        raise InvalidInputError("A contact needs a name or an e-mail address. Nothing was created.")
     contact = filled(
         ContactChanges,
         first_name=first_name,
@@ -148,7 +151,12 @@ async def create_contact(
     return result.after("Contact created.", *_homes(created, home), DASHBOARD_URI)
 
 
-@tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Update a contact")
+@tool(
+    effect=Effect.UPDATE,
+    toolset=Toolset.SALES,
+    title="Update a contact",
+    check=lambda contact, **fields: filled(ContactChanges, **fields),
+)
 async def update_contact(
     crm: Crm,
     contact: ContactRef,

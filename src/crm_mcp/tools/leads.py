@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -219,7 +220,12 @@ async def create_lead(
     return result.after("Lead created.", lead_uri(created), PIPELINE_URI, DASHBOARD_URI)
 
 
-@tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Update a lead")
+@tool(
+    effect=Effect.UPDATE,
+    toolset=Toolset.SALES,
+    title="Update a lead",
+    check=lambda lead, **fields: filled(LeadChanges, **fields),
+)
 async def update_lead(
     crm: Crm,
     lead: LeadRef,
@@ -260,7 +266,17 @@ async def update_lead(
     return result.after("Lead updated.", lead_uri(updated), DASHBOARD_URI)
 
 
-@tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Move a lead to another stage")
+def _one_or_many(lead: str, leads: Sequence[str], **_: object) -> None:
+    if bool(lead) == bool(leads):
+        raise InvalidInputError("Say either `lead` or `leads`. Nothing was moved.")
+
+
+@tool(
+    effect=Effect.UPDATE,
+    toolset=Toolset.SALES,
+    title="Move a lead to another stage",
+    check=_one_or_many,
+)
 async def move_lead_stage(
     crm: Crm,
     stage: StageRef,
@@ -273,8 +289,6 @@ async def move_lead_stage(
     target: MeantStage,
 ) -> LeadWritten:
     """Move a lead along the pipeline, to won or lost too."""
-    if bool(lead) == bool(leads):
-        raise InvalidInputError("Say either `lead` or `leads`. Nothing was moved.")
     if meant:
         moved = await crm.client.leads.move(meant.id, target.id, lost_reason=lost_reason or None)
         result = LeadWritten(lead=await _row(crm, moved), notes=_kept_stage(moved, target))

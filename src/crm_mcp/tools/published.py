@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from crm_mcp.access import CrmAccess
 from crm_mcp.crm.errors import CrmError
 from crm_mcp.gate import CALL, Call
-from crm_mcp.tools.catalogue import Effect, Toolset, declarations
+from crm_mcp.tools.catalogue import Check, Effect, Toolset, declarations
 from crm_mcp.tools.forgiving import (
     closest,
     forgiven_name,
@@ -76,6 +76,17 @@ async def _called_through_run() -> None:
     raise AssertionError("a published tool runs its implementation")
 
 
+class _CheckedArguments(FuncMetadata):
+    """Arguments that are checked together too, each being valid: the SDK resolves nothing before that."""
+
+    check: Check
+
+    def validate_arguments(self, arguments_to_validate: dict[str, Any]) -> dict[str, Any]:
+        validated = super().validate_arguments(arguments_to_validate)
+        self.check(**validated)
+        return validated
+
+
 class PublishedTool(Tool):
     """A tool whose function is imported, and its validator built, with its first call."""
 
@@ -84,12 +95,16 @@ class PublishedTool(Tool):
 
     @cached_property
     def _implementation(self) -> Tool:
-        function = declarations()[self.name].function
+        declared = declarations()[self.name]
+        function = declared.function
         if not self._is_reading:
             from crm_mcp.tools.approving import approving  # noqa: PLC0415
 
             function = approving(function)
-        return Tool.from_function(function, structured_output=False)
+        tool = Tool.from_function(function, structured_output=False)
+        if declared.check:
+            tool.fn_metadata = _CheckedArguments(arg_model=tool.fn_metadata.arg_model, check=declared.check)
+        return tool
 
     @property
     def _is_reading(self) -> bool:
