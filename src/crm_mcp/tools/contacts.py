@@ -14,7 +14,7 @@ from crm_mcp.crm.contacts import (
     MembershipChanges,
     NewMembership,
 )
-from crm_mcp.crm.contract import equals, mentions
+from crm_mcp.crm.contract import equals, plain
 from crm_mcp.crm.errors import (
     InvalidInputError,
     NotFoundError,
@@ -24,6 +24,7 @@ from crm_mcp.crm.errors import (
 from crm_mcp.crm.leads import LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.lines import ContactRow, LeadRow
+from crm_mcp.matching import words
 from crm_mcp.references import Meant
 from crm_mcp.rendering import counts
 from crm_mcp.results import (
@@ -81,7 +82,7 @@ async def search_contacts(
 
 def _page_of(contacts: list[Contact], query: str, page: int, limit: int) -> Page[Contact]:
     """The endpoint of a company's contacts knows neither pages nor a search."""
-    matching = [contact for contact in contacts if not query or mentions().passes(contact.wire, query)]
+    matching = [contact for contact in contacts if _has_words(contact, query)]
     return Page(
         records=matching[(page - 1) * limit : page * limit],
         page=page,
@@ -89,6 +90,13 @@ def _page_of(contacts: list[Contact], query: str, page: int, limit: int) -> Page
         has_more=page * limit < len(matching),
         total=len(matching),
     )
+
+
+def _has_words(contact: Contact, query: str) -> bool:
+    """Whether each word is in the name, the e-mail address or the job title, if only as part of another."""
+    said = " ".join(part for part in (contact.label, contact.email, contact.job_title) if part)
+    text = " ".join([plain(said), *words(said)])
+    return all(word in text for word in words(query) or [plain(query)])
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="Get a contact")
