@@ -300,6 +300,16 @@ async def test_a_long_timeline_is_cut_and_says_where_all_of_it_is(
     assert text.count(f"\nNote: {note}\n") == 1
 
 
+async def test_get_lead_in_brief_names_its_contact_and_leaves_the_timeline_out(
+    call: Call, licence: dict[str, Any], anna: dict[str, Any]
+) -> None:
+    normal = await call("get_lead", lead=licence["id"])
+    kept, _, _ = normal.text.partition("\nWritten by people: ")
+    assert kept.endswith(f"\ncontact: 1\n- {contact_line(anna)}")
+    known = {name: value for name, value in normal.facts.items() if name != "timeline"}
+    assert await call("get_lead", lead=licence["id"], detail="brief") == (kept, known)
+
+
 async def test_get_lead_in_full_brings_fields_that_nobody_documented(
     call: Call, wire: Any, licence: dict[str, Any]
 ) -> None:

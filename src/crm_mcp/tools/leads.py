@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -145,14 +145,11 @@ async def get_lead(crm: Crm, lead: LeadRef, detail: Detail = "normal") -> LeadRe
     found = await crm.client.leads.get(meant.id)
     [row] = await crm.rows.leads([found])
     lead_facts = LeadFacts(**found.model_dump() | {"title": row.title}, stage=row.stage, company=row.company)
-    if detail == "brief":
-        return LeadResult(lead=lead_facts, notes=notes)
-    parts = await at_once(
-        notes,
-        contact=_contact(crm, found.contact_id),
-        timeline=crm.client.leads.timeline(meant.id),
-    )
-    timeline: list[TimelineEntry] | None = parts["timeline"]
+    wanted: dict[str, Awaitable[Any]] = {"contact": _contact(crm, found.contact_id)}
+    if detail != "brief":
+        wanted["timeline"] = crm.client.leads.timeline(meant.id)
+    parts = await at_once(notes, **wanted)
+    timeline: list[TimelineEntry] | None = parts.get("timeline")
     if timeline and len(timeline) > MAX_TIMELINE:
         notes.append(
             f"{len(timeline)} timeline entries, {MAX_TIMELINE} shown; {lead_uri(found)}/timeline has all."
