@@ -124,6 +124,30 @@ async def test_an_activity_on_many_leads_is_on_nothing_else(
     assert wire.writes == []
 
 
+async def test_a_period_that_ends_before_it_begins_is_an_error(refusal: Call, wire: Any) -> None:
+    assert await refusal("list_activities", company="Acme", since="2030-02-01", until="2030-01-31") == (
+        "`since` (2030-02-01) is after `until` (2030-01-31): no day is in both."
+    )
+    assert wire.sent == []
+
+
+async def test_a_period_may_be_a_day_and_may_be_to_come(call: Call) -> None:
+    for at in (
+        "2090-01-30T23:59:00Z",
+        "2090-01-31T00:00:00Z",
+        "2090-01-31T23:59:00Z",
+        "2090-02-01T00:00:00Z",
+    ):
+        await call("log_activity", type="note", subject=at, company="Acme Inc.", occurred_at=at)
+    on_the_day = await call("list_activities", since="2090-01-31", until="2090-01-31")
+    assert [one["subject"] for one in on_the_day.facts["activities"]] == [
+        "2090-01-31T23:59:00Z",
+        "2090-01-31T00:00:00Z",
+    ]
+    later = await call("list_activities", since="2090-02-02")
+    assert (later.text, later.facts["total"]) == ("Activities, newest first: 0", 0)
+
+
 async def test_list_activities_shows_the_newest_and_tells_how_many_there_are(
     call: Call, rows: Callable[..., Any]
 ) -> None:

@@ -43,7 +43,12 @@ FAR = datetime.max.replace(tzinfo=UTC)
 EARLY = datetime.min.replace(tzinfo=UTC)
 
 
-@tool(effect=Effect.READ, toolset=Toolset.READ, title="List activities")
+def _in_order(since: date | None, until: date | None, **_: object) -> None:
+    if since and until and since > until:
+        raise InvalidInputError(f"`since` ({since}) is after `until` ({until}): no day is in both.")
+
+
+@tool(effect=Effect.READ, toolset=Toolset.READ, title="List activities", check=_in_order)
 async def list_activities(
     crm: Crm,
     lead: LeadRef = "",
