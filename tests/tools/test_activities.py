@@ -5,6 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from .crms import hiding, without_nulls
 from .expected import ACTIVITY, activity_line, facts, listed, moment, prose, task_line
 
 pytestmark = pytest.mark.anyio
@@ -282,6 +283,30 @@ async def test_tasks_come_by_due_date_and_those_without_one_last(
         {**task, "company": None} for task in [*map(shown, open_ones), without.facts["activity"]]
     ]
     assert text.endswith(prose(*listed(map(task_line, [*open_ones, task]))))
+
+
+UNTOLD = "The CRM does not show which tasks are done: done ones may be among the open ones."
+
+
+async def test_where_the_crm_does_not_show_what_is_done_it_is_said(
+    call: Call, wire: Any, rows: Callable[..., Any]
+) -> None:
+    wire.inner = hiding("completedAt", wire.inner)
+    text, found = await call("list_tasks", limit=50)
+    assert (found["total"], found["notes"]) == (len(rows("type = 'task'")), [UNTOLD])
+    assert f"\nNote: {UNTOLD}\n" in text
+    assert await call("list_tasks", done=True) == (
+        f"Tasks: 0\nNote: {UNTOLD}",
+        {"shown": 0, "total": 0, "tasks": [], "notes": [UNTOLD]},
+    )
+    summary = await call("summarize_pipeline")
+    assert f"Overdue tasks: {UNTOLD}" in summary.facts["notes"]
+
+
+async def test_where_the_crm_only_shows_what_is_done_the_others_are_open(call: Call, wire: Any) -> None:
+    plain = await call("list_tasks", limit=50)
+    wire.inner = without_nulls(wire.inner)
+    assert await call("list_tasks", limit=50) == plain
 
 
 async def test_done_tasks_come_on_demand_the_latest_first(call: Call, rows: Callable[..., Any]) -> None:

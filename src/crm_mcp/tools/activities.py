@@ -131,21 +131,37 @@ async def list_tasks(
 async def tasks(
     crm: Tenant, wanted: TaskFilter, *, done: bool = False, page: int = 1, limit: int
 ) -> Page[Activity]:
-    """Open tasks by due date, or done ones, the latest first: the CRM's order is not documented."""
+    """Open tasks by due date, or done ones, the latest first: the CRM's order is not documented.
+
+    Nor is it whether it shows when a task was done. One without that counts as open, for it may be left out
+    where it is null; but where no task shows it, a note says that nobody can tell.
+    """
+    silent = telling = 0
+
+    def in_question(task: Activity) -> bool:
+        nonlocal silent, telling
+        silent += "completed_at" not in task.model_fields_set
+        telling += task.completed_at is not None
+        return (task.completed_at is not None) is done
 
     def arranged(found: list[Activity]) -> list[Activity]:
         if done:
             return sorted(found, key=lambda task: task.completed_at or EARLY, reverse=True)
         return sorted(found, key=lambda task: task.due_at or FAR)
 
-    return await selected(
+    found = await selected(
         crm.client.activities.walk_tasks(wanted),
-        lambda task: (task.completed_at is not None) is done,
+        in_question,
         page=page,
         limit=limit,
         told=crm.reading("tasks"),
         arranged=arranged,
     )
+    if silent and not telling:
+        found.notes.append(
+            "The CRM does not show which tasks are done: done ones may be among the open ones."
+        )
+    return found
 
 
 def _loggable(
