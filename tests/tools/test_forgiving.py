@@ -19,6 +19,7 @@ ACME = {"company": "Acme Inc."}
     [
         ("search_companies", {"role": "Customers"}, {"role": "customer"}),
         ("search_companies", {"status": " INACTIVE "}, {"status": "inactive"}),
+        ("search_companies", {"status": "Archived"}, {"status": "inactive"}),
         ("search_companies", {"role": None, "query": " ", "limit": "3"}, {"limit": 3}),
         ("list_activities", {"type": "E-Mails", **ACME}, {"type": "email", **ACME}),
         ("summarize_pipeline", {"by": "Companies"}, {"by": "company"}),

@@ -9,6 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 DATE_AND_TIME = re.compile(r"\s*(\d{4}-\d\d-\d\d)[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?\s*")
+# What people say for a value of the CRM's.
+SYNONYMS = {"archived": "inactive"}
 RECORD_PARAMETERS = ("lead", "contact", "company", "stage", "list_id")
 
 
@@ -53,6 +55,7 @@ def _spelled(value: Any, allowed: list[str]) -> Any:
     if not isinstance(value, str):
         return value
     wanted = _letters(value)
+    wanted = SYNONYMS.get(wanted, wanted)
     return next((one for one in allowed if wanted in (_letters(one), *_plurals(_letters(one)))), value)
 
 

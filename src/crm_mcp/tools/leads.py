@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from crm_mcp.crm.contract import plain
 from crm_mcp.crm.errors import InvalidInputError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead, TimelineEntry
 from crm_mcp.crm.paging import selected
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ContactRow, LeadRow
-from crm_mcp.references import Meant
+from crm_mcp.references import AmbiguousReferenceError, Meant
 from crm_mcp.rendering import counts
 from crm_mcp.results import (
     DASHBOARD_URI,
@@ -101,20 +102,24 @@ async def search_leads(
     """Find leads (deals); without arguments, list all."""
     at_company = await crm.refs.company(company) if company else None
     with_contact = await crm.refs.contact(contact) if contact else None
+    in_stages = await _stages(crm, stage) if stage else []
     wanted = LeadFilter(
         company_id=at_company.id if at_company else None,
         contact_id=with_contact.id if with_contact else None,
-        stage_id=(await crm.refs.stage(stage)).id if stage else None,
+        stage_id=in_stages[0].id if len(in_stages) == 1 else None,
         q=query or None,
     )
-    if owner or idle_days:
+    if owner or idle_days or len(in_stages) > 1:
         owners = (await crm.refs.owner_id(owner),) if owner else ()
         stages = await crm.rows.stages() if idle_days else []
 
         def in_question(lead: Lead) -> bool | None:
-            if not is_owned(lead, owners) or not idle_days:
-                return is_owned(lead, owners)
-            return is_open(lead, stages) and is_idle(lead, idle_days)
+            verdicts = [is_owned(lead, owners)]
+            if len(in_stages) > 1:
+                verdicts.append(_is_in(lead, in_stages))
+            if idle_days:
+                verdicts += [is_open(lead, stages), is_idle(lead, idle_days)]
+            return False if False in verdicts else None if None in verdicts else True
 
         walk, told = crm.client.leads.walk(wanted), crm.reading("leads")
         found = await selected(walk, in_question, page=page, limit=limit, told=told)
@@ -122,6 +127,26 @@ async def search_leads(
         found = await crm.client.leads.search(wanted, page=page, limit=limit)
     notes = [meant.note for meant in (at_company, with_contact) if meant]
     return LeadList(leads=await crm.rows.leads(found.records), **counts(found)).noting(*notes)
+
+
+async def _stages(crm: Tenant, said: str) -> list[PipelineStage]:
+    """The stage that is meant, or all of a kind: `open`."""
+    try:
+        return [await crm.refs.stage(said)]
+    except AmbiguousReferenceError:
+        raise
+    except UnresolvedReferenceError:
+        of_kind = [stage for stage in await crm.rows.stages() if stage.kind == plain(said)]
+        if not of_kind:
+            raise
+        return of_kind
+
+
+def _is_in(lead: Lead, stages: Sequence[PipelineStage]) -> bool | None:
+    """Whether it is in one of these stages, which are of a kind; None where it shows no stage."""
+    if stages[0].kind == "open" and lead.closed_at:
+        return False
+    return lead.stage_id in [stage.id for stage in stages] if lead.stage_id else None
 
 
 def is_owned(lead: Lead, owners: tuple[str | None, ...]) -> bool | None:
