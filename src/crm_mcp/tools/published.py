@@ -16,11 +16,12 @@ from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnno
 from pydantic import ValidationError
 
 from crm_mcp.access import CrmAccess
-from crm_mcp.crm.errors import CrmError
+from crm_mcp.crm.errors import CrmError, InvalidInputError
 from crm_mcp.gate import CALL, Call
 from crm_mcp.tools.catalogue import Check, Effect, Toolset, declarations
 from crm_mcp.tools.forgiving import (
     closest,
+    forgiven_money,
     forgiven_name,
     forgiven_value,
     is_blank,
@@ -169,6 +170,12 @@ class PublishedTool(Tool):
             # Models fill in optional arguments with empty strings and nulls.
             if not is_blank(value):
                 said[name] = forgiven_value(name, value, properties[name], notes)
+        value, currency = said.get("value"), said.get("currency", "")
+        if "currency" in properties and isinstance(value, str) and isinstance(currency, str):
+            try:
+                said |= forgiven_money(value, currency)
+            except InvalidInputError as error:
+                raise ToolError(str(error)) from error
         missing = [f"`{name}`" for name in self.parameters.get("required", []) if name not in said]
         if missing:
             raise ToolError(f"Required and not given: {', '.join(missing)}. Nothing was done.")
