@@ -308,7 +308,7 @@ async def test_unlink_ends_the_membership_and_leaves_both_records(
 
     text, found = await call("unlink_contact_from_company", contact="Mira Stone", company="Acme Inc")
 
-    assert text == "Contact Mira Stone unlinked from Acme Inc.."
+    assert text == "Contact Mira Stone unlinked from Acme Inc."
     assert found == {"removed": "membership", "id": membership["id"]}
     assert (await call("get_contact", contact=mira)).facts["memberships"] == []
     assert (await call("get_company", company=acme)).facts["company"]["name"] == "Acme Inc."

@@ -20,7 +20,6 @@ from crm_mcp.crm.activities import (
 from crm_mcp.crm.errors import InvalidInputError
 from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page, selected
 from crm_mcp.references import Meant
-from crm_mcp.rendering import counts
 from crm_mcp.results import DASHBOARD_URI, ActivityList, ActivityWritten, TaskList, company_uri, lead_uri
 from crm_mcp.tenant import Tenant
 from crm_mcp.tools.asking import MaybeCompany, MaybeContact, MaybeLead, MeantLeads
@@ -37,7 +36,7 @@ from crm_mcp.tools.parameters import (
     Repeat,
     When,
 )
-from crm_mcp.tools.parts import one_by_one
+from crm_mcp.tools.parts import one_by_one, page_of
 
 FAR = datetime.max.replace(tzinfo=UTC)
 EARLY = datetime.min.replace(tzinfo=UTC)
@@ -86,7 +85,7 @@ async def list_activities(
     else:
         found = await newest_activities(crm, wanted, page=page, limit=limit)
     notes = [meant.note for meant in (on_lead, at_company) if meant]
-    return ActivityList(activities=await crm.rows.activities(found.records), **counts(found)).noting(*notes)
+    return ActivityList(activities=await crm.rows.activities(found.records), **page_of(found)).noting(*notes)
 
 
 async def newest_activities(crm: Tenant, wanted: ActivityFilter, *, page: int, limit: int) -> Page[Activity]:
@@ -125,7 +124,7 @@ async def list_tasks(
     wanted = TaskFilter(lead_id=on_lead.id if on_lead else None)
     found = await tasks(crm, wanted, done=done, page=page, limit=limit)
     rows = await crm.rows.activities(found.records)
-    return TaskList(tasks=rows, **counts(found)).noting(on_lead.note if on_lead else None)
+    return TaskList(tasks=rows, **page_of(found)).noting(on_lead.note if on_lead else None)
 
 
 async def tasks(

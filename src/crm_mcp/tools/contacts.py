@@ -26,7 +26,6 @@ from crm_mcp.crm.paging import Page
 from crm_mcp.lines import ContactRow, LeadRow
 from crm_mcp.matching import words
 from crm_mcp.references import Meant
-from crm_mcp.rendering import counts
 from crm_mcp.results import (
     DASHBOARD_URI,
     ContactList,
@@ -52,7 +51,7 @@ from crm_mcp.tools.parameters import (
     PageNumber,
     Repeat,
 )
-from crm_mcp.tools.parts import at_once, if_possible
+from crm_mcp.tools.parts import at_once, if_possible, page_of, sentence
 
 MAX_LEADS = 10
 
@@ -73,11 +72,11 @@ async def search_contacts(
     """Find people; with `company`, only its people; without arguments, list all."""
     if not company:
         found = await crm.client.contacts.search(ContactFilter(q=query or None), page=page, limit=limit)
-        return ContactList(contacts=await crm.rows.contacts(found.records), **counts(found))
+        return ContactList(contacts=await crm.rows.contacts(found.records), **page_of(found))
     meant = await crm.refs.company(company)
     people = await crm.client.companies.contacts(meant.id)
     found = _page_of(people, query, page, limit)
-    return ContactList(contacts=await crm.rows.contacts(found.records), **counts(found)).noting(meant.note)
+    return ContactList(contacts=await crm.rows.contacts(found.records), **page_of(found)).noting(meant.note)
 
 
 def _page_of(contacts: list[Contact], query: str, page: int, limit: int) -> Page[Contact]:
@@ -237,7 +236,7 @@ async def unlink_contact_from_company(
         raise NotFoundError("The contact is not a member of that company. Nothing was unlinked.")
     await crm.client.contacts.unlink(person.id, membership.id)
     result = RemovalResult(removed="membership", id=membership.id)
-    done = f"Contact {_called(person)} unlinked from {_called(home)}."
+    done = sentence(f"Contact {_called(person)} unlinked from {_called(home)}")
     return result.after(done, contact_uri(person.id), company_uri(home.id))
 
 

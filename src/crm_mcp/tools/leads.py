@@ -15,7 +15,6 @@ from crm_mcp.crm.paging import selected
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ContactRow, LeadRow
 from crm_mcp.references import AmbiguousReferenceError, Meant
-from crm_mcp.rendering import counts
 from crm_mcp.results import (
     DASHBOARD_URI,
     PIPELINE_URI,
@@ -55,7 +54,7 @@ from crm_mcp.tools.parameters import (
     Repeat,
     StageRef,
 )
-from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one
+from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, page_of, sentence
 
 MAX_TIMELINE = 15
 
@@ -126,7 +125,7 @@ async def search_leads(
     else:
         found = await crm.client.leads.search(wanted, page=page, limit=limit)
     notes = [meant.note for meant in (at_company, with_contact) if meant]
-    return LeadList(leads=await crm.rows.leads(found.records), **counts(found)).noting(*notes)
+    return LeadList(leads=await crm.rows.leads(found.records), **page_of(found)).noting(*notes)
 
 
 async def _stages(crm: Tenant, said: str) -> list[PipelineStage]:
@@ -314,7 +313,7 @@ async def move_lead_stage(
     if meant:
         moved = await crm.client.leads.move(meant.id, target.id, lost_reason=lost_reason or None)
         result = LeadWritten(lead=await _row(crm, moved), notes=_kept_stage(moved, target))
-        return result.after(f"Moved to {target.name}.", lead_uri(moved), PIPELINE_URI, DASHBOARD_URI)
+        return result.after(sentence(f"Moved to {target.name}"), lead_uri(moved), PIPELINE_URI, DASHBOARD_URI)
 
     async def move(one: Meant) -> str:
         done = await crm.client.leads.move(one.id, target.id, lost_reason=lost_reason or None)
