@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Any
 
+import anyio
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
@@ -120,6 +121,11 @@ class PublishedTool(Tool):
         calling = CALL.set(call)
         try:
             result = await self._run(said, context)
+        except BaseException:
+            # Cancelled or failed halfway: what was done is done.
+            if call.changes:
+                await self._tell_of_all(context, call)
+            raise
         finally:
             CALL.reset(calling)
             # Also after a failure: what happened may be unknown.
@@ -136,6 +142,16 @@ class PublishedTool(Tool):
         return CallToolResult(
             content=[TextContent(text=result.text(reader))], structured_content=result.structured()
         )
+
+    async def _tell_of_all(self, context: Context[Any, Any], call: Call) -> None:
+        """Tell whoever watches anything, for there is no result that would say what the call touched."""
+        from crm_mcp.rendering import Result  # noqa: PLC0415
+        from crm_mcp.tools.changes import RECORDS as WATCHED  # noqa: PLC0415
+        from crm_mcp.tools.parts import TELL_SECONDS  # noqa: PLC0415
+
+        anything = Result().after("", *map("crm://{}".format, WATCHED)).recorded(call.changes, ())
+        with anyio.move_on_after(TELL_SECONDS, shield=True):
+            await self.on_write(context, anything)
 
     async def _run(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:
         try:
