@@ -300,6 +300,57 @@ async def test_an_email_that_cannot_be_sent_is_refused_before_anyone_is_asked(
     assert (text, person.asked) == ("The e-mail has no text. Nothing was sent.", [])
 
 
+KESTREL = {"lead": "Kestrel Solar"}
+# Each holds a reference that a person would be asked about, and is refused all the same.
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("move_lead_stage", {**KESTREL, "leads": ["Acme"], "stage": "Won"}, "Say either `lead` or `leads`."),
+    ("log_activity", {**KESTREL, "leads": ["Acme"], "type": "call", "subject": "Hi"}, "Say either `leads`,"),
+    ("log_activity", {"company": "Textil", "leads": ["Acme"], "type": "call", "subject": "Hi"}, "Say either"),
+    (
+        "log_activity",
+        {**KESTREL, "type": "call", "subject": "Hi", "due_at": "2031-01-31"},
+        "`due_at` is for tasks:",
+    ),
+    (
+        "log_activity",
+        {**KESTREL, "type": "call", "subject": "Hi", "occurred_at": "0001-01-01T00:00:00+14:00"},
+        "`occurred_at`:",
+    ),
+    ("update_lead", KESTREL, "Nothing to change was given."),
+    (
+        "update_lead",
+        {**KESTREL, "company": "Textil", "clear": ["company"]},
+        "`company` is both given and to be",
+    ),
+    ("update_company", {"company": "Textil"}, "Nothing to change was given."),
+    ("update_contact", {"contact": "Anna Berg", "phone": " "}, "Nothing to change was given."),
+    ("update_pipeline_stage", {"stage": "PRÖPOSAL"}, "Nothing to change was given."),
+    ("create_contact", {"company": "Textil", "phone": "1"}, "A contact needs a name or an e-mail"),
+    (
+        "send_outbound_email",
+        {**KESTREL, "subject": "Hi\nthere", "body": "Hello"},
+        "The subject must be one line",
+    ),
+]
+
+
+@pytest.mark.parametrize(("tool", "arguments", "problem"), REFUSED)
+async def test_what_is_refused_anyway_is_refused_before_anything_is_looked_up_or_asked(
+    open_client: OpenClient,
+    era: Options,
+    wire: Any,
+    proposals: dict[str, str],
+    tool: str,
+    arguments: dict[str, Any],
+    problem: str,
+) -> None:
+    person = Person(lambda options: options[0])
+    client = await open_client(elicitation_callback=person, **era)
+    text = await text_of(client, tool, arguments, is_error=True)
+    assert text.startswith(problem)
+    assert (person.asked, wire.sent) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [

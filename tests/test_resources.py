@@ -326,6 +326,36 @@ async def test_a_watcher_is_not_told_of_other_records(
 
 
 @ERAS
+async def test_a_watcher_is_told_of_what_was_done_before_a_call_was_cancelled(
+    open_client: OpenClient, ids: dict[str, str], wire: Any, watching: Any
+) -> None:
+    second, answer = anyio.Event(), anyio.Event()
+    crm = wire.inner
+
+    async def slow(request: httpx2.Request) -> httpx2.Response:
+        if len(wire.writes) == 2:
+            second.set()
+            await answer.wait()
+        response: httpx2.Response = await crm.handle_async_request(request)
+        return response
+
+    wire.inner = httpx2.MockTransport(slow)
+    uris = ["crm://changes", f"crm://leads/{ids['lead']}"]
+    batch = {"leads": [ids["lead"], ids["other_lead"]], "stage": "Won"}
+    async with watching(open_client, *uris) as (client, told):
+        with anyio.fail_after(PATIENCE_SECONDS):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.call_tool, "move_lead_stage", batch)
+                await second.wait()
+                tasks.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    # The server has heard of it once it answers something else.
+                    await client.list_prompts()
+                    answer.set()
+            assert [await told() for _ in uris] == uris
+
+
+@ERAS
 async def test_a_watcher_is_not_told_of_a_write_that_failed(
     open_client: OpenClient, ids: dict[str, str], watching: Any
 ) -> None:

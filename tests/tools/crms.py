@@ -1,6 +1,7 @@
 """CRMs that keep, show or allow less than the embedded one, or show more; each takes the place of it."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -60,16 +61,25 @@ def adding(end_of_path: str, fields: dict[str, Any], crm: httpx2.AsyncBaseTransp
     return httpx2.MockTransport(answer)
 
 
+def without_nulls(crm: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM that leaves out what is null."""
+    return _told(crm, lambda _, value: value is not None)
+
+
 def hiding(field: str, crm: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
     """A CRM whose lists do not show a field of their rows."""
 
+    return _told(crm, lambda name, _: name != field)
+
+
+def _told(crm: httpx2.AsyncBaseTransport, tells: Callable[[str, Any], bool]) -> httpx2.MockTransport:
     async def answer(request: httpx2.Request) -> httpx2.Response:
         response = await crm.handle_async_request(request)
-        return httpx2.Response(response.status_code, json=without(json.loads(await response.aread())))
+        return httpx2.Response(response.status_code, json=told(json.loads(await response.aread())))
 
-    def without(value: Any) -> Any:
+    def told(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: without(part) for name, part in value.items() if name != field}
-        return [without(part) for part in value] if isinstance(value, list) else value
+            return {name: told(part) for name, part in value.items() if tells(name, part)}
+        return [told(part) for part in value] if isinstance(value, list) else value
 
     return httpx2.MockTransport(answer)

@@ -5,6 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from .crms import hiding, without_nulls
 from .expected import ACTIVITY, activity_line, facts, listed, moment, prose, task_line
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +123,30 @@ async def test_an_activity_on_many_leads_is_on_nothing_else(
         "Say either `leads`, or `lead` and `company`. Nothing was logged."
     )
     assert wire.writes == []
+
+
+async def test_a_period_that_ends_before_it_begins_is_an_error(refusal: Call, wire: Any) -> None:
+    assert await refusal("list_activities", company="Acme", since="2030-02-01", until="2030-01-31") == (
+        "`since` (2030-02-01) is after `until` (2030-01-31): no day is in both."
+    )
+    assert wire.sent == []
+
+
+async def test_a_period_may_be_a_day_and_may_be_to_come(call: Call) -> None:
+    for at in (
+        "2090-01-30T23:59:00Z",
+        "2090-01-31T00:00:00Z",
+        "2090-01-31T23:59:00Z",
+        "2090-02-01T00:00:00Z",
+    ):
+        await call("log_activity", type="note", subject=at, company="Acme Inc.", occurred_at=at)
+    on_the_day = await call("list_activities", since="2090-01-31", until="2090-01-31")
+    assert [one["subject"] for one in on_the_day.facts["activities"]] == [
+        "2090-01-31T23:59:00Z",
+        "2090-01-31T00:00:00Z",
+    ]
+    later = await call("list_activities", since="2090-02-02")
+    assert (later.text, later.facts["total"]) == ("Activities, newest first: 0", 0)
 
 
 async def test_list_activities_shows_the_newest_and_tells_how_many_there_are(
@@ -258,6 +283,30 @@ async def test_tasks_come_by_due_date_and_those_without_one_last(
         {**task, "company": None} for task in [*map(shown, open_ones), without.facts["activity"]]
     ]
     assert text.endswith(prose(*listed(map(task_line, [*open_ones, task]))))
+
+
+UNTOLD = "The CRM does not show which tasks are done: done ones may be among the open ones."
+
+
+async def test_where_the_crm_does_not_show_what_is_done_it_is_said(
+    call: Call, wire: Any, rows: Callable[..., Any]
+) -> None:
+    wire.inner = hiding("completedAt", wire.inner)
+    text, found = await call("list_tasks", limit=50)
+    assert (found["total"], found["notes"]) == (len(rows("type = 'task'")), [UNTOLD])
+    assert f"\nNote: {UNTOLD}\n" in text
+    assert await call("list_tasks", done=True) == (
+        f"Tasks: 0\nNote: {UNTOLD}",
+        {"shown": 0, "total": 0, "tasks": [], "notes": [UNTOLD]},
+    )
+    summary = await call("summarize_pipeline")
+    assert f"Overdue tasks: {UNTOLD}" in summary.facts["notes"]
+
+
+async def test_where_the_crm_only_shows_what_is_done_the_others_are_open(call: Call, wire: Any) -> None:
+    plain = await call("list_tasks", limit=50)
+    wire.inner = without_nulls(wire.inner)
+    assert await call("list_tasks", limit=50) == plain
 
 
 async def test_done_tasks_come_on_demand_the_latest_first(call: Call, rows: Callable[..., Any]) -> None:

@@ -52,6 +52,14 @@ async def test_a_result_names_its_change_and_the_ledger_has_all_of_it(
     assert change.subject == ("company", acme["id"])
 
 
+async def test_what_was_undone_is_said_in_a_sentence(client: Client) -> None:
+    """One that ends with a name that ends with a full stop."""
+    changed = await client.call_tool("update_company", {"company": "Acme Inc.", "phone": "1"})
+    [change] = changed.structured_content["change_ids"]  # type: ignore[index]
+    [block] = (await client.call_tool("undo_change", {"change": change})).content
+    assert block.text.splitlines()[0] == "Undone: Update company Acme Inc."  # type: ignore[union-attr]
+
+
 async def test_changes_are_listed_newest_first_with_what_became_of_them(
     client: Client, ledger: Ledger, find: Find
 ) -> None:

@@ -201,6 +201,25 @@ async def test_search_contacts_of_a_company_finds_members_by_word_and_page(
     )
 
 
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("anna muller", ["Anna Müller"]),
+        ("Müller, Anna", ["Anna Müller"]),
+        ("luc procurement", ["Luc Lefèvre"]),
+        ("ingrid.okafor@acme", ["Ingrid Okafor"]),
+        ("anna procurement", []),
+        ("anna +49", []),
+        ("@", ["Ingrid Okafor", "Luc Lefèvre", "Anna Müller"]),
+    ],
+)
+async def test_search_contacts_of_a_company_finds_who_has_all_words(
+    call: Call, query: str, names: list[str]
+) -> None:
+    _, found = await call("search_contacts", company="Acme Inc.", query=query)
+    assert sorted(contact["name"] for contact in found["contacts"]) == sorted(names)
+
+
 async def test_update_contact_keeps_omitted_fields_and_empties_cleared_ones(
     call: Call, find: Find, mira: str, acme: str
 ) -> None:
@@ -289,7 +308,7 @@ async def test_unlink_ends_the_membership_and_leaves_both_records(
 
     text, found = await call("unlink_contact_from_company", contact="Mira Stone", company="Acme Inc")
 
-    assert text == "Contact Mira Stone unlinked from Acme Inc.."
+    assert text == "Contact Mira Stone unlinked from Acme Inc."
     assert found == {"removed": "membership", "id": membership["id"]}
     assert (await call("get_contact", contact=mira)).facts["memberships"] == []
     assert (await call("get_company", company=acme)).facts["company"]["name"] == "Acme Inc."

@@ -19,6 +19,7 @@ ACME = {"company": "Acme Inc."}
     [
         ("search_companies", {"role": "Customers"}, {"role": "customer"}),
         ("search_companies", {"status": " INACTIVE "}, {"status": "inactive"}),
+        ("search_companies", {"status": "Archived"}, {"status": "inactive"}),
         ("search_companies", {"role": None, "query": " ", "limit": "3"}, {"limit": 3}),
         ("list_activities", {"type": "E-Mails", **ACME}, {"type": "email", **ACME}),
         ("summarize_pipeline", {"by": "Companies"}, {"by": "company"}),
@@ -77,6 +78,54 @@ async def test_a_write_is_sent_as_it_is_meant(
     [write] = wire.writes
     acme = find("companies", name="Acme Inc.")["id"]
     assert write.body == (body or {"listId": arguments["id"], "companyIds": [acme]})
+
+
+@pytest.mark.parametrize(
+    ("said", "body"),
+    [
+        ({"value": "€45.000,50"}, {"value": 45000.5, "currency": "EUR"}),
+        ({"value": "45,000.50 USD"}, {"value": 45000.5, "currency": "USD"}),
+        ({"value": "$ 1,234,567", "currency": "cad"}, {"value": 1234567, "currency": "CAD"}),
+        ({"value": "1.234.567"}, {"value": 1234567}),
+        ({"value": "45'000"}, {"value": 45000}),
+        ({"value": "45\u202f000,5"}, {"value": 45000.5}),
+        ({"value": "45,50"}, {"value": 45.5}),
+        ({"value": "0.125"}, {"value": 0.125}),
+        ({"value": "1234.567"}, {"value": 1234.567}),
+        ({"value": 45.125}, {"value": 45.125}),
+    ],
+)
+async def test_money_is_read_as_people_write_it(
+    call: Call, wire: Any, said: dict[str, Any], body: dict[str, Any]
+) -> None:
+    await call("update_lead", lead="Acme", **said)
+    [write] = wire.writes
+    assert write.body == body
+
+
+@pytest.mark.parametrize("amount", ["45,000", "45.000", "€45,000", "1,234,56", "12 34", "1,00,000", "45,"])
+async def test_an_amount_that_may_be_another_is_refused(refusal: Refusal, wire: Any, amount: str) -> None:
+    assert await refusal("create_lead", title="Deal", value=amount) == (
+        f"`value`: write '{amount}' as a plain number, such as 45000 or 45000.50. Nothing was done."
+    )
+    assert wire.sent == []
+
+
+@pytest.mark.parametrize(
+    ("said", "either"),
+    [
+        ({"value": "$500"}, "$"),
+        ({"value": "€500", "currency": "USD"}, "EUR or USD"),
+        ({"value": "$500", "currency": "EUR"}, "$ or EUR"),
+    ],
+)
+async def test_a_currency_that_may_be_another_is_refused(
+    refusal: Refusal, wire: Any, said: dict[str, Any], either: str
+) -> None:
+    assert await refusal("create_lead", title="Deal", **said) == (
+        f"Say as `currency` which one is meant: {either}. Nothing was done."
+    )
+    assert wire.sent == []
 
 
 async def test_a_limit_above_the_most_is_the_most_and_said(call: Call) -> None:

@@ -155,6 +155,29 @@ async def test_search_leads_of_a_stage(call: Call, sandbox: Any, stages: dict[st
     )
 
 
+async def test_search_leads_of_a_kind_that_several_stages_have_finds_all_of_them(
+    call: Call, sandbox: Any, licence: dict[str, Any]
+) -> None:
+    sandbox.execute("UPDATE leads SET closed_at = updated_at WHERE id = ?", licence["id"])
+    rows = sandbox.all(
+        "SELECT leads.id FROM leads JOIN stages ON stages.id = stage_id WHERE kind = 'open'"
+        " AND leads.id != ? ORDER BY leads.updated_at DESC, leads.id",
+        licence["id"],
+    )
+    _, found = await call("search_leads", stage="Open", limit=20, page=2)
+    assert [lead["id"] for lead in found["leads"]] == [row["id"] for row in rows[20:40]]
+    assert found["total"] == len(rows) > 40
+    of_acme = await call("search_leads", stage="open", company="Acme Inc.")
+    assert of_acme.text == "Leads: 0"
+
+
+async def test_a_lead_is_moved_to_one_stage_and_not_to_a_kind(refusal: Refusal, wire: Any) -> None:
+    assert await refusal("move_lead_stage", lead="Acme", stage="open") == (
+        'No stage "open". Stages: New, Qualified, Proposal, Negotiation, Won, Lost.'
+    )
+    assert wire.writes == []
+
+
 @pytest.mark.parametrize(
     ("owner", "condition"),
     [
@@ -204,7 +227,11 @@ async def test_search_leads_without_activity_finds_open_ones_only(call: Call, sa
 
 @pytest.mark.parametrize(
     ("hidden", "arguments"),
-    [("ownerUserId", {"owner": "unassigned"}), ("lastActivityAt", {"idle_days": 1})],
+    [
+        ("ownerUserId", {"owner": "unassigned"}),
+        ("lastActivityAt", {"idle_days": 1}),
+        ("stageId", {"stage": "open"}),
+    ],
 )
 async def test_leads_that_do_not_show_what_was_asked_for_are_left_out_and_told(
     call: Call, sandbox: Any, wire: Any, hidden: str, arguments: dict[str, Any]
@@ -212,7 +239,7 @@ async def test_leads_that_do_not_show_what_was_asked_for_are_left_out_and_told(
     wire.inner = hiding("createdAt", hiding(hidden, wire.inner))
     [count] = sandbox.all(
         "SELECT count(*) AS leads FROM leads JOIN stages ON stages.id = stage_id"
-        + " WHERE kind = 'open'" * ("idle_days" in arguments)
+        + " WHERE kind = 'open'" * ("owner" not in arguments)
     )
     text, found = await call("search_leads", **arguments)
     note = f"{count['leads']} rows do not show what was asked for, and were left out."
@@ -298,6 +325,16 @@ async def test_a_long_timeline_is_cut_and_says_where_all_of_it_is(
     note = f"25 timeline entries, 15 shown; crm://leads/{licence['id']}/timeline has all."
     assert found["notes"] == [note]
     assert text.count(f"\nNote: {note}\n") == 1
+
+
+async def test_get_lead_in_brief_names_its_contact_and_leaves_the_timeline_out(
+    call: Call, licence: dict[str, Any], anna: dict[str, Any]
+) -> None:
+    normal = await call("get_lead", lead=licence["id"])
+    kept, _, _ = normal.text.partition("\nWritten by people: ")
+    assert kept.endswith(f"\ncontact: 1\n- {contact_line(anna)}")
+    known = {name: value for name, value in normal.facts.items() if name != "timeline"}
+    assert await call("get_lead", lead=licence["id"], detail="brief") == (kept, known)
 
 
 async def test_get_lead_in_full_brings_fields_that_nobody_documented(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
@@ -19,7 +20,6 @@ from crm_mcp.crm.activities import (
 from crm_mcp.crm.errors import InvalidInputError
 from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page, selected
 from crm_mcp.references import Meant
-from crm_mcp.rendering import counts
 from crm_mcp.results import DASHBOARD_URI, ActivityList, ActivityWritten, TaskList, company_uri, lead_uri
 from crm_mcp.tenant import Tenant
 from crm_mcp.tools.asking import MaybeCompany, MaybeContact, MaybeLead, MeantLeads
@@ -36,13 +36,18 @@ from crm_mcp.tools.parameters import (
     Repeat,
     When,
 )
-from crm_mcp.tools.parts import one_by_one
+from crm_mcp.tools.parts import one_by_one, page_of
 
 FAR = datetime.max.replace(tzinfo=UTC)
 EARLY = datetime.min.replace(tzinfo=UTC)
 
 
-@tool(effect=Effect.READ, toolset=Toolset.READ, title="List activities")
+def _in_order(since: date | None, until: date | None, **_: object) -> None:
+    if since and until and since > until:
+        raise InvalidInputError(f"`since` ({since}) is after `until` ({until}): no day is in both.")
+
+
+@tool(effect=Effect.READ, toolset=Toolset.READ, title="List activities", check=_in_order)
 async def list_activities(
     crm: Crm,
     lead: LeadRef = "",
@@ -80,7 +85,7 @@ async def list_activities(
     else:
         found = await newest_activities(crm, wanted, page=page, limit=limit)
     notes = [meant.note for meant in (on_lead, at_company) if meant]
-    return ActivityList(activities=await crm.rows.activities(found.records), **counts(found)).noting(*notes)
+    return ActivityList(activities=await crm.rows.activities(found.records), **page_of(found)).noting(*notes)
 
 
 async def newest_activities(crm: Tenant, wanted: ActivityFilter, *, page: int, limit: int) -> Page[Activity]:
@@ -119,30 +124,72 @@ async def list_tasks(
     wanted = TaskFilter(lead_id=on_lead.id if on_lead else None)
     found = await tasks(crm, wanted, done=done, page=page, limit=limit)
     rows = await crm.rows.activities(found.records)
-    return TaskList(tasks=rows, **counts(found)).noting(on_lead.note if on_lead else None)
+    return TaskList(tasks=rows, **page_of(found)).noting(on_lead.note if on_lead else None)
 
 
 async def tasks(
     crm: Tenant, wanted: TaskFilter, *, done: bool = False, page: int = 1, limit: int
 ) -> Page[Activity]:
-    """Open tasks by due date, or done ones, the latest first: the CRM's order is not documented."""
+    """Open tasks by due date, or done ones, the latest first: the CRM's order is not documented.
+
+    Nor is it whether it shows when a task was done. One without that counts as open, for it may be left out
+    where it is null; but where no task shows it, a note says that nobody can tell.
+    """
+    silent = telling = 0
+
+    def in_question(task: Activity) -> bool:
+        nonlocal silent, telling
+        silent += "completed_at" not in task.model_fields_set
+        telling += task.completed_at is not None
+        return (task.completed_at is not None) is done
 
     def arranged(found: list[Activity]) -> list[Activity]:
         if done:
             return sorted(found, key=lambda task: task.completed_at or EARLY, reverse=True)
         return sorted(found, key=lambda task: task.due_at or FAR)
 
-    return await selected(
+    found = await selected(
         crm.client.activities.walk_tasks(wanted),
-        lambda task: (task.completed_at is not None) is done,
+        in_question,
         page=page,
         limit=limit,
         told=crm.reading("tasks"),
         arranged=arranged,
     )
+    if silent and not telling:
+        found.notes.append(
+            "The CRM does not show which tasks are done: done ones may be among the open ones."
+        )
+    return found
 
 
-@tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Log an activity")
+def _loggable(
+    *,
+    type: ActivityType,
+    lead: str,
+    leads: Sequence[str],
+    company: str,
+    contact: str,
+    due_at: datetime | None,
+    **fields: Any,
+) -> None:
+    if not (lead or leads or company or contact):
+        raise InvalidInputError("Say what it is about: `lead`, `company` or `contact`. Nothing was logged.")
+    if leads and (lead or company):
+        raise InvalidInputError("Say either `leads`, or `lead` and `company`. Nothing was logged.")
+    if due_at and type != "task":
+        raise InvalidInputError("`due_at` is for tasks: log what is to be done as one. Nothing was logged.")
+    # Whether the times can be sent.
+    filled(
+        NewLeadActivity,
+        type=type,
+        subject=fields["subject"],
+        occurred_at=fields["occurred_at"],
+        due_at=due_at,
+    )
+
+
+@tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Log an activity", check=_loggable)
 async def log_activity(
     crm: Crm,
     type: ActivityType,
@@ -164,12 +211,6 @@ async def log_activity(
 ) -> ActivityWritten:
     """Log what was done, or a task to do, on a lead, a company or a contact. It stays: the CRM can't change
     or delete activities. `email` only notes one; send_outbound_email sends."""
-    if not (lead or leads or company or contact):
-        raise InvalidInputError("Say what it is about: `lead`, `company` or `contact`. Nothing was logged.")
-    if leads and (lead or company):
-        raise InvalidInputError("Say either `leads`, or `lead` and `company`. Nothing was logged.")
-    if due_at and type != "task":
-        raise InvalidInputError("`due_at` is for tasks: log what is to be done as one. Nothing was logged.")
     fields: dict[str, Any] = {
         "type": type,
         "subject": subject,

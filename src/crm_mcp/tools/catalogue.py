@@ -53,6 +53,8 @@ DEFAULT_TOOLSETS = frozenset({Toolset.READ, Toolset.SALES, Toolset.EMAIL})
 
 ToolFunction = Callable[..., Awaitable["Result"]]
 F = TypeVar("F", bound=ToolFunction)
+# Takes a tool's arguments by name, and raises InvalidInputError for what they cannot mean together.
+Check = Callable[..., object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +65,22 @@ class Declaration:
     effect: Effect
     toolset: Toolset
     title: str
+    check: Check | None = None
 
 
 _declared: dict[str, Declaration] = {}
 
 
-def tool(*, effect: Effect, toolset: Toolset, title: str) -> Callable[[F], F]:
+def tool(*, effect: Effect, toolset: Toolset, title: str, check: Check | None = None) -> Callable[[F], F]:
     """Declare a function as a tool.
 
     Its parameters are the input schema, the `Result` that it returns the output schema, its docstring the
-    description. Run `make surface` after a change: clients see the committed description.
+    description. Run `make surface` after a change: clients see the committed description. What `check`
+    refuses is refused before anything is looked up or anyone is asked.
     """
 
     def declare(function: F) -> F:
-        _declared[function.__name__] = Declaration(function, effect, toolset, title)
+        _declared[function.__name__] = Declaration(function, effect, toolset, title, check)
         return function
 
     return declare

@@ -12,6 +12,7 @@ from crm_mcp.memory import Names
 from crm_mcp.results import ChangeList, ChangeRow, UndoResult
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import Changes, Crm, Limit
+from crm_mcp.tools.parts import sentence
 
 # What may look different afterwards.
 RECORDS = ("companies", "contacts", "leads", "pipeline-stages", "dashboard")
@@ -59,7 +60,7 @@ async def undo_change(
     # A rehearsal has written nothing.
     did = ledger.get(call.changes[-1]) if call.changes else None
     result = UndoResult(undone=row(ledger.get(undone.id)), did=_fields(did, crm.memory.names) if did else [])
-    return result.after(f"Undone: {undone.title}.", *map("crm://{}".format, RECORDS))
+    return result.after(sentence(f"Undone: {undone.title}"), *map("crm://{}".format, RECORDS))
 
 
 def _fields(change: Change, names: Names) -> list[str]:

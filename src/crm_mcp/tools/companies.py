@@ -10,7 +10,6 @@ from crm_mcp.crm.activities import ActivityFilter
 from crm_mcp.crm.companies import Company, CompanyChanges, CompanyFilter, NewCompany, Role, Status
 from crm_mcp.crm.leads import LeadFilter
 from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow
-from crm_mcp.rendering import counts
 from crm_mcp.results import DASHBOARD_URI, CompanyList, CompanyResult, CompanyWritten, company_uri
 from crm_mcp.tenant import Tenant
 from crm_mcp.tools.activities import newest_activities
@@ -28,7 +27,7 @@ from crm_mcp.tools.parameters import (
     PageNumber,
     Repeat,
 )
-from crm_mcp.tools.parts import at_once
+from crm_mcp.tools.parts import at_once, page_of
 
 MAX_CONTACTS = 10
 MAX_LEADS = 10
@@ -55,7 +54,7 @@ async def search_companies(
     owner_id = await crm.refs.owner(owner) if owner else None
     wanted = CompanyFilter(role=role, status=status, owner_user_id=owner_id, q=query or None)
     found = await crm.client.companies.search(wanted, page=page, limit=limit)
-    return CompanyList(companies=await crm.rows.companies(found.records), **counts(found))
+    return CompanyList(companies=await crm.rows.companies(found.records), **page_of(found))
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="Get a company")
@@ -137,7 +136,12 @@ async def create_company(
     return result.after("Company created.", company_uri(created), DASHBOARD_URI)
 
 
-@tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Update a company")
+@tool(
+    effect=Effect.UPDATE,
+    toolset=Toolset.SALES,
+    title="Update a company",
+    check=lambda company, **fields: filled(CompanyChanges, **fields),
+)
 async def update_company(
     crm: Crm,
     company: CompanyRef,

@@ -14,7 +14,7 @@ from crm_mcp.crm.contacts import (
     MembershipChanges,
     NewMembership,
 )
-from crm_mcp.crm.contract import equals, mentions
+from crm_mcp.crm.contract import equals, plain
 from crm_mcp.crm.errors import (
     InvalidInputError,
     NotFoundError,
@@ -24,8 +24,8 @@ from crm_mcp.crm.errors import (
 from crm_mcp.crm.leads import LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.lines import ContactRow, LeadRow
+from crm_mcp.matching import words
 from crm_mcp.references import Meant
-from crm_mcp.rendering import counts
 from crm_mcp.results import (
     DASHBOARD_URI,
     ContactList,
@@ -51,7 +51,7 @@ from crm_mcp.tools.parameters import (
     PageNumber,
     Repeat,
 )
-from crm_mcp.tools.parts import at_once, if_possible
+from crm_mcp.tools.parts import at_once, if_possible, page_of, sentence
 
 MAX_LEADS = 10
 
@@ -72,16 +72,16 @@ async def search_contacts(
     """Find people; with `company`, only its people; without arguments, list all."""
     if not company:
         found = await crm.client.contacts.search(ContactFilter(q=query or None), page=page, limit=limit)
-        return ContactList(contacts=await crm.rows.contacts(found.records), **counts(found))
+        return ContactList(contacts=await crm.rows.contacts(found.records), **page_of(found))
     meant = await crm.refs.company(company)
     people = await crm.client.companies.contacts(meant.id)
     found = _page_of(people, query, page, limit)
-    return ContactList(contacts=await crm.rows.contacts(found.records), **counts(found)).noting(meant.note)
+    return ContactList(contacts=await crm.rows.contacts(found.records), **page_of(found)).noting(meant.note)
 
 
 def _page_of(contacts: list[Contact], query: str, page: int, limit: int) -> Page[Contact]:
     """The endpoint of a company's contacts knows neither pages nor a search."""
-    matching = [contact for contact in contacts if not query or mentions().passes(contact.wire, query)]
+    matching = [contact for contact in contacts if _has_words(contact, query)]
     return Page(
         records=matching[(page - 1) * limit : page * limit],
         page=page,
@@ -89,6 +89,13 @@ def _page_of(contacts: list[Contact], query: str, page: int, limit: int) -> Page
         has_more=page * limit < len(matching),
         total=len(matching),
     )
+
+
+def _has_words(contact: Contact, query: str) -> bool:
+    """Whether each word is in the name, the e-mail address or the job title, if only as part of another."""
+    said = " ".join(part for part in (contact.label, contact.email, contact.job_title) if part)
+    text = " ".join([plain(said), *words(said)])
+    return all(word in text for word in words(query) or [plain(query)])
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="Get a contact")
@@ -115,7 +122,12 @@ async def _leads(crm: Tenant, contact_id: str, notes: list[str]) -> list[LeadRow
     return await crm.rows.leads(found.records)
 
 
-@tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Create a contact")
+def _has_name(first_name: str, last_name: str, email: str, **_: object) -> None:
+    if not (first_name or last_name or email):
+        raise InvalidInputError("A contact needs a name or an e-mail address. Nothing was created.")
+
+
+@tool(effect=Effect.CREATE, toolset=Toolset.SALES, title="Create a contact", check=_has_name)
 async def create_contact(
     crm: Crm,
     first_name: str = "",
@@ -131,8 +143,6 @@ async def create_contact(
     home: MaybeCompany,
 ) -> ContactWritten:
     """Create a person; needs a name or an e-mail. The same person being there already stops it."""
-    if not (first_name or last_name or email):
-        raise InvalidInputError("A contact needs a name or an e-mail address. Nothing was created.")
     contact = filled(
         ContactChanges,
         first_name=first_name,
@@ -148,7 +158,12 @@ async def create_contact(
     return result.after("Contact created.", *_homes(created, home), DASHBOARD_URI)
 
 
-@tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Update a contact")
+@tool(
+    effect=Effect.UPDATE,
+    toolset=Toolset.SALES,
+    title="Update a contact",
+    check=lambda contact, **fields: filled(ContactChanges, **fields),
+)
 async def update_contact(
     crm: Crm,
     contact: ContactRef,
@@ -221,7 +236,7 @@ async def unlink_contact_from_company(
         raise NotFoundError("The contact is not a member of that company. Nothing was unlinked.")
     await crm.client.contacts.unlink(person.id, membership.id)
     result = RemovalResult(removed="membership", id=membership.id)
-    done = f"Contact {_called(person)} unlinked from {_called(home)}."
+    done = sentence(f"Contact {_called(person)} unlinked from {_called(home)}")
     return result.after(done, contact_uri(person.id), company_uri(home.id))
 
 

@@ -8,7 +8,17 @@ import re
 from contextlib import suppress
 from typing import Any
 
+from crm_mcp.crm.errors import InvalidInputError
+
 DATE_AND_TIME = re.compile(r"\s*(\d{4}-\d\d-\d\d)[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?\s*")
+# What people say for a value of the CRM's.
+SYNONYMS = {"archived": "inactive"}
+# Whose currency is plain; a dollar is several.
+CURRENCIES = {"€": "EUR", "£": "GBP"}
+MONEY = re.compile(r"([€£$¥]|[A-Z]{3})?\s*([0-9][0-9.,'’\s]{0,30}?)\s*([€£$¥]|[A-Z]{3})?")
+AMOUNT = re.compile(r"((?!0)[0-9]{1,3}(?:([.,'’\s])[0-9]{3})(?:\2[0-9]{3})*|[0-9]+)(?:(?!\2)[.,]([0-9]+))?")
+# 45000 to some, 45 to others.
+EITHER = re.compile(r"(?!0)[0-9]{1,3}[.,][0-9]{3}")
 RECORD_PARAMETERS = ("lead", "contact", "company", "stage", "list_id")
 
 
@@ -48,11 +58,36 @@ def forgiven_value(name: str, value: Any, schema: dict[str, Any], notes: list[st
     return value
 
 
+def forgiven_money(value: str, currency: str) -> dict[str, Any]:
+    """`value` as a number, and the `currency` that it was said in; as it is where it is no money.
+
+    Raises InvalidInputError for an amount or a currency that may be another one.
+    """
+    said = MONEY.fullmatch(value.strip())
+    if not said:
+        return {"value": value}
+    amount = None if EITHER.fullmatch(said[2]) else AMOUNT.fullmatch(said[2])
+    if not amount:
+        raise InvalidInputError(
+            f"`value`: write '{value[:60]}' as a plain number, such as 45000 or 45000.50. Nothing was done."
+        )
+    number = float(f"{re.sub(r'[^0-9]', '', amount[1])}.{amount[3] or 0}")
+    signs = {CURRENCIES.get(sign, sign) for sign in (said[1], said[3], currency.strip().upper()) if sign}
+    codes = {sign for sign in signs if sign.isalnum()}
+    # A dollar sign says too little alone, and too much beside `EUR`.
+    if len(codes) > 1 or (signs > codes and codes <= {*CURRENCIES.values()}):
+        raise InvalidInputError(
+            f"Say as `currency` which one is meant: {' or '.join(sorted(signs))}. Nothing was done."
+        )
+    return {"value": number, **({"currency": codes.pop()} if codes else {})}
+
+
 def _spelled(value: Any, allowed: list[str]) -> Any:
     """The allowed value that differs only in case, plural or punctuation."""
     if not isinstance(value, str):
         return value
     wanted = _letters(value)
+    wanted = SYNONYMS.get(wanted, wanted)
     return next((one for one in allowed if wanted in (_letters(one), *_plurals(_letters(one)))), value)
 
 

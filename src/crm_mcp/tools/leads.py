@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from crm_mcp.crm.contract import plain
 from crm_mcp.crm.errors import InvalidInputError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead, TimelineEntry
 from crm_mcp.crm.paging import selected
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ContactRow, LeadRow
-from crm_mcp.references import Meant
-from crm_mcp.rendering import counts
+from crm_mcp.references import AmbiguousReferenceError, Meant
 from crm_mcp.results import (
     DASHBOARD_URI,
     PIPELINE_URI,
@@ -53,7 +54,7 @@ from crm_mcp.tools.parameters import (
     Repeat,
     StageRef,
 )
-from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one
+from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, page_of, sentence
 
 MAX_TIMELINE = 15
 
@@ -100,27 +101,51 @@ async def search_leads(
     """Find leads (deals); without arguments, list all."""
     at_company = await crm.refs.company(company) if company else None
     with_contact = await crm.refs.contact(contact) if contact else None
+    in_stages = await _stages(crm, stage) if stage else []
     wanted = LeadFilter(
         company_id=at_company.id if at_company else None,
         contact_id=with_contact.id if with_contact else None,
-        stage_id=(await crm.refs.stage(stage)).id if stage else None,
+        stage_id=in_stages[0].id if len(in_stages) == 1 else None,
         q=query or None,
     )
-    if owner or idle_days:
+    if owner or idle_days or len(in_stages) > 1:
         owners = (await crm.refs.owner_id(owner),) if owner else ()
         stages = await crm.rows.stages() if idle_days else []
 
         def in_question(lead: Lead) -> bool | None:
-            if not is_owned(lead, owners) or not idle_days:
-                return is_owned(lead, owners)
-            return is_open(lead, stages) and is_idle(lead, idle_days)
+            verdicts = [is_owned(lead, owners)]
+            if len(in_stages) > 1:
+                verdicts.append(_is_in(lead, in_stages))
+            if idle_days:
+                verdicts += [is_open(lead, stages), is_idle(lead, idle_days)]
+            return False if False in verdicts else None if None in verdicts else True
 
         walk, told = crm.client.leads.walk(wanted), crm.reading("leads")
         found = await selected(walk, in_question, page=page, limit=limit, told=told)
     else:
         found = await crm.client.leads.search(wanted, page=page, limit=limit)
     notes = [meant.note for meant in (at_company, with_contact) if meant]
-    return LeadList(leads=await crm.rows.leads(found.records), **counts(found)).noting(*notes)
+    return LeadList(leads=await crm.rows.leads(found.records), **page_of(found)).noting(*notes)
+
+
+async def _stages(crm: Tenant, said: str) -> list[PipelineStage]:
+    """The stage that is meant, or all of a kind: `open`."""
+    try:
+        return [await crm.refs.stage(said)]
+    except AmbiguousReferenceError:
+        raise
+    except UnresolvedReferenceError:
+        of_kind = [stage for stage in await crm.rows.stages() if stage.kind == plain(said)]
+        if not of_kind:
+            raise
+        return of_kind
+
+
+def _is_in(lead: Lead, stages: Sequence[PipelineStage]) -> bool | None:
+    """Whether it is in one of these stages, which are of a kind; None where it shows no stage."""
+    if stages[0].kind == "open" and lead.closed_at:
+        return False
+    return lead.stage_id in [stage.id for stage in stages] if lead.stage_id else None
 
 
 def is_owned(lead: Lead, owners: tuple[str | None, ...]) -> bool | None:
@@ -144,14 +169,11 @@ async def get_lead(crm: Crm, lead: LeadRef, detail: Detail = "normal") -> LeadRe
     found = await crm.client.leads.get(meant.id)
     [row] = await crm.rows.leads([found])
     lead_facts = LeadFacts(**found.model_dump() | {"title": row.title}, stage=row.stage, company=row.company)
-    if detail == "brief":
-        return LeadResult(lead=lead_facts, notes=notes)
-    parts = await at_once(
-        notes,
-        contact=_contact(crm, found.contact_id),
-        timeline=crm.client.leads.timeline(meant.id),
-    )
-    timeline: list[TimelineEntry] | None = parts["timeline"]
+    wanted: dict[str, Awaitable[Any]] = {"contact": _contact(crm, found.contact_id)}
+    if detail != "brief":
+        wanted["timeline"] = crm.client.leads.timeline(meant.id)
+    parts = await at_once(notes, **wanted)
+    timeline: list[TimelineEntry] | None = parts.get("timeline")
     if timeline and len(timeline) > MAX_TIMELINE:
         notes.append(
             f"{len(timeline)} timeline entries, {MAX_TIMELINE} shown; {lead_uri(found)}/timeline has all."
@@ -219,7 +241,12 @@ async def create_lead(
     return result.after("Lead created.", lead_uri(created), PIPELINE_URI, DASHBOARD_URI)
 
 
-@tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Update a lead")
+@tool(
+    effect=Effect.UPDATE,
+    toolset=Toolset.SALES,
+    title="Update a lead",
+    check=lambda lead, **fields: filled(LeadChanges, **fields),
+)
 async def update_lead(
     crm: Crm,
     lead: LeadRef,
@@ -260,7 +287,17 @@ async def update_lead(
     return result.after("Lead updated.", lead_uri(updated), DASHBOARD_URI)
 
 
-@tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Move a lead to another stage")
+def _one_or_many(lead: str, leads: Sequence[str], **_: object) -> None:
+    if bool(lead) == bool(leads):
+        raise InvalidInputError("Say either `lead` or `leads`. Nothing was moved.")
+
+
+@tool(
+    effect=Effect.UPDATE,
+    toolset=Toolset.SALES,
+    title="Move a lead to another stage",
+    check=_one_or_many,
+)
 async def move_lead_stage(
     crm: Crm,
     stage: StageRef,
@@ -273,12 +310,10 @@ async def move_lead_stage(
     target: MeantStage,
 ) -> LeadWritten:
     """Move a lead along the pipeline, to won or lost too."""
-    if bool(lead) == bool(leads):
-        raise InvalidInputError("Say either `lead` or `leads`. Nothing was moved.")
     if meant:
         moved = await crm.client.leads.move(meant.id, target.id, lost_reason=lost_reason or None)
         result = LeadWritten(lead=await _row(crm, moved), notes=_kept_stage(moved, target))
-        return result.after(f"Moved to {target.name}.", lead_uri(moved), PIPELINE_URI, DASHBOARD_URI)
+        return result.after(sentence(f"Moved to {target.name}"), lead_uri(moved), PIPELINE_URI, DASHBOARD_URI)
 
     async def move(one: Meant) -> str:
         done = await crm.client.leads.move(one.id, target.id, lost_reason=lost_reason or None)

@@ -53,7 +53,12 @@ async def list_email_connections(crm: Crm) -> ConnectionList:
     return ConnectionList(connections=await crm.client.outreach.connections())
 
 
-@tool(effect=Effect.REACH_OUT, toolset=Toolset.EMAIL, title="Send an e-mail")
+def _fits_a_line(subject: str, **_: object) -> None:
+    if not subject.isprintable():
+        raise InvalidInputError("The subject must be one line of text. Nothing was sent.")
+
+
+@tool(effect=Effect.REACH_OUT, toolset=Toolset.EMAIL, title="Send an e-mail", check=_fits_a_line)
 async def send_outbound_email(
     crm: Crm,
     lead: LeadRef,
@@ -70,8 +75,6 @@ async def send_outbound_email(
     mailbox: MeantConnection,
 ) -> EmailResult:
     """Send an e-mail to a lead's contact, for good. A person has to approve it."""
-    if not subject.isprintable():
-        raise InvalidInputError("The subject must be one line of text. Nothing was sent.")
     crm.memory.names.learn(mailbox.id, mailbox.email or mailbox.id)
     email = OutboundEmail(
         lead_id=meant.id,

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import anyio
 
 from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RateLimitedError
+from crm_mcp.crm.paging import Page
 from crm_mcp.references import Meant
+from crm_mcp.rendering import counts
 from crm_mcp.results import Batch, BatchItem
 from crm_mcp.tenant import Advance
 from crm_mcp.tools.asking import Found
@@ -34,6 +36,24 @@ async def at_once(notes: list[str], **parts: Awaitable[Any]) -> dict[str, Any]:
         for name, part in parts.items():
             tasks.start_soon(fetch, name, part)
     return brought
+
+
+def page_of(found: Page[Any]) -> dict[str, Any]:
+    """The fields of a ListResult; of a page past the end, a note tells which one is the last."""
+    facts = counts(found)
+    if found.records or found.page == 1:
+        return facts
+    if found.total is None:
+        where = "page=1 is where to begin"
+    else:
+        last = max(math.ceil(found.total / found.limit), 1)
+        where = f"there are {found.total} rows, and page={last} is the last with limit={found.limit}"
+    return facts | {"notes": [*found.notes, f"Nothing was found on page {found.page}: {where}."]}
+
+
+def sentence(text: str) -> str:
+    """With a full stop, unless it ends like `Acme Inc.`"""
+    return text if text.endswith(".") else f"{text}."
 
 
 async def if_possible(read: Awaitable[T]) -> T | None:

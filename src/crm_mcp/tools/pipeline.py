@@ -94,7 +94,12 @@ async def create_pipeline_stage(
     return result.after("Stage created.", PIPELINE_URI, DASHBOARD_URI)
 
 
-@tool(effect=Effect.UPDATE, toolset=Toolset.PIPELINE, title="Update a pipeline stage")
+@tool(
+    effect=Effect.UPDATE,
+    toolset=Toolset.PIPELINE,
+    title="Update a pipeline stage",
+    check=lambda stage, **fields: filled(StageChanges, **fields),
+)
 async def update_pipeline_stage(
     crm: Crm,
     stage: StageRef,

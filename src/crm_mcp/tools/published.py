@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Any
 
+import anyio
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
@@ -16,11 +17,12 @@ from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnno
 from pydantic import ValidationError
 
 from crm_mcp.access import CrmAccess
-from crm_mcp.crm.errors import CrmError
+from crm_mcp.crm.errors import CrmError, InvalidInputError
 from crm_mcp.gate import CALL, Call
-from crm_mcp.tools.catalogue import Effect, Toolset, declarations
+from crm_mcp.tools.catalogue import Check, Effect, Toolset, declarations
 from crm_mcp.tools.forgiving import (
     closest,
+    forgiven_money,
     forgiven_name,
     forgiven_value,
     is_blank,
@@ -76,6 +78,17 @@ async def _called_through_run() -> None:
     raise AssertionError("a published tool runs its implementation")
 
 
+class _CheckedArguments(FuncMetadata):
+    """Arguments that are checked together too, each being valid: the SDK resolves nothing before that."""
+
+    check: Check
+
+    def validate_arguments(self, arguments_to_validate: dict[str, Any]) -> dict[str, Any]:
+        validated = super().validate_arguments(arguments_to_validate)
+        self.check(**validated)
+        return validated
+
+
 class PublishedTool(Tool):
     """A tool whose function is imported, and its validator built, with its first call."""
 
@@ -84,12 +97,16 @@ class PublishedTool(Tool):
 
     @cached_property
     def _implementation(self) -> Tool:
-        function = declarations()[self.name].function
+        declared = declarations()[self.name]
+        function = declared.function
         if not self._is_reading:
             from crm_mcp.tools.approving import approving  # noqa: PLC0415
 
             function = approving(function)
-        return Tool.from_function(function, structured_output=False)
+        tool = Tool.from_function(function, structured_output=False)
+        if declared.check:
+            tool.fn_metadata = _CheckedArguments(arg_model=tool.fn_metadata.arg_model, check=declared.check)
+        return tool
 
     @property
     def _is_reading(self) -> bool:
@@ -104,6 +121,11 @@ class PublishedTool(Tool):
         calling = CALL.set(call)
         try:
             result = await self._run(said, context)
+        except BaseException:
+            # Cancelled or failed halfway: what was done is done.
+            if call.changes:
+                await self._tell_of_all(context, call)
+            raise
         finally:
             CALL.reset(calling)
             # Also after a failure: what happened may be unknown.
@@ -120,6 +142,16 @@ class PublishedTool(Tool):
         return CallToolResult(
             content=[TextContent(text=result.text(reader))], structured_content=result.structured()
         )
+
+    async def _tell_of_all(self, context: Context[Any, Any], call: Call) -> None:
+        """Tell whoever watches anything, for there is no result that would say what the call touched."""
+        from crm_mcp.rendering import Result  # noqa: PLC0415
+        from crm_mcp.tools.changes import RECORDS as WATCHED  # noqa: PLC0415
+        from crm_mcp.tools.parts import TELL_SECONDS  # noqa: PLC0415
+
+        anything = Result().after("", *map("crm://{}".format, WATCHED)).recorded(call.changes, ())
+        with anyio.move_on_after(TELL_SECONDS, shield=True):
+            await self.on_write(context, anything)
 
     async def _run(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:
         try:
@@ -154,6 +186,12 @@ class PublishedTool(Tool):
             # Models fill in optional arguments with empty strings and nulls.
             if not is_blank(value):
                 said[name] = forgiven_value(name, value, properties[name], notes)
+        value, currency = said.get("value"), said.get("currency", "")
+        if "currency" in properties and isinstance(value, str) and isinstance(currency, str):
+            try:
+                said |= forgiven_money(value, currency)
+            except InvalidInputError as error:
+                raise ToolError(str(error)) from error
         missing = [f"`{name}`" for name in self.parameters.get("required", []) if name not in said]
         if missing:
             raise ToolError(f"Required and not given: {', '.join(missing)}. Nothing was done.")
