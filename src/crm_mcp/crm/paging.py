@@ -33,6 +33,8 @@ class Page(Generic[E]):
     unverified: bool = False
     # There may be rows that nobody could look at.
     bounded: bool = False
+    # Rows came that do not match.
+    left_out: bool = False
 
 
 Fetch = Callable[[int, int], Awaitable[Rows[E]]]
@@ -62,6 +64,7 @@ async def gather_page(fetch: Fetch[E], wanted: Filter, *, page: int, limit: int)
         notes=walk.notes(),
         unverified=walk.unverified,
         bounded=bool(walk.stopped_after) or (walk.at_end and not walk.complete),
+        left_out=walk.left_out,
     )
 
 
@@ -167,6 +170,10 @@ class Walk(Generic[E]):
                 self._dropped[name] += 1
                 return False
         return True
+
+    @property
+    def left_out(self) -> bool:
+        return bool(self._dropped)
 
     @property
     def unverified(self) -> bool:
