@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import anyio
 import httpx2
 import pytest
 
+from crm_mcp import references
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import CompanyChanges, NewCompany
 from crm_mcp.crm.contacts import ContactChanges
@@ -150,7 +152,7 @@ def add_others(store: Store, others: int) -> None:
         row | {"first_name": "Zephyr", "last_name": str(n), "email": f"{n}@zephyr.example"}
         for n, row in enumerate(rows)
     ]
-    leads = [row | {"title": f"Zephyr {n}", "stage_id": stage["id"]} for n, row in enumerate(rows)]
+    leads = [row | {"title": f"Zephyr deal {n}", "stage_id": stage["id"]} for n, row in enumerate(rows)]
     with store.bulk():
         store.insert_all("companies", [row | company_texts(row) for row in companies])
         store.insert_all("contacts", [row | contact_texts(row) for row in contacts])
@@ -507,6 +509,34 @@ async def test_which_lead_is_the_open_one_is_never_remembered_for_a_write(
     assert (await refusal(refs.lead("Acme", writing=True))).startswith("Acme Inc. has 2 open leads.")
 
 
+@EVERY_SIZE
+async def test_a_company_goes_before_part_of_a_title_however_it_is_spelt(
+    crm: CrmClient, refs: References
+) -> None:
+    unal, other = [await crm.companies.create(NewCompany(name=name)) for name in ("Ünal GmbH", "Globex")]
+    assert unal
+    assert other
+    await crm.leads.create(NewLead(title="Licence", company_id=unal.id))
+    await crm.leads.create(NewLead(title="Unal renewal", company_id=other.id))
+    assert (await refs.lead("Unal", writing=True)).name == "Licence"
+
+
+@pytest.mark.parametrize(
+    ("others", "searching", "most"),
+    # A whole list takes 21 requests, and to see that the CRM cannot search it as many; else that takes one.
+    [(2_000, True, 3 + 25 * 3), (2_000, False, 2 * 21 + 2 * 21 + 2)],
+    ids=["searching", "not searching"],
+    indirect=["others", "searching"],
+)
+async def test_many_titles_cost_a_few_requests_each_or_one_scan_together(
+    refs: References, wire: Any, most: int
+) -> None:
+    for number in range(25):
+        title = f"Zephyr deal {number * 80}"
+        assert (await refs.lead(title, writing=True)).name == title
+    assert len(wire.sent) <= most
+
+
 # Stages
 
 A = "aaaaaaaa-0000-4000-8000-00000000000a"
@@ -828,7 +858,43 @@ async def test_a_match_before_the_bound_is_read_with_the_bound_said(endless: Ref
     assert await refusal(endless.company("Nobody")) == f'No company "Nobody". {bound} {lists("companies")}'
 
 
+class Hanging(Endless):
+    """The same, taking its time; the fourth page without a search never comes."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        searching, page = request.url.params.get("q"), int(request.url.params["page"])
+        await anyio.sleep(0 if searching else 60 if page == 4 else 0.01)
+        return await super().handle_async_request(request)
+
+
+async def test_a_scan_ends_in_time_even_within_a_request_and_tells_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(references, "SCAN_SECONDS", 0.5)
+    told: list[tuple[float, str]] = []
+
+    async def tell(done: float, _total: float | None, what: str) -> None:
+        told.append((done, what))
+
+    async with CrmClient("http://localhost", "ak_x", LIST_ID, transport=Hanging()) as client:
+        with anyio.fail_after(10):
+            meant = await Tenant(client, tell=tell).refs.company("Acme")
+    assert meant.name == "Acme Inc."
+    assert meant.note == "Only 300 companies were looked at, there are more."
+    assert told == [(100, "100 companies read"), (200, "200 companies read"), (300, "300 companies read")]
+
+
 # What is remembered
+
+
+@pytest.mark.parametrize(("others", "searching"), [(SEARCH_ROWS, False)], indirect=True)
+async def test_what_is_newer_than_a_kept_scan_is_found_when_it_is_some_seconds_old(
+    crm: CrmClient, refs: References, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await refusal(refs.company("Newcomer"))
+    await crm.companies.create(NewCompany(name="Newcomer"))
+    monkeypatch.setattr(references, "FRESH_SECONDS", 0.0)
+    assert (await refs.company("Newcomer", writing=True)).name == "Newcomer"
 
 
 async def test_a_lookup_is_kept_for_the_next_call(tenant: Tenant, wire: Any) -> None:

@@ -114,5 +114,5 @@ class Memory:
         self.names = Names()
         self.shown = ShownIds()
         self.recent = Recent()
-        # The kinds of records of which the CRM does not know a search: that does not change.
-        self.unsearched: set[str] = set()
+        # Whether the CRM knows a search of this kind of records: that does not change.
+        self.searches: dict[str, bool] = {}

@@ -189,19 +189,25 @@ class References:
     async def lead(self, said: str, *, writing: bool = False) -> Meant:
         """By id, short id, title, or a company that has one open lead.
 
-        A company that is called just so goes first, unless the lead of another one is called that too.
+        A company that is called just so goes first, unless the lead of another one is called that too. All
+        companies are only read for it where the CRM's search brings neither such a company nor a title that
+        is good enough: writing, a whole one.
         """
 
         async def find() -> Meant:
-            kept = await self._memory.recent.get("companies", f"of lead {said}", lambda: self._company(said))
-            companies = kept.matches
-            certain = companies is not None and len(companies.found) == 1 and not (writing and kept.bound)
-            company = companies.found[0] if companies and certain else None
-            if companies and company and companies.fit <= Fit.NORMALISED:
+            recent, good_enough = self._memory.recent, Fit.NORMALISED if writing else Fit.PART
+            named = await recent.get("companies", f"near lead {said}", lambda: self._near_company(said))
+            titled = None
+            if not (named and _only(named, Fit.NORMALISED)):
+                titled = await self._near(self._leads, said)
+                if named is None and not (titled and titled.fits(good_enough)):
+                    named = await recent.get("companies", f"of lead {said}", lambda: self._company(said))
+            company = _only(named, Fit.PART) if named and not (writing and named.bound) else None
+            if named and company and named.fits(Fit.NORMALISED):
                 return await self._only_open_lead(said, company, writing=writing)
-            looked = await self._open_ones(await self._search(self._leads, said), said, writing=writing)
-            titled = looked.matches and looked.matches.fit < Fit.CLOSE
-            if companies and company and companies.fit < Fit.CLOSE and not titled:
+            looked = titled or await self._search(self._leads, said)
+            looked = await self._open_ones(looked, said, writing=writing)
+            if company and not looked.fits(Fit.PART):
                 return await self._only_open_lead(said, company, writing=writing)
             return await self._decided(self._leads, said, looked, writing=writing)
 
@@ -333,6 +339,10 @@ class References:
         found = {company.id: company for company in (*named, *theirs)}
         return _Looked(Matches(Fit.EXACT, list(found.values())), of_site.bound) if found else by_name
 
+    async def _near_company(self, said: str) -> _Looked[Company] | None:
+        """The same without reading all that there are, where that may be spared."""
+        return await (self._company(said) if domain(said) else self._near(self._companies, said))
+
     async def _of_site(self, site: str) -> _Looked[Company]:
         def is_theirs(company: Company) -> bool:
             return site in site_of(company.website, company.email)
@@ -423,18 +433,19 @@ class References:
             self._memory.names.learn(record.id, kind.names_of(record)[0], kind.noun)
 
     async def _searched(self, kind: _Kind[E], query: str) -> Page[E] | None:
-        """What the CRM finds; None where it does not search this kind, and sends just any rows."""
-        if kind.plural in self._memory.unsearched:
+        """What the CRM finds; None where it does not search this kind, and sends just any rows.
+
+        Whether it does is asked once, when it first sends more than a search seems to.
+        """
+        searches = self._memory.searches
+        if not searches.get(kind.plural, True):
             return None
         page = await self._page(kind, query)
-        if not page.left_out:
-            return page
-        walk = kind.walk(ODD_WORD)
-        async for _ in walk.pages(1):
-            if walk.met:
-                self._memory.unsearched.add(kind.plural)
-                return None
-        return page
+        if kind.plural not in searches and (page.left_out or page.has_more or page.bounded):
+            walk = kind.walk(ODD_WORD)
+            async for _ in walk.pages(1):
+                searches[kind.plural] = walk.met == 0
+        return page if searches.get(kind.plural, True) else None
 
     async def _among_all(self, kind: _Kind[E], look: Callable[[list[E]], Matches[E] | None]) -> _Looked[E]:
         """What `look` finds among all records; what it does not may be newer than those that are kept."""
@@ -578,7 +589,8 @@ def _queries(said: str, *, legal: bool) -> list[str]:
     forms = {word for word in said.split() if legal and core(f"x {word}") == "x"}
     name = " ".join(word for word in said.split() if word not in forms and core(word))
     longest = max(re.findall(r"\w+", name), key=len, default="")
-    return [asked for asked in dict.fromkeys([name or said, longest, plain(longest)]) if asked]
+    bare = [] if longest.isascii() else [plain(longest)]
+    return [asked for asked in dict.fromkeys([name or said, longest, *bare]) if asked]
 
 
 def _those(wanted: Callable[[E], bool]) -> Callable[[list[E]], Matches[E] | None]:
@@ -593,6 +605,12 @@ def _those(wanted: Callable[[E], bool]) -> Callable[[list[E]], Matches[E] | None
 
 def _more_than_seen(kind: _Kind[E], page: Page[E]) -> str:
     return f"More {kind.plural} fit it than were looked at." if page.has_more or page.bounded else ""
+
+
+def _only(looked: _Looked[E], worst: Fit) -> E | None:
+    """The one that fits at least so well, where it is one."""
+    found = looked.matches.found if looked.matches and looked.fits(worst) else []
+    return found[0] if len(found) == 1 else None
 
 
 def _join(*sentences: str | None) -> str:
