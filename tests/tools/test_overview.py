@@ -184,9 +184,29 @@ async def test_ten_thousand_leads_are_summed_in_one_call_that_tells_how_far_it_i
     assert len(block.text) < 6_000
     assert told_progress[0] == (100, 10_001, "100 leads read")
     assert [done for done, _, _ in told_progress] == sorted({done for done, _, _ in told_progress})
-    assert told_progress[-1] == (12_001, 12_944, "2000 tasks read")
-    [note] = facts["notes"]
-    assert note.startswith("Overdue tasks: Stopped after 20 requests to the CRM and 2000 rows")
+    tasks = large.all("SELECT due_at, completed_at FROM activities WHERE type = 'task'")
+    assert told_progress[-1] == (12_944, 12_944, f"{len(tasks)} tasks read")
+    overdue = [task for task in tasks if not task["completed_at"] and task["due_at"] < large.now()]
+    assert (facts["overdue_total"], facts.get("notes")) == (len(overdue), None)
+    # The longest overdue first.
+    first = sorted(datetime.fromisoformat(task["due_at"]) for task in overdue)[:5]
+    assert [datetime.fromisoformat(task["due_at"]) for task in facts["overdue_tasks"]] == first
+
+
+async def test_idle_leads_are_looked_for_among_ten_thousand(large: Store, large_client: Client) -> None:
+    told_progress: list[str | None] = []
+
+    async def progress(_done: float, _total: float | None, message: str | None) -> None:
+        told_progress.append(message)
+
+    result = await large_client.call_tool(
+        "search_leads", {"owner": "unassigned", "limit": 5}, progress_callback=progress
+    )
+    facts = result.structured_content
+    assert facts is not None
+    unassigned = large.number("SELECT count(*) FROM leads WHERE owner_user_id IS NULL")
+    assert (facts["shown"], facts["total"], facts.get("notes")) == (5, unassigned, None)
+    assert told_progress[-1] == "10001 leads read"
 
 
 async def test_a_lead_in_an_unknown_stage_is_counted_too(call: Call, sandbox: Store, wire: Any) -> None:

@@ -17,7 +17,7 @@ from crm_mcp.crm.activities import (
     TaskFilter,
 )
 from crm_mcp.crm.errors import InvalidInputError
-from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page, selected
+from crm_mcp.crm.paging import MAX_CALLS, MAX_PAGE_SIZE, Page, selected
 from crm_mcp.references import Meant
 from crm_mcp.rendering import counts
 from crm_mcp.results import DASHBOARD_URI, ActivityList, ActivityWritten, TaskList, company_uri, lead_uri
@@ -93,7 +93,16 @@ async def newest_activities(crm: Tenant, wanted: ActivityFilter, *, page: int, l
     first = await search(wanted, limit=MAX_PAGE_SIZE)
     if first.has_more and first.records != _newest_first(first.records):
         walk, told = crm.client.activities.walk(wanted), crm.reading("activities")
-        return await selected(walk, lambda _: True, page=page, limit=limit, told=told, arranged=_newest_first)
+        return await selected(
+            walk,
+            lambda _: True,
+            page=page,
+            limit=limit,
+            told=told,
+            arranged=_newest_first,
+            # This is a part of other answers too.
+            calls=MAX_CALLS,
+        )
     if first.has_more and page * limit > MAX_PAGE_SIZE:
         return await search(wanted, page=page, limit=limit)
     shown = _newest_first(first.records)[(page - 1) * limit : page * limit]
