@@ -209,6 +209,33 @@ async def test_idle_leads_are_looked_for_among_ten_thousand(large: Store, large_
     assert told_progress[-1] == "10001 leads read"
 
 
+@pytest.mark.parametrize("kind", ["companies", "contacts", "leads"])
+async def test_a_search_that_the_crm_ignores_tells_how_far_it_is(
+    client: Client, wire: Any, kind: str
+) -> None:
+    def ignoring(request: httpx2.Request) -> httpx2.Response:
+        page = int(request.url.params["page"])
+        rows = [
+            {
+                "id": f"{page:04}{n:04}-0000-4000-8000-000000000000",
+                "name": "A",
+                "title": "A",
+                "email": "a@b.c",
+            }
+            for n in range(100)
+        ]
+        return httpx2.Response(200, json={kind: rows, "page": page, "pageSize": 100, "total": 10_000})
+
+    told: list[str | None] = []
+
+    async def progress(_done: float, _total: float | None, message: str | None) -> None:
+        told.append(message)
+
+    wire.inner = httpx2.MockTransport(ignoring)
+    await client.call_tool(f"search_{kind}", {"query": "x"}, progress_callback=progress)
+    assert told[-1] == f"2000 {kind} read"
+
+
 async def test_a_lead_in_an_unknown_stage_is_counted_too(call: Call, sandbox: Store, wire: Any) -> None:
     crm = wire.inner
 

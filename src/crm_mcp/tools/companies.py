@@ -54,7 +54,8 @@ async def search_companies(
     """Find companies; without arguments, list all."""
     owner_id = await crm.refs.owner(owner) if owner else None
     wanted = CompanyFilter(role=role, status=status, owner_user_id=owner_id, q=query or None)
-    found = await crm.client.companies.search(wanted, page=page, limit=limit)
+    told = crm.reading("companies")
+    found = await crm.client.companies.search(wanted, page=page, limit=limit, told=told)
     return CompanyList(companies=await crm.rows.companies(found.records), **counts(found))
 
 

@@ -71,7 +71,8 @@ async def search_contacts(
 ) -> ContactList:
     """Find people; with `company`, only its people; without arguments, list all."""
     if not company:
-        found = await crm.client.contacts.search(ContactFilter(q=query or None), page=page, limit=limit)
+        wanted, told = ContactFilter(q=query or None), crm.reading("contacts")
+        found = await crm.client.contacts.search(wanted, page=page, limit=limit, told=told)
         return ContactList(contacts=await crm.rows.contacts(found.records), **counts(found))
     meant = await crm.refs.company(company)
     people = await crm.client.companies.contacts(meant.id)

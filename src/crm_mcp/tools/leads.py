@@ -106,6 +106,7 @@ async def search_leads(
         stage_id=(await crm.refs.stage(stage)).id if stage else None,
         q=query or None,
     )
+    told = crm.reading("leads")
     if owner or idle_days:
         owners = (await crm.refs.owner_id(owner),) if owner else ()
         stages = await crm.rows.stages() if idle_days else []
@@ -115,10 +116,10 @@ async def search_leads(
                 return is_owned(lead, owners)
             return is_open(lead, stages) and is_idle(lead, idle_days)
 
-        walk, told = crm.client.leads.walk(wanted), crm.reading("leads")
+        walk = crm.client.leads.walk(wanted)
         found = await selected(walk, in_question, page=page, limit=limit, told=told)
     else:
-        found = await crm.client.leads.search(wanted, page=page, limit=limit)
+        found = await crm.client.leads.search(wanted, page=page, limit=limit, told=told)
     notes = [meant.note for meant in (at_company, with_contact) if meant]
     return LeadList(leads=await crm.rows.leads(found.records), **counts(found)).noting(*notes)
 
