@@ -209,6 +209,36 @@ async def test_idle_leads_are_looked_for_among_ten_thousand(large: Store, large_
     assert told_progress[-1] == "10001 leads read"
 
 
+@pytest.mark.parametrize(
+    ("tool", "query", "shown"),
+    [
+        ("search_companies", "Muller", "Müller Präzisionstechnik GmbH"),
+        ("search_companies", "Ácmé Ind", "Acme Industries GmbH"),
+        ("search_companies", "Quynt Medica", "Quint Medica Oy"),
+        ("search_contacts", "Luc Lefevre", "Luc Lefèvre"),
+        ("search_contacts", "Yukí Costá", "Yuki Costa"),
+        ("search_leads", "Muller maintenance", "Müller maintenance renewal"),
+        ("search_leads", "Álpenblick framework", "Alpenblick framework contract"),
+    ],
+)
+async def test_a_search_finds_what_is_spelt_nearly_so_and_says_so(
+    call: Call, tool: str, query: str, shown: str
+) -> None:
+    text, facts = await call(tool, query=query)
+    [row] = facts[tool.removeprefix("search_")]
+    assert shown in (row.get("name"), row.get("title"))
+    [note] = facts["notes"]
+    how = "comes close" if query.isascii() else "has it without accents"
+    assert note == f'Nothing has "{query}" in it; shown is what {how}.'
+    assert f"Note: {note}" in text
+
+
+async def test_what_comes_close_passes_the_other_filters_too(call: Call) -> None:
+    for role, shown in [("vendor", 1), ("customer", 0)]:
+        _, facts = await call("search_companies", query="Quynt Medica", role=role)
+        assert (len(facts["companies"]), facts["shown"], facts["total"]) == (shown,) * 3
+
+
 @pytest.mark.parametrize("kind", ["companies", "contacts", "leads"])
 async def test_a_search_that_the_crm_ignores_tells_how_far_it_is(
     client: Client, wire: Any, kind: str
@@ -233,7 +263,7 @@ async def test_a_search_that_the_crm_ignores_tells_how_far_it_is(
 
     wire.inner = httpx2.MockTransport(ignoring)
     await client.call_tool(f"search_{kind}", {"query": "x"}, progress_callback=progress)
-    assert told[-1] == f"2000 {kind} read"
+    assert f"2000 {kind} read" in told
 
 
 async def test_a_lead_in_an_unknown_stage_is_counted_too(call: Call, sandbox: Store, wire: Any) -> None:

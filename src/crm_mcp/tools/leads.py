@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -53,7 +54,7 @@ from crm_mcp.tools.parameters import (
     Repeat,
     StageRef,
 )
-from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one
+from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, searched
 
 MAX_TIMELINE = 15
 
@@ -119,7 +120,8 @@ async def search_leads(
         walk = crm.client.leads.walk(wanted)
         found = await selected(walk, in_question, page=page, limit=limit, told=told)
     else:
-        found = await crm.client.leads.search(wanted, page=page, limit=limit, told=told)
+        search = partial(crm.client.leads.search, page=page, limit=limit, told=told)
+        found = await searched(search, wanted, query, crm.refs.lead, crm.client.leads.get)
     notes = [meant.note for meant in (at_company, with_contact) if meant]
     return LeadList(leads=await crm.rows.leads(found.records), **counts(found)).noting(*notes)
 

@@ -15,20 +15,18 @@ from crm_mcp.crm.activities import Activity, TaskFilter
 from crm_mcp.crm.companies import CompanyFilter
 from crm_mcp.crm.contacts import ContactFilter
 from crm_mcp.crm.contract import Entity
-from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ContactRow, LeadRow, is_overdue
 from crm_mcp.matching import Fit, best
-from crm_mcp.references import AmbiguousReferenceError, Meant
 from crm_mcp.results import Hit, Money, PipelineGroup, PipelineSummary, SearchResult
 from crm_mcp.rows import is_open
 from crm_mcp.tenant import Tenant
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.leads import is_idle, is_owned
 from crm_mcp.tools.parameters import CompanyRef, Crm, OwnerFilter
-from crm_mcp.tools.parts import at_once
+from crm_mcp.tools.parts import at_once, meant_by
 from crm_mcp.wording import money
 
 E = TypeVar("E", bound=Entity)
@@ -71,17 +69,11 @@ async def search_crm(crm: Crm, query: str) -> SearchResult:
 async def _close(crm: Tenant, query: str) -> list[Hit]:
     """What a reading tool would take for a name that the CRM does not find: spelt otherwise, or misspelt."""
     finders = {"company": crm.refs.company, "contact": crm.refs.contact, "lead": crm.refs.lead}
-    hits = []
-    for kind, find in finders.items():
-        found: list[Meant] = []
-        try:
-            found = [await find(query)]
-        except AmbiguousReferenceError as error:
-            found = list(error.candidates.values())
-        except UnresolvedReferenceError:
-            continue
-        hits += [Hit(kind=kind, id=one.id, name=one.name or one.id, detail="a close match") for one in found]
-    return hits
+    return [
+        Hit(kind=kind, id=one.id, name=one.name or one.id, detail="a close match")
+        for kind, find in finders.items()
+        for one in await meant_by(query, find)
+    ]
 
 
 def _records(page: Page[E] | None) -> list[E]:
