@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,14 @@ from wire import HANDSHAKE, MODERN, Connection, HttpConnection, Server, StdioCon
 HERE = Path(__file__).parent
 START_UP_AIM, CALL_AIM, MEMORY_AIM = 1.0, 1.25, 1.3
 IN_FLIGHT = 16
+# With their contacts and leads 10,000 records, of which names are completed with every key that is hit.
+COMPANIES, QUICK_COMPANIES = 2_105, 40
+TYPED = {
+    "company": ("acme industries", "müller", "muller", "zzz"),
+    "contact": ("anna müller", "lefevre", "zzz"),
+    "lead": ("acme annual", "muller maintenance", "zzz"),
+    "stage": ("qualified",),
+}
 START_SECONDS = 30
 
 T = TypeVar("T")
@@ -31,14 +39,16 @@ Both = tuple[list[T], list[T]]
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: processes started; blocks of calls, and calls in each."""
+    """How much is measured: processes started; blocks of calls, and calls in each; companies to complete."""
 
     starts: int
     blocks: int
     calls: int
+    companies: int
 
 
-FULL, QUICK = Size(starts=15, blocks=10, calls=96), Size(starts=2, blocks=2, calls=16)
+FULL = Size(starts=15, blocks=10, calls=96, companies=COMPANIES)
+QUICK = Size(starts=2, blocks=2, calls=16, companies=QUICK_COMPANIES)
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,7 @@ def main() -> None:
         python = options.python or clean_python(Path(folder))
         with sandbox(python) as crm:
             rows = [*starts(python, crm, size), *calls(python, crm, size)]
+        rows += completions(python, Path(folder) / "large.db", size)
     if options.json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
     else:
@@ -256,7 +267,46 @@ def call_block(connection: Connection, calls: int, arguments: dict[str, str]) ->
     begun = time.perf_counter()
     connection.call_many(calls, IN_FLIGHT, name="get_company", arguments=arguments)
     rate = calls / (time.perf_counter() - begun)
-    return Block(statistics.median(times), statistics.quantiles(times, n=20)[-1], rate)
+    return Block(statistics.median(times), slow(times), rate)
+
+
+# Completing
+
+
+def completions(python: str, file: Path, size: Size) -> Iterator[Comparison]:
+    """Names completed over stdio with every key that is hit, in an embedded CRM of 10,000 records."""
+    port = free_port()
+    making = ["sandbox", "--sandbox", str(file), "--companies", str(size.companies), "--port", str(port)]
+    with running(Server([python, "-m", "crm_mcp", *making], environ({}))):
+        await_port(port)
+    with over_stdio(ours(python, {"CRM_MCP_SANDBOX": str(file)})) as (connection, _):
+        for argument, words in TYPED.items():
+            keys = [word[:end] for word in words for end in range(1, len(word) + 1)]
+            blocks = [
+                [complete(connection, argument, typed) for typed in keys] for _ in range(size.blocks + 1)
+            ]
+            for what, of in (("p50", statistics.median), ("p95", slow)):
+                yield Comparison(
+                    f"completion of a {argument}, {what}", "ms", [of(block) for block in blocks[1:]]
+                )
+
+
+def complete(connection: Connection, argument: str, typed: str) -> float:
+    folder = {"company": "companies"}.get(argument, f"{argument}s")
+    uri = "crm://pipeline-stages/{stage}" if argument == "stage" else f"crm://{folder}/{{id}}"
+    name = argument if argument == "stage" else "id"
+    asked = time.perf_counter()
+    connection.request(
+        "completion/complete",
+        ref={"type": "ref/resource", "uri": uri},
+        argument={"name": name, "value": typed},
+    )
+    return (time.perf_counter() - asked) * 1000
+
+
+def slow(times: Sequence[float]) -> float:
+    """The 95th percentile."""
+    return statistics.quantiles(times, n=20)[-1]
 
 
 S = TypeVar("S")

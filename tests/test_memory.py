@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -83,6 +85,19 @@ async def test_an_answer_is_kept_for_its_kind_and_key() -> None:
 async def test_an_answer_is_not_kept_beyond_its_time() -> None:
     recent, fetch = Recent(seconds=0.0), counting()
     assert [await recent.get("leads", "a", fetch) for _ in range(2)] == [1, 2]
+
+
+async def test_what_is_over_takes_no_room() -> None:
+    """A kept scan is megabytes, and nobody may ask for it again."""
+    recent = Recent(seconds=0.0)
+
+    async def scan() -> set[str]:
+        return {"much"}
+
+    kept = weakref.ref(await recent.get("leads", "scan", scan))
+    await recent.get("companies", "a", counting())
+    gc.collect()
+    assert kept() is None
 
 
 async def test_a_drop_forgets_its_kinds_alone() -> None:

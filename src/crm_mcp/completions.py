@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver import MCPServer
 from mcp.types import (
@@ -18,13 +19,11 @@ from crm_mcp.access import CrmAccess
 from crm_mcp.crm.errors import CrmError
 
 if TYPE_CHECKING:
-    from crm_mcp.crm.companies import Company
-    from crm_mcp.crm.contacts import Contact
-    from crm_mcp.crm.leads import Lead
     from crm_mcp.crm.paging import Page
     from crm_mcp.tenant import Tenant
 
-E = TypeVar("E", "Company", "Contact", "Lead")
+# By what is typed, and for how many records.
+Search = Callable[[str | None, int], Awaitable["Page[Any]"]]
 # Names, and whether there are more.
 Names = tuple[list[str], bool]
 
@@ -57,58 +56,27 @@ def add_completions(server: MCPServer[CrmAccess], access: CrmAccess) -> None:
     server.completion()(complete)  # type: ignore[no-untyped-call]  # the SDK's decorator is untyped
 
 
-async def _companies(tenant: Tenant, typed: str) -> Names:
-    from crm_mcp.crm.companies import CompanyFilter  # noqa: PLC0415
-
-    search = tenant.client.companies.search
-    return await _names(
-        tenant,
-        "companies",
-        typed,
-        lambda q, rows: search(CompanyFilter(q=q), limit=rows),
-        lambda one: one.label,
-    )
-
-
-async def _contacts(tenant: Tenant, typed: str) -> Names:
-    from crm_mcp.crm.contacts import ContactFilter  # noqa: PLC0415
-
-    search = tenant.client.contacts.search
-    return await _names(
-        tenant,
-        "contacts",
-        typed,
-        lambda q, rows: search(ContactFilter(q=q), limit=rows),
-        lambda one: one.label,
-    )
-
-
-async def _leads(tenant: Tenant, typed: str) -> Names:
-    from crm_mcp.crm.leads import LeadFilter  # noqa: PLC0415
-
-    search = tenant.client.leads.search
-    return await _names(
-        tenant, "leads", typed, lambda q, rows: search(LeadFilter(q=q), limit=rows), lambda one: one.label
-    )
-
-
-async def _names(
-    tenant: Tenant,
-    kind: str,
-    typed: str,
-    search: Callable[[str | None, int], Awaitable[Page[E]]],
-    name_of: Callable[[E], str],
-) -> Names:
+async def _names(kind: str, tenant: Tenant, typed: str) -> Names:
     """What the CRM finds; and where that is nothing, what of its first records fits without accents."""
+    from crm_mcp.crm.companies import CompanyFilter  # noqa: PLC0415
+    from crm_mcp.crm.contacts import ContactFilter  # noqa: PLC0415
     from crm_mcp.crm.contract import plain  # noqa: PLC0415
+    from crm_mcp.crm.leads import LeadFilter  # noqa: PLC0415
     from crm_mcp.wording import on_one_line  # noqa: PLC0415
 
+    client = tenant.client
+    searches: dict[str, Search] = {
+        "companies": lambda q, rows: client.companies.search(CompanyFilter(q=q), limit=rows),
+        "contacts": lambda q, rows: client.contacts.search(ContactFilter(q=q), limit=rows),
+        "leads": lambda q, rows: client.leads.search(LeadFilter(q=q), limit=rows),
+    }
+    search = searches[kind]
     found = await search(typed or None, MAX_VALUES)
-    names = [on_one_line(name_of(record)) for record in found.records]
+    names = [on_one_line(record.label) for record in found.records]
     if names or not typed:
         return names, found.has_more
     first = await tenant.memory.recent.get(kind, "to complete", lambda: search(None, FIRST_RECORDS))
-    names = [on_one_line(name_of(record)) for record in first.records]
+    names = [on_one_line(record.label) for record in first.records]
     return [name for name in names if plain(typed) in plain(name)], first.has_more
 
 
@@ -120,8 +88,8 @@ async def _stages(tenant: Tenant, typed: str) -> Names:
 
 
 FINDERS: dict[str, Callable[[Tenant, str], Awaitable[Names]]] = {
-    "company": _companies,
-    "contact": _contacts,
-    "lead": _leads,
+    "company": partial(_names, "companies"),
+    "contact": partial(_names, "contacts"),
+    "lead": partial(_names, "leads"),
     "stage": _stages,
 }

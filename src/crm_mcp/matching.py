@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -95,6 +96,8 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+|[+#]+", plain(re.sub(r"(?<=[^\W\d])\.(?=\w|\s|$)|['’]", "", text)))
 
 
+# One call may look for 25 names among the same ten thousand of each kind.
+@lru_cache(maxsize=1 << 15)
 def core(text: str, *, legal: bool = True) -> str:
     """A name without what doesn't tell it apart: case, accents, punctuation and, if `legal`, legal forms.
 

@@ -62,12 +62,20 @@ class Recent:
             return cast("T", value)
         drops = self._drops
         value = await fetch()
+        self._forget_the_oldest()
         # What was on its way while a write dropped its like may be from before the write.
         if drops == self._drops:
-            while len(self._kept) >= MAX_KEPT:
-                del self._kept[next(iter(self._kept))]
+            self._kept.pop((kind, key), None)
             self._kept[kind, key] = (time.monotonic() + self._seconds, value)
         return value
+
+    def _forget_the_oldest(self) -> None:
+        """What is over, which may be much, and what there is no room for; the oldest stand first."""
+        while self._kept:
+            oldest = next(iter(self._kept))
+            if len(self._kept) < MAX_KEPT and time.monotonic() < self._kept[oldest][0]:
+                return
+            del self._kept[oldest]
 
     def drop(self, *kinds: str) -> None:
         self._drops += 1
@@ -106,3 +114,5 @@ class Memory:
         self.names = Names()
         self.shown = ShownIds()
         self.recent = Recent()
+        # Whether the CRM knows a search of this kind of records: that does not change.
+        self.searches: dict[str, bool] = {}

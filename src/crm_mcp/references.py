@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -21,7 +23,7 @@ from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.paging import Page, Told, Walk
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import company_line, contact_line, lead_line
-from crm_mcp.matching import Fit, Matches, best, core, domain, site_of, words
+from crm_mcp.matching import Fit, Matches, best, core, domain, site_of
 from crm_mcp.memory import Memory
 from crm_mcp.rows import Rows
 from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean
@@ -36,8 +38,12 @@ SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.IGNORECASE)
 ADDRESS = re.compile(r"(?:^\s*|<|mailto:)([^\s<>@:]+@[^\s<>@]+\.[^\s<>@]+?)(?:>|\s*$)", re.IGNORECASE)
 MAX_CANDIDATES = 5
 SEARCH_ROWS = 100
-SCAN_PAGES = 10
+SCAN_PAGES = 100
 SCAN_SECONDS = 8.0
+# What was read so lately is not read again for what it lacks.
+FRESH_SECONDS = 5.0
+# Nothing is called so: a CRM that brings rows for it does not search.
+ODD_WORD = "qxzjvkwqpy"
 
 
 class AmbiguousReferenceError(UnresolvedReferenceError):
@@ -76,7 +82,7 @@ class _Kind(Generic[E]):
     names_of: Callable[[E], Sequence[str]]
     lines: Callable[[Sequence[E]], Awaitable[list[str]]]
     search: Callable[[str | None], Awaitable[Page[E]]]
-    walk: Callable[[], Walk[E]]
+    walk: Callable[[str | None], Walk[E]]
     # Companies have legal forms.
     of_companies: bool = False
 
@@ -90,6 +96,18 @@ class _Looked(Generic[E]):
 
     matches: Matches[E] | None
     bound: str = ""
+
+    def fits(self, worst: Fit) -> bool:
+        return self.matches is not None and self.matches.fit <= worst
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan(Generic[E]):
+    """All records of a kind, as far as they could be read; where that was not all, `bound` says so."""
+
+    records: list[E]
+    bound: str
+    ended: float
 
 
 class References:
@@ -118,7 +136,7 @@ class References:
             lambda company: [company.label],
             self._company_lines,
             lambda q: client.companies.search(CompanyFilter(q=q), limit=SEARCH_ROWS),
-            client.companies.walk,
+            lambda q: client.companies.walk(CompanyFilter(q=q)),
             of_companies=True,
         )
         self._contacts: _Kind[Contact] = _Kind(
@@ -127,7 +145,7 @@ class References:
             lambda contact: [contact.label],
             self._contact_lines,
             lambda q: client.contacts.search(ContactFilter(q=q), limit=SEARCH_ROWS),
-            client.contacts.walk,
+            lambda q: client.contacts.walk(ContactFilter(q=q)),
         )
         self._leads: _Kind[Lead] = _Kind(
             "lead",
@@ -135,7 +153,7 @@ class References:
             lambda lead: [lead.label],
             self._lead_lines,
             lambda q: client.leads.search(LeadFilter(q=q), limit=SEARCH_ROWS),
-            client.leads.walk,
+            lambda q: client.leads.walk(LeadFilter(q=q)),
         )
 
     async def company(self, said: str, *, writing: bool = False) -> Meant:
@@ -171,19 +189,25 @@ class References:
     async def lead(self, said: str, *, writing: bool = False) -> Meant:
         """By id, short id, title, or a company that has one open lead.
 
-        A company that is called just so goes first, unless the lead of another one is called that too.
+        A company that is called just so goes first, unless the lead of another one is called that too. All
+        companies are only read for it where the CRM's search brings neither such a company nor a title that
+        is good enough: writing, a whole one.
         """
 
         async def find() -> Meant:
-            kept = await self._memory.recent.get("companies", f"of lead {said}", lambda: self._company(said))
-            companies = kept.matches
-            certain = companies is not None and len(companies.found) == 1 and not (writing and kept.bound)
-            company = companies.found[0] if companies and certain else None
-            if companies and company and companies.fit <= Fit.NORMALISED:
+            recent, good_enough = self._memory.recent, Fit.NORMALISED if writing else Fit.PART
+            named = await recent.get("companies", f"near lead {said}", lambda: self._near_company(said))
+            titled = None
+            if not (named and _only(named, Fit.NORMALISED)):
+                titled = await self._near(self._leads, said)
+                if named is None and not (titled and titled.fits(good_enough)):
+                    named = await recent.get("companies", f"of lead {said}", lambda: self._company(said))
+            company = _only(named, Fit.PART) if named and not (writing and named.bound) else None
+            if named and company and named.fits(Fit.NORMALISED):
                 return await self._only_open_lead(said, company, writing=writing)
-            looked = await self._open_ones(await self._search(self._leads, said), said, writing=writing)
-            titled = looked.matches and looked.matches.fit < Fit.CLOSE
-            if companies and company and companies.fit < Fit.CLOSE and not titled:
+            looked = titled or await self._search(self._leads, said)
+            looked = await self._open_ones(looked, said, writing=writing)
+            if company and not looked.fits(Fit.PART):
                 return await self._only_open_lead(said, company, writing=writing)
             return await self._decided(self._leads, said, looked, writing=writing)
 
@@ -287,11 +311,12 @@ class References:
         if shown:
             return Meant(shown[0], self._memory.names.get(shown[0]))
         # Perhaps shown before this process began; a name can look like this too, so it is no error yet.
-        records, bound = await self._scan(kind, lambda record: record.id.startswith(word))
-        if len(records) == 1 and not bound:
+        looked = await self._among_all(kind, _those(lambda record: record.id.startswith(word)))
+        records = looked.matches.found if looked.matches else []
+        if len(records) == 1 and not looked.bound:
             return Meant(records[0].id, kind.names_of(records[0])[0])
         if records:
-            raise await self._ambiguous(kind, _join(f"Ids start with {word}.", bound), records)
+            raise await self._ambiguous(kind, _join(f"Ids start with {word}.", looked.bound), records)
         return None
 
     def _refuse_other_kind(self, kind: _Kind[E], full: str) -> None:
@@ -308,53 +333,67 @@ class References:
         by_name = await self._search(self._companies, said)
         if not site:
             return by_name
-        matches, (of_site, bound) = by_name.matches, await self._of_site(site)
-        named = matches.found if matches and matches.fit <= Fit.NORMALISED else []
-        found = {company.id: company for company in (*named, *of_site)}
-        return _Looked(Matches(Fit.EXACT, list(found.values())), bound) if found else by_name
+        of_site = await self._of_site(site)
+        named = by_name.matches.found if by_name.matches and by_name.fits(Fit.NORMALISED) else []
+        theirs = of_site.matches.found if of_site.matches else []
+        found = {company.id: company for company in (*named, *theirs)}
+        return _Looked(Matches(Fit.EXACT, list(found.values())), of_site.bound) if found else by_name
 
-    async def _of_site(self, site: str) -> tuple[list[Company], str]:
+    async def _near_company(self, said: str) -> _Looked[Company] | None:
+        """The same without reading all that there are, where that may be spared."""
+        return await (self._company(said) if domain(said) else self._near(self._companies, said))
+
+    async def _of_site(self, site: str) -> _Looked[Company]:
         def is_theirs(company: Company) -> bool:
             return site in site_of(company.website, company.email)
 
+        theirs = _those(is_theirs)
         few = await self._few(self._companies)
         if few is not None:
-            return list(filter(is_theirs, few)), ""
+            return _Looked(theirs(few))
         name = site.split(".", maxsplit=1)[0].replace("-", " ")
-        for query in dict.fromkeys([name, *words(name)[:1]]):
-            page = await self._page(self._companies, query)
-            if found := list(filter(is_theirs, page.records)):
-                return found, _more_than_seen(self._companies, page)
-        return await self._scan(self._companies, is_theirs)
+        for query in dict.fromkeys([name, *name.split()[:1]]):
+            page = await self._searched(self._companies, query)
+            if page and (found := theirs(page.records)):
+                return _Looked(found, _more_than_seen(self._companies, page))
+        return await self._among_all(self._companies, theirs)
 
     async def _of_address(self, address: str, said: str) -> _Looked[Contact]:
         """Whoever has this very address; what is only like it is a close match."""
 
-        def is_theirs(contact: Contact) -> bool:
-            return (contact.email or "").casefold() == address
+        def look(people: list[Contact]) -> Matches[Contact] | None:
+            if theirs := [one for one in people if (one.email or "").casefold() == address]:
+                return Matches(Fit.EXACT, theirs)
+            like = best(said, people, lambda contact: [contact.email or ""], legal=False)
+            return Matches(Fit.CLOSE, like.found) if like else None
 
         few = await self._few(self._contacts)
-        seen, bound = (
-            (few, "") if few is not None else ((await self._page(self._contacts, address)).records, "")
-        )
-        found = list(filter(is_theirs, seen))
-        if not found and few is None:
-            found, bound = await self._scan(self._contacts, is_theirs)
-        if found:
-            return _Looked(Matches(Fit.EXACT, found), bound)
-        like = best(said, seen, lambda contact: [contact.email or ""], legal=False)
-        return _Looked(Matches(Fit.CLOSE, like.found) if like else None, bound)
+        if few is not None:
+            return _Looked(look(few))
+        page = await self._searched(self._contacts, address)
+        found = _Looked(look(page.records) if page else None)
+        return found if found.fits(Fit.EXACT) else await self._among_all(self._contacts, look)
 
     async def _is_whole_name(self, said: str) -> bool:
         """Whether somebody is called just so, company and all: `Duke of Wellington`."""
-        few = await self._few(self._contacts)
-        people = few if few is not None else (await self._page(self._contacts, said)).records
+        people = await self._few(self._contacts)
+        if people is None:
+            people = await self._spelt_so(self._contacts, said)
         matches = self._contacts.best(said, people)
         return matches is not None and matches.fit <= Fit.NORMALISED
 
-    async def _search(self, kind: _Kind[E], said: str, query: str | None = None) -> _Looked[E]:
+    async def _spelt_so(self, kind: _Kind[E], said: str) -> list[E]:
+        """Those among which one called just so would be: all that there are where the CRM cannot search."""
+        page = await self._searched(kind, said)
+        return page.records if page else (await self._everything(kind)).records
+
+    async def _search(self, kind: _Kind[E], said: str) -> _Looked[E]:
+        return await self._near(kind, said) or await self._among_all(kind, partial(kind.best, said))
+
+    async def _near(self, kind: _Kind[E], said: str) -> _Looked[E] | None:
         """Look at all records where there are few; else ask the CRM for the name and for its longest word.
 
+        None where nothing but a close match would come of it, and only reading all records can tell.
         A CRM's search may tell accents apart, so that it finds one of two that are called the same: what is
         spelt with accents is searched for once more as it is spelt, and without them.
         """
@@ -366,13 +405,10 @@ class References:
                 self._memory.recent.drop(kind.plural)
                 matches = kind.best(said, await self._few(kind) or few)
             return _Looked(matches)
-        forms = (word for word in said.split() if kind.of_companies and core(f"x {word}") == "x")
-        without_form = " ".join(word for word in said.split() if word not in set(forms) and core(word))
-        longest = max(words(said), key=len, default="")
-        for asked in dict.fromkeys([query or without_form or said, longest]):
-            if not asked:
-                continue
-            page = await self._page(kind, asked)
+        for asked in _queries(said, legal=kind.of_companies):
+            page = await self._searched(kind, asked)
+            if page is None:
+                return None
             matches = kind.best(said, page.records)
             if matches and matches.fit < Fit.CLOSE:
                 spelt = kind.names_of(matches.found[0])[0]
@@ -380,8 +416,7 @@ class References:
                 for other in {spelt, plain(spelt)} - {asked} if not spelt.isascii() else ():
                     every |= {record.id: record for record in (await self._page(kind, other)).records}
                 return _Looked(kind.best(said, every.values()), _more_than_seen(kind, page))
-        records, bound = await self._scan(kind, lambda _: True)
-        return _Looked(kind.best(said, records), bound)
+        return None
 
     async def _few(self, kind: _Kind[E]) -> list[E] | None:
         """All records of the kind where they fit on a page, kept for seconds; None where there are more."""
@@ -397,17 +432,46 @@ class References:
         for record in records:
             self._memory.names.learn(record.id, kind.names_of(record)[0], kind.noun)
 
-    async def _scan(self, kind: _Kind[E], wanted: Callable[[E], bool]) -> tuple[list[E], str]:
-        """The wanted ones of all records, within a bound on calls and time; and the bound, if it was met."""
+    async def _searched(self, kind: _Kind[E], query: str) -> Page[E] | None:
+        """What the CRM finds; None where it does not search this kind, and sends just any rows.
+
+        Whether it does is asked once, when it first sends more than a search seems to.
+        """
+        searches = self._memory.searches
+        if not searches.get(kind.plural, True):
+            return None
+        page = await self._page(kind, query)
+        if kind.plural not in searches and (page.left_out or page.has_more or page.bounded):
+            walk = kind.walk(ODD_WORD)
+            async for _ in walk.pages(1):
+                searches[kind.plural] = walk.met == 0
+        return page if searches.get(kind.plural, True) else None
+
+    async def _among_all(self, kind: _Kind[E], look: Callable[[list[E]], Matches[E] | None]) -> _Looked[E]:
+        """What `look` finds among all records; what it does not may be newer than those that are kept."""
+        scan = await self._everything(kind)
+        looked = _Looked(look(scan.records), scan.bound)
+        if not looked.fits(Fit.PART) and time.monotonic() - scan.ended > FRESH_SECONDS:
+            self._memory.recent.drop(kind.plural)
+            scan = await self._everything(kind)
+            looked = _Looked(look(scan.records), scan.bound)
+        return looked
+
+    async def _everything(self, kind: _Kind[E]) -> _Scan[E]:
+        """All records, kept for seconds, so that what one call looks for costs one scan."""
+        return await self._memory.recent.get(kind.plural, "every page", lambda: self._scan(kind))
+
+    async def _scan(self, kind: _Kind[E]) -> _Scan[E]:
+        """All records, within a bound on calls and time."""
         found: list[E] = []
-        walk, told = kind.walk(), self._reading(kind.plural)
+        walk, told = kind.walk(None), self._reading(kind.plural)
         with anyio.move_on_after(SCAN_SECONDS):
             async for records in walk.pages(SCAN_PAGES):
                 self._learn(kind, records)
-                found += filter(wanted, records)
+                found += records
                 await told(walk.met, walk.told_total)
         bound = f"Only {walk.met} {kind.plural} were looked at, there are more."
-        return found, "" if walk.complete else bound
+        return _Scan(found, "" if walk.complete else bound, time.monotonic())
 
     async def _open_ones(self, looked: _Looked[Lead], said: str, *, writing: bool) -> _Looked[Lead]:
         """Of leads that part of a title fits, those that are open, if there are any.
@@ -458,9 +522,9 @@ class References:
             wanted = LeadFilter(company_id=company.id)
             of_company = await self._client.leads.search(wanted, limit=SEARCH_ROWS)
             self._learn(self._leads, of_company.records)
-            titled = await self._page(self._leads, said)
-        matches = self._leads.best(said, (titled or of_company).records)
-        own = [one for one in of_company.records if titled or one.company_id == company.id]
+            titled = await self._spelt_so(self._leads, said)
+        matches = self._leads.best(said, of_company.records if titled is None else titled)
+        own = [one for one in of_company.records if titled is not None or one.company_id == company.id]
         return replace(of_company, records=own), (
             matches.found if matches and matches.fit <= Fit.NORMALISED else []
         )
@@ -520,8 +584,33 @@ def _name_and_company(said: str) -> tuple[str, str]:
     return (parts[0], parts[1]) if len(parts) == 2 else (said, "")
 
 
+def _queries(said: str, *, legal: bool) -> list[str]:
+    """What to search for: the name without its legal form, its longest word, that without accents."""
+    forms = {word for word in said.split() if legal and core(f"x {word}") == "x"}
+    name = " ".join(word for word in said.split() if word not in forms and core(word))
+    longest = max(re.findall(r"\w+", name), key=len, default="")
+    bare = [] if longest.isascii() else [plain(longest)]
+    return [asked for asked in dict.fromkeys([name or said, longest, *bare]) if asked]
+
+
+def _those(wanted: Callable[[E], bool]) -> Callable[[list[E]], Matches[E] | None]:
+    """Finds those that are wanted, which is no question of how well they fit."""
+
+    def look(records: list[E]) -> Matches[E] | None:
+        found = list(filter(wanted, records))
+        return Matches(Fit.EXACT, found) if found else None
+
+    return look
+
+
 def _more_than_seen(kind: _Kind[E], page: Page[E]) -> str:
     return f"More {kind.plural} fit it than were looked at." if page.has_more or page.bounded else ""
+
+
+def _only(looked: _Looked[E], worst: Fit) -> E | None:
+    """The one that fits at least so well, where it is one."""
+    found = looked.matches.found if looked.matches and looked.fits(worst) else []
+    return found[0] if len(found) == 1 else None
 
 
 def _join(*sentences: str | None) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.contacts import Contact, ContactFilter
-from crm_mcp.crm.paging import MAX_CALLS, Page, selected
+from crm_mcp.crm.paging import MAX_CALLS, MAX_PAGE_SIZE, MAX_PAGES, Page, selected
 
 pytestmark = pytest.mark.anyio
 
@@ -211,6 +211,20 @@ async def test_rows_that_are_left_out_make_the_steps_large(connect: Connect) -> 
     assert [query["pageSize"] for query in crm.queries] == ["25", "100", "100"]
 
 
+async def test_a_page_that_takes_several_requests_tells_how_far_it_is(connect: Connect) -> None:
+    told: list[tuple[int, int | None]] = []
+
+    async def tell(read: int, total: int | None) -> None:
+        told.append((read, total))
+
+    honouring = connect(Crm([row(number) for number in range(1000)]))
+    await honouring.contacts.search(OF_ACME, limit=25, told=tell)
+    assert told == []
+    ignoring = connect(Crm([row(number) for number in range(1000)], knows_filter=False))
+    await ignoring.contacts.search(OF_ACME, limit=125, told=tell)
+    assert told == [(100, 1000), (200, 1000)]
+
+
 async def test_a_short_page_before_the_end_was_not_skipped_to(connect: Connect) -> None:
     def crm(request: httpx2.Request) -> httpx2.Response:
         page, size = (int(request.url.params[name]) for name in ("page", "pageSize"))
@@ -283,10 +297,23 @@ async def test_rows_that_the_crm_cannot_select_are_selected_here(connect: Connec
 
 
 async def test_a_selection_among_too_many_rows_says_so(connect: Connect) -> None:
-    client = connect(Crm([row(number) for number in range(3000)]))
+    client = connect(Crm([row(number) for number in range(3000)], cap=10))
     page = await few_of(client, ContactFilter(), page=10, limit=100)
-    bound = "Stopped after 20 requests to the CRM and 2000 rows; narrow the search."
+    bound = f"Stopped after {MAX_PAGES} requests to the CRM and 2000 rows; narrow the search."
     assert summary(page) == (ids(*range(1800, 2000, 2)), False, None, [bound])
+
+
+async def test_a_selection_holds_no_more_rows_than_it_may_show(connect: Connect) -> None:
+    held: list[int] = []
+
+    def latest_first(rows: list[Contact]) -> list[Contact]:
+        held.append(len(rows))
+        return sorted(rows, key=lambda row: int(row.id), reverse=True)
+
+    walk = connect(Crm([row(number) for number in range(3000)])).contacts.walk()
+    page = await selected(walk, even, page=2, limit=10, told=nobody, arranged=latest_first)
+    assert summary(page) == (ids(*range(2978, 2958, -2)), True, 1500, [])
+    assert max(held) <= 2 * 10 + MAX_PAGE_SIZE
 
 
 async def test_a_selection_from_a_list_that_is_not_shown_whole_says_so(connect: Connect) -> None:

@@ -307,7 +307,8 @@ async def test_each_operation_is_reached_by_a_tool(
     assert not result.is_error, result.content
     method, path = reached.line.split(" ")
     requests = wire.sent if method == "GET" else wire.writes
-    [decisive] = [sent for sent in requests if (sent.method, sent.path) == (method, f"/api/crm{path}")]
+    # A search that finds nothing goes on to look for what comes close.
+    decisive, *_ = [sent for sent in requests if (sent.method, sent.path) == (method, f"/api/crm{path}")]
     assert decisive.query == {"entityId": sandbox.credentials.entity_id, **reached.query}
     assert decisive.body == reached.body
     assert wire.writes == ([] if method == "GET" else [decisive])

@@ -184,9 +184,86 @@ async def test_ten_thousand_leads_are_summed_in_one_call_that_tells_how_far_it_i
     assert len(block.text) < 6_000
     assert told_progress[0] == (100, 10_001, "100 leads read")
     assert [done for done, _, _ in told_progress] == sorted({done for done, _, _ in told_progress})
-    assert told_progress[-1] == (12_001, 12_944, "2000 tasks read")
+    tasks = large.all("SELECT due_at, completed_at FROM activities WHERE type = 'task'")
+    assert told_progress[-1] == (12_944, 12_944, f"{len(tasks)} tasks read")
+    overdue = [task for task in tasks if not task["completed_at"] and task["due_at"] < large.now()]
+    assert (facts["overdue_total"], facts.get("notes")) == (len(overdue), None)
+    # The longest overdue first.
+    first = sorted(datetime.fromisoformat(task["due_at"]) for task in overdue)[:5]
+    assert [datetime.fromisoformat(task["due_at"]) for task in facts["overdue_tasks"]] == first
+
+
+async def test_idle_leads_are_looked_for_among_ten_thousand(large: Store, large_client: Client) -> None:
+    told_progress: list[str | None] = []
+
+    async def progress(_done: float, _total: float | None, message: str | None) -> None:
+        told_progress.append(message)
+
+    result = await large_client.call_tool(
+        "search_leads", {"owner": "unassigned", "limit": 5}, progress_callback=progress
+    )
+    facts = result.structured_content
+    assert facts is not None
+    unassigned = large.number("SELECT count(*) FROM leads WHERE owner_user_id IS NULL")
+    assert (facts["shown"], facts["total"], facts.get("notes")) == (5, unassigned, None)
+    assert told_progress[-1] == "10001 leads read"
+
+
+@pytest.mark.parametrize(
+    ("tool", "query", "shown"),
+    [
+        ("search_companies", "Muller", "Müller Präzisionstechnik GmbH"),
+        ("search_companies", "Ácmé Ind", "Acme Industries GmbH"),
+        ("search_companies", "Quynt Medica", "Quint Medica Oy"),
+        ("search_contacts", "Luc Lefevre", "Luc Lefèvre"),
+        ("search_contacts", "Yukí Costá", "Yuki Costa"),
+        ("search_leads", "Muller maintenance", "Müller maintenance renewal"),
+        ("search_leads", "Álpenblick framework", "Alpenblick framework contract"),
+    ],
+)
+async def test_a_search_finds_what_is_spelt_nearly_so_and_says_so(
+    call: Call, tool: str, query: str, shown: str
+) -> None:
+    text, facts = await call(tool, query=query)
+    [row] = facts[tool.removeprefix("search_")]
+    assert shown in (row.get("name"), row.get("title"))
     [note] = facts["notes"]
-    assert note.startswith("Overdue tasks: Stopped after 20 requests to the CRM and 2000 rows")
+    how = "comes close" if query.isascii() else "has it without accents"
+    assert note == f'Nothing has "{query}" in it; shown is what {how}.'
+    assert f"Note: {note}" in text
+
+
+async def test_what_comes_close_passes_the_other_filters_too(call: Call) -> None:
+    for role, shown in [("vendor", 1), ("customer", 0)]:
+        _, facts = await call("search_companies", query="Quynt Medica", role=role)
+        assert (len(facts["companies"]), facts["shown"], facts["total"]) == (shown,) * 3
+
+
+@pytest.mark.parametrize("kind", ["companies", "contacts", "leads"])
+async def test_a_search_that_the_crm_ignores_tells_how_far_it_is(
+    client: Client, wire: Any, kind: str
+) -> None:
+    def ignoring(request: httpx2.Request) -> httpx2.Response:
+        page = int(request.url.params["page"])
+        rows = [
+            {
+                "id": f"{page:04}{n:04}-0000-4000-8000-000000000000",
+                "name": "A",
+                "title": "A",
+                "email": "a@b.c",
+            }
+            for n in range(100)
+        ]
+        return httpx2.Response(200, json={kind: rows, "page": page, "pageSize": 100, "total": 10_000})
+
+    told: list[str | None] = []
+
+    async def progress(_done: float, _total: float | None, message: str | None) -> None:
+        told.append(message)
+
+    wire.inner = httpx2.MockTransport(ignoring)
+    await client.call_tool(f"search_{kind}", {"query": "x"}, progress_callback=progress)
+    assert f"2000 {kind} read" in told
 
 
 async def test_a_lead_in_an_unknown_stage_is_counted_too(call: Call, sandbox: Store, wire: Any) -> None:

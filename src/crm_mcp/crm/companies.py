@@ -23,7 +23,7 @@ from crm_mcp.crm.contract import (
     mentions,
     owned,
 )
-from crm_mcp.crm.paging import Page, Walk, gather_page
+from crm_mcp.crm.paging import Page, Told, Walk, gather_page
 
 if TYPE_CHECKING:
     from crm_mcp.crm.client import CrmClient
@@ -140,10 +140,16 @@ class Companies:
         self._client = client
 
     async def search(
-        self, wanted: CompanyFilter | None = None, *, page: int = 1, limit: int = 25
+        self,
+        wanted: CompanyFilter | None = None,
+        *,
+        page: int = 1,
+        limit: int = 25,
+        told: Told | None = None,
     ) -> Page[Company]:
         wanted = wanted or CompanyFilter()
-        return await gather_page(self._client.pages(LIST_COMPANIES, wanted), wanted, page=page, limit=limit)
+        fetch = self._client.pages(LIST_COMPANIES, wanted)
+        return await gather_page(fetch, wanted, page=page, limit=limit, told=told)
 
     def walk(self, wanted: CompanyFilter | None = None) -> Walk[Company]:
         wanted = wanted or CompanyFilter()

@@ -21,7 +21,7 @@ from crm_mcp.crm.contract import (
     equals,
     mentions,
 )
-from crm_mcp.crm.paging import Page, Walk, gather_page
+from crm_mcp.crm.paging import Page, Told, Walk, gather_page
 
 if TYPE_CHECKING:
     from crm_mcp.crm.client import CrmClient
@@ -176,10 +176,16 @@ class Contacts:
         self._client = client
 
     async def search(
-        self, wanted: ContactFilter | None = None, *, page: int = 1, limit: int = 25
+        self,
+        wanted: ContactFilter | None = None,
+        *,
+        page: int = 1,
+        limit: int = 25,
+        told: Told | None = None,
     ) -> Page[Contact]:
         wanted = wanted or ContactFilter()
-        return await gather_page(self._client.pages(LIST_CONTACTS, wanted), wanted, page=page, limit=limit)
+        fetch = self._client.pages(LIST_CONTACTS, wanted)
+        return await gather_page(fetch, wanted, page=page, limit=limit, told=told)
 
     def walk(self, wanted: ContactFilter | None = None) -> Walk[Contact]:
         wanted = wanted or ContactFilter()

@@ -24,7 +24,7 @@ from crm_mcp.crm.contract import (
     equals,
     mentions,
 )
-from crm_mcp.crm.paging import Page, Walk, gather_page
+from crm_mcp.crm.paging import Page, Told, Walk, gather_page
 
 if TYPE_CHECKING:
     from crm_mcp.crm.client import CrmClient
@@ -172,9 +172,17 @@ class Leads:
     def __init__(self, client: CrmClient) -> None:
         self._client = client
 
-    async def search(self, wanted: LeadFilter | None = None, *, page: int = 1, limit: int = 25) -> Page[Lead]:
+    async def search(
+        self,
+        wanted: LeadFilter | None = None,
+        *,
+        page: int = 1,
+        limit: int = 25,
+        told: Told | None = None,
+    ) -> Page[Lead]:
         wanted = wanted or LeadFilter()
-        return await gather_page(self._client.pages(LIST_LEADS, wanted), wanted, page=page, limit=limit)
+        fetch = self._client.pages(LIST_LEADS, wanted)
+        return await gather_page(fetch, wanted, page=page, limit=limit, told=told)
 
     def walk(self, wanted: LeadFilter | None = None) -> Walk[Lead]:
         wanted = wanted or LeadFilter()

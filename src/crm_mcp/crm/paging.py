@@ -12,7 +12,9 @@ from crm_mcp.crm.contract import Entity, Filter, Rows
 E = TypeVar("E", bound=Entity)
 
 MAX_PAGE_SIZE = 100
+# For a page that is looked at on the way to something else; and for an answer that is over the whole list.
 MAX_CALLS = 20
+MAX_PAGES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +35,31 @@ class Page(Generic[E]):
     unverified: bool = False
     # There may be rows that nobody could look at.
     bounded: bool = False
+    # Rows came that do not match.
+    left_out: bool = False
 
 
 Fetch = Callable[[int, int], Awaitable[Rows[E]]]
+# What is told of a walk on its way: how many rows were read, and how many there are where that is known.
+Told = Callable[[int, int | None], Awaitable[None]]
 
 
-async def gather_page(fetch: Fetch[E], wanted: Filter, *, page: int, limit: int) -> Page[E]:
+async def gather_page(
+    fetch: Fetch[E], wanted: Filter, *, page: int, limit: int, told: Told | None = None
+) -> Page[E]:
     """Ask `fetch(page, page_size)` until the caller's page is full or the CRM has no more.
 
     A CRM that echoes the page it was asked for is trusted to have skipped the earlier ones. Otherwise, or
     when rows had to be left out, the list is walked from its start, in large steps. A walk that met its bound
-    has no next page: that would be the same walk.
+    has no next page: that would be the same walk. `told` hears of each request that another one follows.
     """
     size = min(limit, MAX_PAGE_SIZE)
     offset = (page - 1) * limit
     calls = max(MAX_CALLS, limit // size + 2)
     walk = Walk(fetch, wanted, size, skipped_pages=offset // size)
-    if not await walk.reach(offset + limit, calls):
+    if not await walk.reach(offset + limit, calls, told):
         walk = Walk(fetch, wanted)
-        await walk.reach(offset + limit, calls)
+        await walk.reach(offset + limit, calls, told)
     skip = offset - walk.skipped
     return Page(
         records=walk.kept[skip : skip + limit],
@@ -62,6 +70,7 @@ async def gather_page(fetch: Fetch[E], wanted: Filter, *, page: int, limit: int)
         notes=walk.notes(),
         unverified=walk.unverified,
         bounded=bool(walk.stopped_after) or (walk.at_end and not walk.complete),
+        left_out=walk.left_out,
     )
 
 
@@ -87,7 +96,7 @@ class Walk(Generic[E]):
         self._dropped: Counter[str] = Counter()
         self._unverified: set[str] = set()
 
-    async def pages(self, calls: int = MAX_CALLS) -> AsyncIterator[list[E]]:
+    async def pages(self, calls: int = MAX_PAGES) -> AsyncIterator[list[E]]:
         """What passes of each page from the first to the last, or as many; nothing of it is kept here."""
         for number in range(1, calls + 1):
             yield self._take(await self._fetch(number, self._size))
@@ -110,7 +119,7 @@ class Walk(Generic[E]):
         """Whether everything was seen."""
         return self.at_end and self.met >= (self._told_total or 0) and not self._may_be_cut
 
-    async def reach(self, end: int, calls: int) -> bool:
+    async def reach(self, end: int, calls: int, told: Told | None = None) -> bool:
         """Walk until row `end` and whether it is the last are known, within so many requests.
 
         False where another walk is needed, from the first page and in large steps: the CRM cannot be trusted
@@ -127,6 +136,8 @@ class Walk(Generic[E]):
                 return False
             if self.at_end:
                 return True
+            if told:
+                await told(self.met, self._told_total)
         self.stopped_after = calls
         return True
 
@@ -169,6 +180,10 @@ class Walk(Generic[E]):
         return True
 
     @property
+    def left_out(self) -> bool:
+        return bool(self._dropped)
+
+    @property
     def unverified(self) -> bool:
         return bool(self._unverified)
 
@@ -204,10 +219,6 @@ class Walk(Generic[E]):
             yield f"The CRM shows only {self.met} of its {self._told_total} rows; narrow the search."
 
 
-# What is told of a walk on its way: how many rows were read, and how many there are where that is known.
-Told = Callable[[int, int | None], Awaitable[None]]
-
-
 async def selected(
     walk: Walk[E],
     keep: Callable[[E], bool | None],
@@ -216,29 +227,32 @@ async def selected(
     limit: int,
     told: Told,
     arranged: Callable[[list[E]], list[E]] = list,
+    calls: int = MAX_PAGES,
 ) -> Page[E]:
     """The caller's page of those rows of a list that `keep` wants, in an order of ours: neither of which the
     CRM can do.
 
     `keep` answers None for a row that does not show what would tell; it is left out, and a note says so.
-    MAX_CALLS pages are looked at, and a note says where that was not all.
+    So many pages are looked at, and a note says where that was not all. Of the rows no more are held than
+    up to the caller's page.
     """
-    kept: list[E] = []
-    unclear = 0
-    async for rows in walk.pages():
+    first: list[E] = []
+    count = unclear = 0
+    async for rows in walk.pages(calls):
         verdicts = [keep(row) for row in rows]
-        kept += [row for row, verdict in zip(rows, verdicts, strict=True) if verdict]
+        kept = [row for row, verdict in zip(rows, verdicts, strict=True) if verdict]
+        first = arranged([*first, *kept])[: page * limit]
+        count += len(kept)
         unclear += verdicts.count(None)
         await told(walk.met, walk.told_total)
     notes = walk.notes()
     if unclear:
         notes.append(f"{unclear} rows do not show what was asked for, and were left out.")
-    skip = (page - 1) * limit
     return Page(
-        records=arranged(kept)[skip : skip + limit],
+        records=first[(page - 1) * limit :],
         page=page,
         limit=limit,
-        has_more=len(kept) > skip + limit,
-        total=len(kept) if walk.complete else None,
+        has_more=count > page * limit,
+        total=count if walk.complete else None,
         notes=notes,
     )

@@ -18,7 +18,7 @@ from crm_mcp.crm.activities import (
     TaskFilter,
 )
 from crm_mcp.crm.errors import InvalidInputError
-from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page, selected
+from crm_mcp.crm.paging import MAX_CALLS, MAX_PAGE_SIZE, Page, selected
 from crm_mcp.references import Meant
 from crm_mcp.results import DASHBOARD_URI, ActivityList, ActivityWritten, TaskList, company_uri, lead_uri
 from crm_mcp.tenant import Tenant
@@ -98,7 +98,16 @@ async def newest_activities(crm: Tenant, wanted: ActivityFilter, *, page: int, l
     first = await search(wanted, limit=MAX_PAGE_SIZE)
     if first.has_more and first.records != _newest_first(first.records):
         walk, told = crm.client.activities.walk(wanted), crm.reading("activities")
-        return await selected(walk, lambda _: True, page=page, limit=limit, told=told, arranged=_newest_first)
+        return await selected(
+            walk,
+            lambda _: True,
+            page=page,
+            limit=limit,
+            told=told,
+            arranged=_newest_first,
+            # This is a part of other answers too.
+            calls=MAX_CALLS,
+        )
     if first.has_more and page * limit > MAX_PAGE_SIZE:
         return await search(wanted, page=page, limit=limit)
     shown = _newest_first(first.records)[(page - 1) * limit : page * limit]
@@ -125,6 +134,9 @@ async def list_tasks(
     found = await tasks(crm, wanted, done=done, page=page, limit=limit)
     rows = await crm.rows.activities(found.records)
     return TaskList(tasks=rows, **page_of(found)).noting(on_lead.note if on_lead else None)
+
+
+DONE_NOT_SHOWN = "The CRM does not show which tasks are done: done ones may be among the open ones."
 
 
 async def tasks(
@@ -157,9 +169,7 @@ async def tasks(
         arranged=arranged,
     )
     if silent and not telling:
-        found.notes.append(
-            "The CRM does not show which tasks are done: done ones may be among the open ones."
-        )
+        found.notes.append(DONE_NOT_SHOWN)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -27,7 +28,7 @@ from crm_mcp.tools.parameters import (
     PageNumber,
     Repeat,
 )
-from crm_mcp.tools.parts import at_once, page_of
+from crm_mcp.tools.parts import at_once, page_of, searched
 
 MAX_CONTACTS = 10
 MAX_LEADS = 10
@@ -53,7 +54,9 @@ async def search_companies(
     """Find companies; without arguments, list all."""
     owner_id = await crm.refs.owner(owner) if owner else None
     wanted = CompanyFilter(role=role, status=status, owner_user_id=owner_id, q=query or None)
-    found = await crm.client.companies.search(wanted, page=page, limit=limit)
+    companies = crm.client.companies
+    search = partial(companies.search, page=page, limit=limit, told=crm.reading("companies"))
+    found = await searched(search, wanted, query, crm.refs.company, companies.get)
     return CompanyList(companies=await crm.rows.companies(found.records), **page_of(found))
 
 

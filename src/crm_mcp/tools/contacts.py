@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -51,7 +52,7 @@ from crm_mcp.tools.parameters import (
     PageNumber,
     Repeat,
 )
-from crm_mcp.tools.parts import at_once, if_possible, page_of, sentence
+from crm_mcp.tools.parts import at_once, if_possible, page_of, searched, sentence
 
 MAX_LEADS = 10
 
@@ -71,7 +72,10 @@ async def search_contacts(
 ) -> ContactList:
     """Find people; with `company`, only its people; without arguments, list all."""
     if not company:
-        found = await crm.client.contacts.search(ContactFilter(q=query or None), page=page, limit=limit)
+        contacts = crm.client.contacts
+        search = partial(contacts.search, page=page, limit=limit, told=crm.reading("contacts"))
+        wanted = ContactFilter(q=query or None)
+        found = await searched(search, wanted, query, crm.refs.contact, contacts.get)
         return ContactList(contacts=await crm.rows.contacts(found.records), **page_of(found))
     meant = await crm.refs.company(company)
     people = await crm.client.companies.contacts(meant.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -54,7 +55,7 @@ from crm_mcp.tools.parameters import (
     Repeat,
     StageRef,
 )
-from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, page_of, sentence
+from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, page_of, searched, sentence
 
 MAX_TIMELINE = 15
 
@@ -108,6 +109,7 @@ async def search_leads(
         stage_id=in_stages[0].id if len(in_stages) == 1 else None,
         q=query or None,
     )
+    told = crm.reading("leads")
     if owner or idle_days or len(in_stages) > 1:
         owners = (await crm.refs.owner_id(owner),) if owner else ()
         stages = await crm.rows.stages() if idle_days else []
@@ -120,10 +122,11 @@ async def search_leads(
                 verdicts += [is_open(lead, stages), is_idle(lead, idle_days)]
             return False if False in verdicts else None if None in verdicts else True
 
-        walk, told = crm.client.leads.walk(wanted), crm.reading("leads")
+        walk = crm.client.leads.walk(wanted)
         found = await selected(walk, in_question, page=page, limit=limit, told=told)
     else:
-        found = await crm.client.leads.search(wanted, page=page, limit=limit)
+        search = partial(crm.client.leads.search, page=page, limit=limit, told=told)
+        found = await searched(search, wanted, query, crm.refs.lead, crm.client.leads.get)
     notes = [meant.note for meant in (at_company, with_contact) if meant]
     return LeadList(leads=await crm.rows.leads(found.records), **page_of(found)).noting(*notes)
 

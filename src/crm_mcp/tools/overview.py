@@ -15,29 +15,25 @@ from crm_mcp.crm.activities import Activity, TaskFilter
 from crm_mcp.crm.companies import CompanyFilter
 from crm_mcp.crm.contacts import ContactFilter
 from crm_mcp.crm.contract import Entity
-from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ContactRow, LeadRow, is_overdue
 from crm_mcp.matching import Fit, best
-from crm_mcp.references import AmbiguousReferenceError, Meant
 from crm_mcp.results import Hit, Money, PipelineGroup, PipelineSummary, SearchResult
 from crm_mcp.rows import is_open
 from crm_mcp.tenant import Tenant
-from crm_mcp.tools.activities import tasks
+from crm_mcp.tools.activities import DONE_NOT_SHOWN
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.leads import is_idle, is_owned
 from crm_mcp.tools.parameters import CompanyRef, Crm, OwnerFilter
-from crm_mcp.tools.parts import at_once
+from crm_mcp.tools.parts import at_once, meant_by
 from crm_mcp.wording import money
 
 E = TypeVar("E", bound=Entity)
 
 MAX_HITS = 10
-MAX_PAGES = 200
 MAX_STALE = 5
-MAX_TASKS = 10_000
 MAX_OVERDUE = 5
 MAX_GROUPS = 15
 
@@ -74,17 +70,11 @@ async def search_crm(crm: Crm, query: str) -> SearchResult:
 async def _close(crm: Tenant, query: str) -> list[Hit]:
     """What a reading tool would take for a name that the CRM does not find: spelt otherwise, or misspelt."""
     finders = {"company": crm.refs.company, "contact": crm.refs.contact, "lead": crm.refs.lead}
-    hits = []
-    for kind, find in finders.items():
-        found: list[Meant] = []
-        try:
-            found = [await find(query)]
-        except AmbiguousReferenceError as error:
-            found = list(error.candidates.values())
-        except UnresolvedReferenceError:
-            continue
-        hits += [Hit(kind=kind, id=one.id, name=one.name or one.id, detail="a close match") for one in found]
-    return hits
+    return [
+        Hit(kind=kind, id=one.id, name=one.name or one.id, detail="a close match")
+        for kind, find in finders.items()
+        for one in await meant_by(query, find)
+    ]
 
 
 def _records(page: Page[E] | None) -> list[E]:
@@ -122,14 +112,14 @@ async def summarize_pipeline(
     stages = await crm.rows.stages()
     tally = _Tally(by, stages, owners, idle_days)
     walk, told = crm.client.leads.walk(wanted), crm.reading("leads")
-    async for leads in walk.pages(MAX_PAGES):
+    async for leads in walk.pages():
         tally.add(leads)
         await told(walk.met, walk.told_total)
     if by == "company":
         await crm.rows.learn_companies(tally.keys())
     notes = [*walk.notes(), *([at_company.note] if at_company and at_company.note else []), *tally.notes()]
     theirs = {*tally.leads, *([at_company.id] if at_company else [])}
-    overdue = await _overdue(crm, theirs if company or owner else None, notes)
+    overdue, overdue_count = await _overdue(crm, theirs if company or owner else None, notes)
     return PipelineSummary(
         counted=tally.open,
         complete=walk.complete,
@@ -139,8 +129,8 @@ async def summarize_pipeline(
         idle_days=idle_days,
         stale=await crm.rows.leads(tally.stalest()),
         stale_total=tally.stale_count,
-        overdue_tasks=await crm.rows.activities(overdue[:MAX_OVERDUE]),
-        overdue_total=len(overdue),
+        overdue_tasks=await crm.rows.activities(overdue),
+        overdue_total=overdue_count,
         notes=notes,
     )
 
@@ -150,16 +140,30 @@ def _name(crm: Tenant, stages: list[PipelineStage], key: str | None) -> str:
     return names.get(key or "") or crm.memory.names.get(key) or key or "none"
 
 
-async def _overdue(crm: Tenant, theirs: set[str] | None, notes: list[str]) -> list[Activity]:
-    """The overdue tasks, of these records if only those are meant; `notes` tells if not all were seen."""
-    found = await tasks(crm, TaskFilter(), limit=MAX_TASKS)
-    notes += [f"Overdue tasks: {note}" for note in found.notes]
-    now = datetime.now(UTC)
-    return [
-        task
-        for task in found.records
-        if is_overdue(task.due_at, now) and (theirs is None or {task.lead_id, task.company_id} & theirs)
-    ]
+async def _overdue(crm: Tenant, theirs: set[str] | None, notes: list[str]) -> tuple[list[Activity], int]:
+    """The longest overdue tasks, of these records if only those are meant, and how many there are.
+
+    `notes` tells if not all were seen.
+    """
+    walk, told, now = crm.client.activities.walk_tasks(TaskFilter()), crm.reading("tasks"), datetime.now(UTC)
+    longest: list[tuple[datetime, str, Activity]] = []
+    count = 0
+    silent = telling = False
+    async for tasks in walk.pages():
+        silent = silent or any("completed_at" not in task.model_fields_set for task in tasks)
+        telling = telling or any(task.completed_at for task in tasks)
+        overdue = [
+            (task.due_at, task.id, task)
+            for task in tasks
+            if task.due_at and task.completed_at is None and is_overdue(task.due_at, now)
+            if theirs is None or {task.lead_id, task.company_id} & theirs
+        ]
+        count += len(overdue)
+        longest = nsmallest(MAX_OVERDUE, [*longest, *overdue])
+        await told(walk.met, walk.told_total)
+    untold = [DONE_NOT_SHOWN] if silent and not telling else []
+    notes += [f"Overdue tasks: {note}" for note in (*walk.notes(), *untold)]
+    return [task for _, _, task in longest], count
 
 
 class _Sums:
