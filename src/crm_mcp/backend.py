@@ -89,14 +89,15 @@ def sandbox_store(place: str, *, companies: int = 40) -> Iterator[Store]:
         store.close()
 
 
-def open_ledger(settings: Settings) -> Ledger:
+def open_ledger(settings: Settings, *, create: bool = True) -> Ledger:
     """The record of all writes, nothing of it forgotten.
 
-    Raises LedgerError.
+    Raises LedgerError; NoLedgerError where there is none and none is to be made.
     """
     from crm_mcp.ledger import Ledger  # noqa: PLC0415
 
-    return Ledger.open(Path(settings.ledger) if settings.ledger else _ledger_file(settings))
+    path = Path(settings.ledger) if settings.ledger else _ledger_file(settings)
+    return Ledger.open(path, create=create)
 
 
 def _ledger_file(settings: Settings) -> Path:

@@ -137,9 +137,12 @@ class Ledger:
         self._journal = journal
 
     @classmethod
-    def open(cls, path: Path | None) -> Self:
-        """Open the file, making it first if need be; `None` keeps everything in memory."""
-        return cls(Journal(path))
+    def open(cls, path: Path | None, *, create: bool = True) -> Self:
+        """Open the file, making it first if need be; `None` keeps everything in memory.
+
+        Raises NoLedgerError where there is none and none is to be made.
+        """
+        return cls(Journal(path, create=create))
 
     def shut(self) -> None:
         self._journal.close()

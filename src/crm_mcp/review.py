@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,7 @@ import anyio
 from crm_mcp import backend
 from crm_mcp.crm.errors import CrmError, DeclinedError, RefusedError
 from crm_mcp.gate import CALL, NOTHING_SENT, Call, Gate, Planned
-from crm_mcp.journal import LedgerError
+from crm_mcp.journal import LedgerError, NoLedgerError
 from crm_mcp.ledger import Approval, ApprovalError, Change, Ledger
 from crm_mcp.settings import Settings, SettingsError
 from crm_mcp.terminal import NoTerminalError, ask, plain
@@ -27,13 +28,21 @@ BY = "terminal"
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Ledger]:
-    """The ledger that the settings mean.
+def opened(settings: Settings, *, listing: bool = False) -> Iterator[Ledger]:
+    """The ledger that the settings mean; a person's command makes none.
+
+    Who only lists is told that nothing was written yet, unless the file was named: then its name is wrong.
 
     Raises SettingsError where it cannot be used.
     """
     try:
-        ledger = backend.open_ledger(settings)
+        try:
+            ledger = backend.open_ledger(settings, create=False)
+        except NoLedgerError as error:
+            if settings.ledger or not listing:
+                raise
+            print(f"crm-mcp: {error}", file=sys.stderr)
+            ledger = Ledger.open(None)
         try:
             yield ledger
         finally:

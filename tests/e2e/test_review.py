@@ -400,13 +400,38 @@ def test_looking_forgets_nothing_however_old(here: dict[str, Any], ledger: Ledge
     assert run("changes", "--verify", **here).stdout == "Nothing was altered; events: 1.\n"
 
 
-def test_reading_needs_no_crm(tmp_path: Path) -> None:
+def test_reading_needs_no_crm(ledger: Ledger, ledger_file: Path, tmp_path: Path) -> None:
     crm = {"CRM_BASE_URL": "http://127.0.0.1:9", "CRM_API_KEY": "ak_x", "CRM_ENTITY_ID": "0" * 32}
+    asked = ask(ledger)
     for command in (["changes"], ["approvals"], ["changes", "--verify"]):
-        assert run(*command, home=tmp_path, **crm).code == 0
-    assert run("approve", "abcdefgh", home=tmp_path, **crm).code == 1
-    assert run("changes", home=tmp_path).code == 0
-    assert [file.name for file in (tmp_path / "data" / "crm-mcp").iterdir()] == ["ledger.db"]
+        assert run(*command, "--ledger", str(ledger_file), home=tmp_path, **crm).code == 0
+    assert run("approve", asked.id, "--ledger", str(ledger_file), home=tmp_path, **crm).stderr == NO_TERMINAL
+
+
+@pytest.mark.parametrize(
+    ("command", "listed"),
+    [
+        (["changes"], "There is no such change on record."),
+        (["changes", "--json"], "[]"),
+        (["approvals"], "Nothing waits for approval."),
+        (["approvals", "--json"], "[]"),
+        (["changes", "--verify"], None),
+        (["approve", "abcdefgh"], None),
+        (["undo", "abcd"], None),
+    ],
+)
+def test_before_the_first_write_there_is_no_ledger_and_no_command_of_a_person_makes_one(
+    tmp_path: Path, command: list[str], listed: str | None
+) -> None:
+    def no_ledger(path: Path) -> str:
+        return f"crm-mcp: There is no ledger at {path} yet: the first write makes it.\n"
+
+    default, typo = tmp_path / "data" / "crm-mcp" / "ledger.db", tmp_path / "legder.db"
+    wanted = Ended(0, f"{listed}\n", no_ledger(default)) if listed else Ended(2, "", no_ledger(default))
+    assert run(*command, home=tmp_path) == wanted
+    assert run(*command, "--ledger", str(typo), home=tmp_path) == Ended(2, "", no_ledger(typo))
+    assert run(*command, home=tmp_path, CRM_MCP_LEDGER=str(typo)) == Ended(2, "", no_ledger(typo))
+    assert list(tmp_path.rglob("*.db")) == []
 
 
 @pytest.mark.parametrize("command", [["changes"], ["approvals"], ["approve", "abcdefgh"], ["undo", "abcd"]])
