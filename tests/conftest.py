@@ -150,6 +150,7 @@ async def open_client(open_crm: OpenCrm, ledger_file: Path) -> AsyncIterator[Ope
                 lists,
                 open_ledger=lambda: Ledger.open(ledger_file),
                 policy=policy,
+                approve_command="crm-mcp approve",
             )
             server = build_server(access, toolsets, read_only=read_only, sandbox=sandbox)
             return await stack.enter_async_context(Client(server, **options))

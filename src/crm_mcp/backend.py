@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import shlex
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -123,6 +126,14 @@ def ledger_opener(settings: Settings) -> OpenLedger:
         return ledger
 
     return opened
+
+
+def approve_command(settings: Settings) -> str:
+    """What approves in a terminal, before the id; that has another directory and other variables."""
+    words = ["crm-mcp", "approve"]
+    if settings.ledger:
+        words += ["--ledger", str(Path(settings.ledger).absolute())]
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def _user_file(name: str) -> Path:

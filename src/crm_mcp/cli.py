@@ -259,6 +259,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         open_ledger=backend.ledger_opener(settings),
         policy=settings.policy,
         principal=_principal(settings),
+        approve_command=backend.approve_command(settings),
     )
     server = build_server(
         access, settings.toolsets, read_only=settings.read_only, sandbox=settings.uses_sandbox

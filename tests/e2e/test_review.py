@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -294,7 +295,7 @@ async def test_a_guarded_call_goes_through_once_a_person_has_approved(
         refused = await client.call_tool("send_outbound_email", MAIL)
         [waiting] = ledger.waiting()
         assert refused.is_error
-        assert f"`crm-mcp approve {waiting.id}`" in refused.content[0].text  # type: ignore[union-attr]
+        assert waiting.id in refused.content[0].text  # type: ignore[union-attr]
         with Person("approve", waiting.id, **here) as person:
             assert waiting.preview in person.sees(APPROVE)
             person.types("yes\n")
@@ -310,6 +311,22 @@ async def test_a_guarded_call_goes_through_once_a_person_has_approved(
     assert len(sandbox.all(emails)) == 1
     assert [change.outcome for change in ledger.changes()] == ["applied", "refused"]
     assert (ledger.changes()[0].approval, ledger.approval(waiting.id).state) == (waiting.id, "used")
+
+
+@pytest.mark.parametrize("flags", [[], ["--ledger", "Max's ledger.db"]], ids=["default", "named"])
+async def test_what_a_refusal_says_to_type_approves_in_any_terminal(tmp_path: Path, flags: list[str]) -> None:
+    async with Client(over_stdio(*flags, home=tmp_path)) as client:
+        refused = await client.call_tool("send_outbound_email", MAIL)
+        command = refused.content[0].text.split("`")[1]  # type: ignore[union-attr]
+        assert command.count("ledger.db") == len(flags[1:])
+        program, *arguments = shlex.split(command)
+        data = {"XDG_DATA_HOME": str(tmp_path / "data")}
+        (tmp_path / "elsewhere").mkdir()
+        with Person(*arguments, home=tmp_path / "elsewhere", **data) as person:
+            person.sees(APPROVE)
+            person.types("yes\n")
+            assert (program, person.ends().code) == ("crm-mcp", 0)
+        assert not (await client.call_tool("send_outbound_email", MAIL)).is_error
 
 
 # Changes

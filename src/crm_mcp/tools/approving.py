@@ -194,17 +194,19 @@ def _answered(access: CrmAccess, planned: Sequence[Planned], approval_id: str, a
 def _how(access: CrmAccess, call: Call, approval: Approval) -> str:
     who = "The person was asked and did not answer." if call.asked else "A person must approve this."
     until = f"{approval.expires_at:%H:%M} UTC"
-    page = ""
-    # Without a loopback there is the terminal.
-    with suppress(OSError):
-        page = f"at {access.approval_link(approval.id)} or "
+    ways = []
+    with suppress(OSError):  # there is no loopback
+        ways.append(f"at {access.approval_link(approval.id)}")
+    if access.approve_command:
+        ways.append(f"with `{access.approve_command} {approval.id}`")
     return "\n".join(
         [
             f"{who} {NOTHING_SENT}",
             *call.notes,
             _start(approval.preview),
-            f"They can approve it {page}with `crm-mcp approve {approval.id}`, until {until}; then make the "
-            "same call again.",
+            f"They can approve it {' or '.join(ways)}, until {until}; then make the same call again."
+            if ways
+            else "Nobody can approve it on this machine.",
         ]
     )
 
