@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -237,6 +238,23 @@ def test_a_ledger_in_memory_works_alike_and_is_its_own() -> None:
     assert first.verify() == Verification(2)
     first.shut()
     second.shut()
+
+
+@pytest.mark.parametrize("place", ["file", "memory"])
+def test_threads_may_share_a_ledger(path: Path, place: str) -> None:
+    ledger = Ledger.open(path if place == "file" else None)
+
+    def work(thread: int) -> None:
+        for number in range(20):
+            asked = ledger.ask_for_approval(replace(QUESTION, digest=f"{thread} {number}"), seconds=60)
+            assert asked in ledger.waiting()
+            ledger.decide(asked.id, approved=True, by="page")
+            applied(ledger, numbered(100 * thread + number))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert (ledger.waiting(), len(ledger.changes()), ledger.verify()) == ([], 160, Verification(640))
+    ledger.shut()
 
 
 @pytest.mark.parametrize("outcome", ["refused", "declined", "expired"])

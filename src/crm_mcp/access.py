@@ -90,7 +90,7 @@ class CrmAccess:
         if self._page is None:
             from crm_mcp.page import ApprovalPage  # noqa: PLC0415
 
-            self._page = ApprovalPage(self._open_ledger)
+            self._page = ApprovalPage(self.ledger())
         return self._page.link(approval_id)
 
     @asynccontextmanager
@@ -103,6 +103,7 @@ class CrmAccess:
             self._tenant = None
             if self._page:
                 self._page.stop()
+                self._page = None
             if self._ledger:
                 self._ledger.shut()
                 self._ledger = None

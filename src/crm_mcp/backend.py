@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import shlex
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,26 +93,21 @@ def sandbox_store(place: str, *, companies: int = 40) -> Iterator[Store]:
 def open_ledger(settings: Settings, *, create: bool = True) -> Ledger:
     """The record of all writes, nothing of it forgotten.
 
-    Raises LedgerError; NoLedgerError where there is none and none is to be made.
+    Raises LedgerError; NoLedgerError or SettingsError where there is none and none is to be made.
     """
     from crm_mcp.ledger import Ledger  # noqa: PLC0415
 
-    path = Path(settings.ledger) if settings.ledger else _ledger_file(settings)
-    return Ledger.open(path, create=create)
+    if not _ends_with_server(settings):
+        path = Path(settings.ledger) if settings.ledger else _user_file("ledger.db")
+        return Ledger.open(path, create=create)
+    if not create:
+        raise SettingsError("an embedded CRM in memory has its ledger there too: only its server can read it")
+    return Ledger.open(None)
 
 
-def _ledger_file(settings: Settings) -> Path:
-    """The user's; of an embedded CRM that ends with this process, one that ends with it too."""
-    return _passing_file() if settings.sandbox == IN_MEMORY else _user_file("ledger.db")
-
-
-@cache
-def _passing_file() -> Path:
-    from tempfile import TemporaryDirectory  # noqa: PLC0415
-
-    folder = TemporaryDirectory(prefix="crm-mcp-", ignore_cleanup_errors=True)
-    atexit.register(folder.cleanup)
-    return Path(folder.name) / "ledger.db"
+def _ends_with_server(settings: Settings) -> bool:
+    """Whether the record of all writes does, as an embedded CRM in memory does."""
+    return settings.sandbox == IN_MEMORY and not settings.ledger
 
 
 def ledger_opener(settings: Settings) -> OpenLedger:
@@ -129,7 +122,12 @@ def ledger_opener(settings: Settings) -> OpenLedger:
 
 
 def approve_command(settings: Settings) -> str:
-    """What approves in a terminal, before the id; that has another directory and other variables."""
+    """What approves in a terminal, before the id; that has another directory and other variables.
+
+    Empty where the ledger is only this process's own.
+    """
+    if _ends_with_server(settings):
+        return ""
     words = ["crm-mcp", "approve"]
     if settings.ledger:
         words += ["--ledger", str(Path(settings.ledger).absolute())]

@@ -85,7 +85,7 @@ class Journal:
         Raises LedgerError when the file cannot be used, NoLedgerError when it is not there to be opened.
         """
         self._path = path
-        # Calls take turns on the event loop; those of a second thread must wait.
+        # Calls take turns on the event loop; those of a second thread, the approval page's, must wait.
         self._lock = threading.Lock()
         with self._explained():
             if path is not None and create:
@@ -102,7 +102,8 @@ class Journal:
                 raise
 
     def close(self) -> None:
-        self._connection.close()
+        with self._lock:
+            self._connection.close()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -452,6 +452,13 @@ def test_before_the_first_write_there_is_no_ledger_and_no_command_of_a_person_ma
 
 
 @pytest.mark.parametrize("command", [["changes"], ["approvals"], ["approve", "abcdefgh"], ["undo", "abcd"]])
+def test_the_ledger_of_a_crm_in_memory_is_for_no_command(tmp_path: Path, command: list[str]) -> None:
+    assert run(*command, home=tmp_path, CRM_MCP_SANDBOX=":memory:") == Ended(
+        2, "", "crm-mcp: an embedded CRM in memory has its ledger there too: only its server can read it\n"
+    )
+
+
+@pytest.mark.parametrize("command", [["changes"], ["approvals"], ["approve", "abcdefgh"], ["undo", "abcd"]])
 def test_a_ledger_that_cannot_be_used_is_exit_code_2(tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "notes.db").write_text("These are my notes, and no database.")
     assert run(*command, "--ledger", "notes.db", home=tmp_path) == Ended(
