@@ -625,6 +625,25 @@ def test_pruning_spares_what_is_in_flight_and_takes_what_lapsed(ledger: Ledger) 
     assert ledger.close(in_flight.id, "applied").outcome == "applied"
 
 
+def test_what_is_not_to_be_kept_is_forgotten_on_opening_and_by_what_is_written(path: Path) -> None:
+    ledger = Ledger.open(path)
+    applied(ledger, numbered(1))
+    in_flight = begun(ledger, numbered(2))
+    ledger.shut()
+    ledger = Ledger.open(path, keep=timedelta(0))
+    assert ledger.changes() == [in_flight]
+    ledger.close(in_flight.id, "applied")
+    refused = ledger.refused(MOVE, "refused", "Nobody approved it.")
+    assert ledger.changes() == [refused]
+    last = applied(ledger, numbered(3))
+    assert ledger.changes() == [last]
+    assert ledger.verify().problem == ""
+    ledger.shut()
+    ledger = Ledger.open(path, keep=timedelta(days=1))
+    assert ledger.changes() == [last]
+    ledger.shut()
+
+
 def test_what_was_pruned_is_no_longer_in_the_file(path: Path) -> None:
     ledger = Ledger.open(path)
     applied(ledger, replace(MOVE, body={"note": "a secret of somebody"}))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,35 +90,37 @@ def sandbox_store(place: str, *, companies: int = 40) -> Iterator[Store]:
         store.close()
 
 
-def open_ledger(settings: Settings, *, create: bool = True) -> Ledger:
-    """The record of all writes, nothing of it forgotten.
+def ledger_opener(settings: Settings) -> OpenLedger:
+    """How a server opens the record of all writes; it forgets what is older than the operator wants."""
 
-    Raises LedgerError; NoLedgerError or SettingsError where there is none and none is to be made.
+    def opened() -> Ledger:
+        from crm_mcp.ledger import Ledger  # noqa: PLC0415
+
+        path = None if _ends_with_server(settings) else _ledger_file(settings)
+        return Ledger.open(path, keep=timedelta(days=settings.ledger_days))
+
+    return opened
+
+
+def existing_ledger(settings: Settings) -> Ledger:
+    """The record of all writes as it is: nothing is made or forgotten.
+
+    Raises LedgerError; NoLedgerError or SettingsError where there is none.
     """
     from crm_mcp.ledger import Ledger  # noqa: PLC0415
 
-    if not _ends_with_server(settings):
-        path = Path(settings.ledger) if settings.ledger else _user_file("ledger.db")
-        return Ledger.open(path, create=create)
-    if not create:
+    if _ends_with_server(settings):
         raise SettingsError("an embedded CRM in memory has its ledger there too: only its server can read it")
-    return Ledger.open(None)
+    return Ledger.open(_ledger_file(settings), create=False)
+
+
+def _ledger_file(settings: Settings) -> Path:
+    return Path(settings.ledger) if settings.ledger else _user_file("ledger.db")
 
 
 def _ends_with_server(settings: Settings) -> bool:
     """Whether the record of all writes does, as an embedded CRM in memory does."""
     return settings.sandbox == IN_MEMORY and not settings.ledger
-
-
-def ledger_opener(settings: Settings) -> OpenLedger:
-    """How to open the record of all writes; what is older than the operator wants is forgotten then."""
-
-    def opened() -> Ledger:
-        ledger = open_ledger(settings)
-        ledger.prune(datetime.now(UTC) - timedelta(days=settings.ledger_days))
-        return ledger
-
-    return opened
 
 
 def approve_command(settings: Settings) -> str:

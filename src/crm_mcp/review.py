@@ -37,7 +37,7 @@ def opened(settings: Settings, *, listing: bool = False) -> Iterator[Ledger]:
     """
     try:
         try:
-            ledger = backend.open_ledger(settings, create=False)
+            ledger = backend.existing_ledger(settings)
         except NoLedgerError as error:
             if settings.ledger or not listing:
                 raise
