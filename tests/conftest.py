@@ -117,7 +117,8 @@ def open_crm(sandbox: Store, wire: RecordingTransport) -> OpenCrm:
     key = sandbox.credentials
 
     def open_crm(**options: Any) -> CrmClient:
-        return CrmClient("http://localhost", key.api_key, key.entity_id, transport=wire, **options)
+        options |= {"transport": wire, "identity": key.installation_id}
+        return CrmClient("http://localhost", key.api_key, key.entity_id, **options)
 
     return open_crm
 

@@ -42,10 +42,11 @@ def opener(settings: Settings) -> OpenCrm:
 
         with sandbox_store(settings.sandbox) as store:
             key = store.credentials
-            transport = httpx2.ASGITransport(create_app(store))
-            async with _client(
-                settings, "http://localhost", key.api_key, key.entity_id, transport=transport
-            ) as crm:
+            options = {
+                "transport": httpx2.ASGITransport(create_app(store)),
+                "identity": key.installation_id,
+            }
+            async with _client(settings, "http://localhost", key.api_key, key.entity_id, **options) as crm:
                 yield crm
 
     return embedded if settings.uses_sandbox else network

@@ -209,7 +209,7 @@ class Gate:
         hidden = self._hidden(kind)
         return Attempt(
             principal=self._principal,
-            entity=self._crm.entity_id,
+            entity=self._crm.identity,
             tool=call.tool,
             arguments=_without({name: _plain(value) for name, value in call.arguments.items()}, hidden),
             operation=write.operation.name,

@@ -65,6 +65,7 @@ class Attempt:
 
     principal: str
     entity: str
+    """Whose records these are; an embedded CRM's file has an id of its own."""
     tool: str
     arguments: Json
     operation: str

@@ -159,6 +159,31 @@ def test_signal_ends_it_during_a_call(tmp_path: Path, number: int) -> None:
             assert server.stderr.to_the_end() == ""
 
 
+def test_a_sandbox_made_anew_has_a_record_of_its_own_in_the_same_ledger(tmp_path: Path) -> None:
+    email = {"lead": "Acme annual licence", "subject": "Our offer", "body": "Dear Anna"}
+
+    def sent(server: Program) -> dict[str, Any]:
+        server.shake_hands()
+        result: dict[str, Any] = call(server, 1, "send_outbound_email", **email)["structuredContent"]
+        return result
+
+    with Program("--approval", "client", home=tmp_path) as server:
+        first = sent(server)
+    with Program("--approval", "client", home=tmp_path) as server:
+        assert sent(server)["repeat"]
+    for file in tmp_path.rglob("sandbox.db*"):
+        file.unlink()
+    with Program("--approval", "client", home=tmp_path) as server:
+        again = sent(server)
+        assert not again.get("repeat")
+        listed = call(server, 2, "list_changes")["structuredContent"]["changes"]
+        assert [change["id"] for change in listed] == again["change_ids"]
+        refused = call(server, 3, "undo_change", change=first["change_ids"][0])
+        assert refused["content"][0]["text"] == (
+            f"Change {first['change_ids'][0]} is of another CRM. Nothing was undone."
+        )
+
+
 def test_two_servers_share_one_file(tmp_path: Path) -> None:
     with Program(home=tmp_path) as one, Program(home=tmp_path) as other:
         one.shake_hands()

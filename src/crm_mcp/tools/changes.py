@@ -26,7 +26,7 @@ async def list_changes(
     limit: Limit = 10,
 ) -> ChangeList:
     """What was written here, newest first, and what became of it. undo_change takes one back."""
-    return latest_changes(ledger, crm.client.entity_id, outcome, limit)
+    return latest_changes(ledger, crm.client.identity, outcome, limit)
 
 
 def latest_changes(ledger: Ledger, entity: str, outcome: Outcome | None, limit: int) -> ChangeList:
