@@ -524,6 +524,19 @@ async def test_a_change_is_taken_back_after_a_yes(
     assert (approval.state, approval.decided_by, approval.principal) == ("used", "terminal", "max")
 
 
+async def test_a_move_is_taken_back_by_the_names_of_its_stages(
+    open_client: OpenClient, here: dict[str, Any], ledger: Ledger
+) -> None:
+    client = await open_client()
+    await client.call_tool("create_lead", {"title": "New deal", "stage": "Proposal"})
+    await client.call_tool("move_lead_stage", {"lead": "New deal", "stage": "Qualified"})
+    with Person("undo", ledger.changes()[0].id, **here) as person:
+        assert "\n\nMove lead New deal from Qualified to Proposal\n\n" in person.sees(UNDO)
+        person.types("yes\n")
+        assert person.ends().code == 0
+    assert ledger.changes()[0].title == "Move lead New deal from Qualified to Proposal"
+
+
 async def test_undoing_a_create_shows_what_ends_with_it(
     open_client: OpenClient, here: dict[str, Any], ledger: Ledger, sandbox: Store
 ) -> None:
@@ -554,7 +567,11 @@ async def test_without_a_yes_nothing_is_undone(
         assert person.ends() == Ended(1, "", f"crm-mcp: {told} Nothing was undone.\n")
     assert find("companies", name="Acme Inc.")["phone"] == "1"
     declined = ledger.changes()[0]
-    assert (declined.outcome, declined.detail, declined.tool) == ("declined", told, "undo_change")
+    assert (declined.outcome, declined.detail, declined.tool) == (
+        "declined",
+        f"{told} Nothing was undone.",
+        "undo_change",
+    )
     assert ledger.waiting() == []
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from crm_mcp.gate import CALL
-from crm_mcp.ledger import Change, Ledger
+from crm_mcp.ledger import Change, Ledger, Outcome
 from crm_mcp.memory import Names
 from crm_mcp.results import ChangeList, ChangeRow, UndoResult
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
@@ -15,7 +15,6 @@ from crm_mcp.tools.parameters import Changes, Crm, Limit
 
 # What may look different afterwards.
 RECORDS = ("companies", "contacts", "leads", "pipeline-stages", "dashboard")
-Outcome = Literal["pending", "applied", "refused", "declined", "expired", "failed", "unknown", "undone"]
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="List changes")
