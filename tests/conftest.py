@@ -117,7 +117,8 @@ def open_crm(sandbox: Store, wire: RecordingTransport) -> OpenCrm:
     key = sandbox.credentials
 
     def open_crm(**options: Any) -> CrmClient:
-        return CrmClient("http://localhost", key.api_key, key.entity_id, transport=wire, **options)
+        options |= {"transport": wire, "identity": key.installation_id}
+        return CrmClient("http://localhost", key.api_key, key.entity_id, **options)
 
     return open_crm
 
@@ -150,6 +151,7 @@ async def open_client(open_crm: OpenCrm, ledger_file: Path) -> AsyncIterator[Ope
                 lists,
                 open_ledger=lambda: Ledger.open(ledger_file),
                 policy=policy,
+                approve_command="crm-mcp approve",
             )
             server = build_server(access, toolsets, read_only=read_only, sandbox=sandbox)
             return await stack.enter_async_context(Client(server, **options))

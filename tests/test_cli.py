@@ -308,13 +308,14 @@ def test_config_hands_on_what_was_said_and_never_the_key(
         f"CRM_MARKETING_LISTS=a={CRM['CRM_ENTITY_ID']},b={CRM['CRM_ENTITY_ID']}\n"
         f"CRM_API_KEY_FILE=key\nCRM_MCP_HTTP=8000\nCRM_MCP_HTTP_TOKEN={'t' * 32}\n"
     )
-    arguments = ["--env-file", "crm.env", "--read-only", "--toolsets", "sales,read"]
+    arguments = ["--env-file", "crm.env", "--read-only", "--toolsets", "sales,read", "--ledger", "l.db"]
     _, environment = configuration(capsys, client, *arguments)
     assert environment == {
         "CRM_BASE_URL": CRM["CRM_BASE_URL"],
         "CRM_ENTITY_ID": CRM["CRM_ENTITY_ID"],
         "CRM_API_KEY_FILE": str(tmp_path / "key"),
         "CRM_MARKETING_LISTS": f"a={CRM['CRM_ENTITY_ID']},b={CRM['CRM_ENTITY_ID']}",
+        "CRM_MCP_LEDGER": str(tmp_path / "l.db"),
         "CRM_MCP_READ_ONLY": "true",
         "CRM_MCP_TOOLSETS": "read,sales",
     }

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -237,6 +238,23 @@ def test_a_ledger_in_memory_works_alike_and_is_its_own() -> None:
     assert first.verify() == Verification(2)
     first.shut()
     second.shut()
+
+
+@pytest.mark.parametrize("place", ["file", "memory"])
+def test_threads_may_share_a_ledger(path: Path, place: str) -> None:
+    ledger = Ledger.open(path if place == "file" else None)
+
+    def work(thread: int) -> None:
+        for number in range(20):
+            asked = ledger.ask_for_approval(replace(QUESTION, digest=f"{thread} {number}"), seconds=60)
+            assert asked in ledger.waiting()
+            ledger.decide(asked.id, approved=True, by="page")
+            applied(ledger, numbered(100 * thread + number))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert (ledger.waiting(), len(ledger.changes()), ledger.verify()) == ([], 160, Verification(640))
+    ledger.shut()
 
 
 @pytest.mark.parametrize("outcome", ["refused", "declined", "expired"])
@@ -605,6 +623,25 @@ def test_pruning_spares_what_is_in_flight_and_takes_what_lapsed(ledger: Ledger) 
     assert ledger.prune(datetime.now(UTC)) == 1
     assert ledger.changes() == [in_flight]
     assert ledger.close(in_flight.id, "applied").outcome == "applied"
+
+
+def test_what_is_not_to_be_kept_is_forgotten_on_opening_and_by_what_is_written(path: Path) -> None:
+    ledger = Ledger.open(path)
+    applied(ledger, numbered(1))
+    in_flight = begun(ledger, numbered(2))
+    ledger.shut()
+    ledger = Ledger.open(path, keep=timedelta(0))
+    assert ledger.changes() == [in_flight]
+    ledger.close(in_flight.id, "applied")
+    refused = ledger.refused(MOVE, "refused", "Nobody approved it.")
+    assert ledger.changes() == [refused]
+    last = applied(ledger, numbered(3))
+    assert ledger.changes() == [last]
+    assert ledger.verify().problem == ""
+    ledger.shut()
+    ledger = Ledger.open(path, keep=timedelta(days=1))
+    assert ledger.changes() == [last]
+    ledger.shut()
 
 
 def test_what_was_pruned_is_no_longer_in_the_file(path: Path) -> None:

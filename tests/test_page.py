@@ -18,7 +18,6 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from crm_mcp.journal import LedgerError
 from crm_mcp.ledger import Approval, Ledger, Question
 from crm_mcp.page import CHECK_SECONDS, ApprovalPage
 
@@ -69,17 +68,17 @@ def ledger(file: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture(scope="module")
-def page(file: Path) -> Iterator[ApprovalPage]:
-    page = ApprovalPage(lambda: Ledger.open(file))
+def page(ledger: Ledger) -> Iterator[ApprovalPage]:
+    page = ApprovalPage(ledger)
     yield page
     page.stop()
 
 
 @pytest.fixture
-def own_page(file: Path, page: ApprovalPage) -> Iterator[ApprovalPage]:
+def own_page(ledger: Ledger, page: ApprovalPage) -> Iterator[ApprovalPage]:
     """A second page of the same ledger, for what is to be stopped."""
     page.stop()
-    own_page = ApprovalPage(lambda: Ledger.open(file))
+    own_page = ApprovalPage(ledger)
     yield own_page
     own_page.stop()
 
@@ -380,9 +379,9 @@ def test_only_the_whole_address_leads_to_it(http: httpx2.Client, link: str, aske
     assert [status_and_texts(http.get(f"{home}/{path}")) for path in paths] == [(404, NOTHING_HERE)] * 9
 
 
-def test_every_process_has_an_address_of_its_own(page: ApprovalPage, file: Path, asked: Approval) -> None:
+def test_every_page_has_an_address_of_its_own(page: ApprovalPage, ledger: Ledger, asked: Approval) -> None:
     link = page.link(asked.id)
-    other = ApprovalPage(lambda: Ledger.open(file))
+    other = ApprovalPage(ledger)
     secret, approval_id = link.split("/")[-2:]
     other_secret, same_id = other.link(approval_id).split("/")[-2:]
     other.stop()
@@ -459,14 +458,14 @@ def test_ledger_that_fails_is_said_so(http: httpx2.Client, tmp_path: Path) -> No
     file = tmp_path / "ledger.db"
     ledger = Ledger.open(file)
     asked = ledger.ask_for_approval(QUESTION, seconds=600)
-    ledger.shut()
-    page = ApprovalPage(lambda: Ledger.open(file))
+    page = ApprovalPage(ledger)
     link = page.link(asked.id)
     fields = {"proof": Seen(http.get(link)).proof, "decision": "approve"}
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("DROP TABLE approvals")
     answers = [http.get(link), http.post(link, data=fields, headers={"Origin": origin(link)})]
     page.stop()
+    ledger.shut()
     text = f"The ledger cannot use {file}: no such table: approvals. Nothing was decided."
     expected = (503, [("h1", "Not now"), ("p", text)])
     assert [status_and_texts(answer) for answer in answers] == [expected, expected]
@@ -523,13 +522,6 @@ def test_links_asked_for_at_once_share_a_server(own_page: ApprovalPage, asked: A
     with ThreadPoolExecutor(8) as pool:
         links = set(pool.map(own_page.link, [asked.id] * 8))
     assert (len(links), len(serving())) == (1, 1)
-
-
-def test_link_says_when_the_ledger_cannot_be_opened(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("not a ledger " * 100)
-    page = ApprovalPage(lambda: Ledger.open(tmp_path / "notes.txt"))
-    with pytest.raises(LedgerError, match="file is not a database"):
-        page.link("a" * 26)
 
 
 def test_import_loads_no_web_server() -> None:

@@ -40,12 +40,15 @@ class CrmAccess:
         open_ledger: OpenLedger = in_memory,
         policy: Policy | None = None,
         principal: str = "local",
+        approve_command: str = "",
     ) -> None:
         self._open_crm = open_crm
         self._lists = lists or {}
         self._open_ledger = open_ledger
         self.policy = policy or Policy()
         self.principal = principal
+        # What a person types before an approval's id in a terminal; nothing where that finds no ledger.
+        self.approve_command = approve_command
         self._ledger: Ledger | None = None
         self._page: ApprovalPage | None = None
         self._opening = anyio.Lock(fast_acquire=True)
@@ -87,7 +90,7 @@ class CrmAccess:
         if self._page is None:
             from crm_mcp.page import ApprovalPage  # noqa: PLC0415
 
-            self._page = ApprovalPage(self._open_ledger)
+            self._page = ApprovalPage(self.ledger())
         return self._page.link(approval_id)
 
     @asynccontextmanager
@@ -100,6 +103,7 @@ class CrmAccess:
             self._tenant = None
             if self._page:
                 self._page.stop()
+                self._page = None
             if self._ledger:
                 self._ledger.shut()
                 self._ledger = None

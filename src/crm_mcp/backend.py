@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
+import shlex
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,11 @@ def opener(settings: Settings) -> OpenCrm:
 
         with sandbox_store(settings.sandbox) as store:
             key = store.credentials
-            transport = httpx2.ASGITransport(create_app(store))
-            async with _client(
-                settings, "http://localhost", key.api_key, key.entity_id, transport=transport
-            ) as crm:
+            options = {
+                "transport": httpx2.ASGITransport(create_app(store)),
+                "identity": key.installation_id,
+            }
+            async with _client(settings, "http://localhost", key.api_key, key.entity_id, **options) as crm:
                 yield crm
 
     return embedded if settings.uses_sandbox else network
@@ -89,39 +91,50 @@ def sandbox_store(place: str, *, companies: int = 40) -> Iterator[Store]:
         store.close()
 
 
-def open_ledger(settings: Settings) -> Ledger:
-    """The record of all writes, nothing of it forgotten.
+def ledger_opener(settings: Settings) -> OpenLedger:
+    """How a server opens the record of all writes; it forgets what is older than the operator wants."""
 
-    Raises LedgerError.
+    def opened() -> Ledger:
+        from crm_mcp.ledger import Ledger  # noqa: PLC0415
+
+        path = None if _ends_with_server(settings) else _ledger_file(settings)
+        return Ledger.open(path, keep=timedelta(days=settings.ledger_days))
+
+    return opened
+
+
+def existing_ledger(settings: Settings) -> Ledger:
+    """The record of all writes as it is: nothing is made or forgotten.
+
+    Raises LedgerError; NoLedgerError or SettingsError where there is none.
     """
     from crm_mcp.ledger import Ledger  # noqa: PLC0415
 
-    return Ledger.open(Path(settings.ledger) if settings.ledger else _ledger_file(settings))
+    if _ends_with_server(settings):
+        raise SettingsError("an embedded CRM in memory has its ledger there too: only its server can read it")
+    return Ledger.open(_ledger_file(settings), create=False)
 
 
 def _ledger_file(settings: Settings) -> Path:
-    """The user's; of an embedded CRM that ends with this process, one that ends with it too."""
-    return _passing_file() if settings.sandbox == IN_MEMORY else _user_file("ledger.db")
+    return Path(settings.ledger) if settings.ledger else _user_file("ledger.db")
 
 
-@cache
-def _passing_file() -> Path:
-    from tempfile import TemporaryDirectory  # noqa: PLC0415
-
-    folder = TemporaryDirectory(prefix="crm-mcp-", ignore_cleanup_errors=True)
-    atexit.register(folder.cleanup)
-    return Path(folder.name) / "ledger.db"
+def _ends_with_server(settings: Settings) -> bool:
+    """Whether the record of all writes does, as an embedded CRM in memory does."""
+    return settings.sandbox == IN_MEMORY and not settings.ledger
 
 
-def ledger_opener(settings: Settings) -> OpenLedger:
-    """How to open the record of all writes; what is older than the operator wants is forgotten then."""
+def approve_command(settings: Settings) -> str:
+    """What approves in a terminal, before the id; that has another directory and other variables.
 
-    def opened() -> Ledger:
-        ledger = open_ledger(settings)
-        ledger.prune(datetime.now(UTC) - timedelta(days=settings.ledger_days))
-        return ledger
-
-    return opened
+    Empty where the ledger is only this process's own.
+    """
+    if _ends_with_server(settings):
+        return ""
+    words = ["crm-mcp", "approve"]
+    if settings.ledger:
+        words += ["--ledger", str(Path(settings.ledger).absolute())]
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def _user_file(name: str) -> Path:

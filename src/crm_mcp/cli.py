@@ -259,6 +259,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         open_ledger=backend.ledger_opener(settings),
         policy=settings.policy,
         principal=_principal(settings),
+        approve_command=backend.approve_command(settings),
     )
     server = build_server(
         access, settings.toolsets, read_only=settings.read_only, sandbox=settings.uses_sandbox
@@ -420,8 +421,7 @@ def _tools(arguments: argparse.Namespace) -> int:
 def _changes(arguments: argparse.Namespace) -> int:
     from crm_mcp import review  # noqa: PLC0415
 
-    settings = _settings(arguments)
-    with review.opened(settings) as ledger:
+    with review.opened(_settings(arguments), listing=not arguments.verify) as ledger:
         if arguments.verify:
             return _verify(arguments, ledger)
         found = ledger.changes(
@@ -458,7 +458,7 @@ def _verify(arguments: argparse.Namespace, ledger: Ledger) -> int:
 def _approvals(arguments: argparse.Namespace) -> int:
     from crm_mcp import review  # noqa: PLC0415
 
-    with review.opened(_settings(arguments)) as ledger:
+    with review.opened(_settings(arguments), listing=True) as ledger:
         waiting = ledger.waiting()
     if arguments.json:
         _print_json([review.approval_fields(approval) for approval in waiting])

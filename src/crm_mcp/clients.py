@@ -54,6 +54,8 @@ def _environment(settings: Settings) -> dict[str, str]:
     environment = {name: _as_variable(value) for name, value in said.items()}
     if settings.sandbox and settings.sandbox != IN_MEMORY:
         environment["CRM_MCP_SANDBOX"] = _from_anywhere(settings.sandbox)
+    if settings.ledger:
+        environment["CRM_MCP_LEDGER"] = _from_anywhere(settings.ledger)
     if settings.api_key_file:
         environment["CRM_API_KEY_FILE"] = _from_anywhere(settings.api_key_file)
     elif not settings.uses_sandbox:

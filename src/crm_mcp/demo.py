@@ -6,8 +6,6 @@ import os
 import sys
 import textwrap
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from mcp import Client, StdioServerParameters
@@ -29,11 +27,10 @@ async def play() -> bool:
     """Print the day, turn by turn, then how to connect a desktop client; False when a call failed."""
     failed = False
     try:
-        with TemporaryDirectory() as folder:
-            async with Client(_server(Path(folder)), elicitation_callback=_approve) as client:
-                if client.server_info:
-                    _say(f"{client.server_info.title}, over MCP {client.protocol_version}")
-                await _Day(client).play()
+        async with Client(_server(), elicitation_callback=_approve) as client:
+            if client.server_info:
+                _say(f"{client.server_info.title}, over MCP {client.protocol_version}")
+            await _Day(client).play()
     except* _WentWrongError:
         failed = True
     if not failed:
@@ -42,12 +39,11 @@ async def play() -> bool:
     return not failed
 
 
-def _server(folder: Path) -> StdioServerParameters:
+def _server() -> StdioServerParameters:
     """This very program, which keeps nothing; of the environment it gets no more than it needs."""
-    kept_nowhere = ["--sandbox", IN_MEMORY, "--ledger", str(folder / "ledger.db")]
     return StdioServerParameters(
         command=sys.executable,
-        args=["-m", "crm_mcp", *kept_nowhere, "--toolsets", "all"],
+        args=["-m", "crm_mcp", "--sandbox", IN_MEMORY, "--toolsets", "all"],
         env={name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
     )
 

@@ -142,6 +142,7 @@ class Gate:
     async def _rehearsed(self, kind: Kind, write: Write, call: Call, rehearsal: list[Planned]) -> Any:
         """Nothing is sent; what would be goes into the rehearsal, and a repeat would not."""
         seen = await kind.seen(self._crm, write)
+        await self._learn_names(write, seen)
         attempt = self._attempt(kind, write, seen, call)
         earlier = self._ledger().earlier(attempt, window_seconds=UNKNOWN_SECONDS)
         if earlier and not await self._goes_anew(kind, write, call, earlier, attempt):
@@ -151,7 +152,6 @@ class Gate:
         except RefusedError as error:
             self._ledger().refused(attempt, "refused", str(error))
             raise
-        await self._learn_names(write, seen)
         details = list(kind.details(write, seen, self._named))
         if earlier and earlier.outcome == "unknown":
             details.insert(0, f"The same may have been done at {earlier.opened_at:%H:%M} UTC already.")
@@ -160,11 +160,11 @@ class Gate:
 
     async def _learn_names(self, write: Write, seen: Seen) -> None:
         """What a person is shown should have names for ids."""
-        every = {**(seen.record or {}), **(write.body.to_wire() if write.body else {})}
         rows = self._tenant.rows
         with suppress(CrmError):
             await rows.stages()
-        await rows.learn_companies(one for name, one in every.items() if name == "companyId")
+        either = (seen.record or {}, write.body.to_wire() if write.body else {})
+        await rows.learn_companies(wire.get("companyId") for wire in either)
 
     async def _once(self, kind: Kind, write: Write, call: Call, send: Send) -> Any:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
@@ -209,7 +209,7 @@ class Gate:
         hidden = self._hidden(kind)
         return Attempt(
             principal=self._principal,
-            entity=self._crm.entity_id,
+            entity=self._crm.identity,
             tool=call.tool,
             arguments=_without({name: _plain(value) for name, value in call.arguments.items()}, hidden),
             operation=write.operation.name,

@@ -63,6 +63,10 @@ class LedgerError(Exception):
     """The ledger cannot do what it was asked; the text says why, and which file where it is the file's."""
 
 
+class NoLedgerError(LedgerError):
+    """There is no such file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """How many events hold; the number of the first that is not as it was written, and what is wrong."""
@@ -75,17 +79,19 @@ class Verification:
 class Journal:
     """The file. Every method is called within a `transaction`, `verify` and `close` apart."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, create: bool = True) -> None:
         """Open the file, making it first if need be; `None` keeps everything in memory.
 
-        Raises LedgerError when the file cannot be used.
+        Raises LedgerError when the file cannot be used, NoLedgerError when it is not there to be opened.
         """
         self._path = path
-        # Calls take turns on the event loop; those of a second thread must wait.
+        # Calls take turns on the event loop; those of a second thread, the approval page's, must wait.
         self._lock = threading.Lock()
         with self._explained():
-            if path is not None:
+            if path is not None and create:
                 _create_private(path)
+            elif path is not None and not path.exists():
+                raise NoLedgerError(f"There is no ledger at {path} yet: the first write makes it.")
             self._connection = sqlite3.connect(
                 path or ":memory:", timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -96,7 +102,8 @@ class Journal:
                 raise
 
     def close(self) -> None:
-        self._connection.close()
+        with self._lock:
+            self._connection.close()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

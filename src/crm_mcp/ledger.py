@@ -26,6 +26,7 @@ Wanted = dict[str, Collection[str]]
 State = Literal["waiting", "approved", "declined", "expired", "used", "void"]
 
 MIN_SHORT_CHARS: Final = 4
+FORGET_EVERY: Final = timedelta(days=1)
 
 # What may still be learnt of a change. `failed` may turn out to be `applied`: the answer of a slow process
 # comes after another one has looked and found nothing. `undone` is told by the change that undoes.
@@ -64,6 +65,7 @@ class Attempt:
 
     principal: str
     entity: str
+    """Whose records these are; an embedded CRM's file has an id of its own."""
     tool: str
     arguments: Json
     operation: str
@@ -133,13 +135,24 @@ class Approval(Question):
 class Ledger:
     """The record of all changes and approvals. Every method may raise LedgerError."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, keep: timedelta | None) -> None:
         self._journal = journal
+        self._keep = keep
+        self._forget_at = _now()
 
     @classmethod
-    def open(cls, path: Path | None) -> Self:
-        """Open the file, making it first if need be; `None` keeps everything in memory."""
-        return cls(Journal(path))
+    def open(cls, path: Path | None, *, create: bool = True, keep: timedelta | None = None) -> Self:
+        """Open the file, making it first if need be; `None` keeps everything in memory.
+
+        What is older than `keep` is forgotten now, and once a day when something is written.
+
+        Raises NoLedgerError where there is none and none is to be made.
+        """
+        ledger = cls(Journal(path, create=create), keep)
+        if keep is not None:
+            with ledger._journal.transaction():
+                ledger._forget(_now())
+        return ledger
 
     def shut(self) -> None:
         self._journal.close()
@@ -256,9 +269,17 @@ class Ledger:
     def prune(self, older_than: datetime) -> int:
         """Forget what is older and not in flight; how many events were removed."""
         with self._journal.transaction():
-            now = _now()
-            in_flight = (change.opened_at for change in self._changes({}, ["pending"], now))
-            return self._journal.prune(_stamp(min([older_than, *in_flight])), _stamp(now))
+            return self._prune(older_than, _now())
+
+    def _prune(self, older_than: datetime, now: datetime) -> int:
+        in_flight = (change.opened_at for change in self._changes({}, ["pending"], now))
+        return self._journal.prune(_stamp(min([older_than, *in_flight])), _stamp(now))
+
+    def _forget(self, now: datetime) -> None:
+        """What nobody wants kept any more, where it is time to look for it."""
+        if self._keep is not None and now >= self._forget_at:
+            self._prune(now - self._keep, now)
+            self._forget_at = now + min(self._keep, FORGET_EVERY)
 
     def _equal(self, attempt: Attempt, now: datetime, since: datetime) -> Change | None:
         """The latest equal change that is in flight, or that may have been applied since."""
@@ -276,6 +297,7 @@ class Ledger:
         return next(self._changes(wanted, ["pending"], now), None)
 
     def _opened(self, kind: str, attempt: Attempt, now: datetime, opening: Record) -> Change:
+        self._forget(now)
         values = {field.name: getattr(attempt, field.name) for field in fields(Attempt)}
         record = values | _subject_columns(values.pop("subject")) | {"opened_at": _stamp(now)} | opening
         change_id = _new_id(50)

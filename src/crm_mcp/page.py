@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -18,22 +17,22 @@ SHUTDOWN_GRACE_SECONDS: Final = 1
 class ApprovalPage:
     """The page behind the links, served on loopback from a thread of its own while one of them waits.
 
-    Any thread may use it, whatever transport the server speaks.
+    Any thread may use it, whatever transport the server speaks. The ledger stays open as long as it serves.
     """
 
-    def __init__(self, open_ledger: Callable[[], Ledger]) -> None:
-        self._open_ledger = open_ledger
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._turn = threading.Lock()
         self._serving: _Serving | None = None
 
     def link(self, approval_id: str) -> str:
         """The address where a person decides about the approval, served from now on.
 
-        Raises LedgerError, and OSError where there is no loopback to serve on.
+        Raises OSError where there is no loopback to serve on.
         """
         with self._turn:
             if self._serving is None or not self._serving.goes_on_for(approval_id):
-                self._serving = _Serving(self._open_ledger, approval_id)
+                self._serving = _Serving(self._ledger, approval_id)
             return self._serving.form.address(approval_id)
 
     def stop(self) -> None:
@@ -47,7 +46,7 @@ class ApprovalPage:
 class _Serving:
     """One run of the server, on a port of its own, until none of those it was started for waits any more."""
 
-    def __init__(self, open_ledger: Callable[[], Ledger], approval_id: str) -> None:
+    def __init__(self, ledger: Ledger, approval_id: str) -> None:
         # Most servers never need them, and all would start later.
         import uvicorn  # noqa: PLC0415
 
@@ -56,13 +55,9 @@ class _Serving:
         self._turn = threading.Lock()
         self._awaited = {approval_id}
         self._was_idle = False
-        self._ledger = open_ledger()
-        try:
-            self._listener = socket.create_server(("127.0.0.1", 0))
-        except OSError:
-            self._ledger.shut()
-            raise
-        self.form = ApprovalForm(self._ledger, self._listener.getsockname()[1])
+        self._ledger = ledger
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.form = ApprovalForm(ledger, listener.getsockname()[1])
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self.form,
@@ -75,7 +70,9 @@ class _Serving:
                 timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
             )
         )
-        self._thread = threading.Thread(target=self._serve, name="approval page", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="approval page", daemon=True
+        )
         self._thread.start()
 
     def goes_on_for(self, approval_id: str) -> bool:
@@ -88,12 +85,6 @@ class _Serving:
     def stop(self) -> None:
         self._server.should_exit = True
         self._thread.join()
-
-    def _serve(self) -> None:
-        try:
-            self._server.run([self._listener])
-        finally:
-            self._ledger.shut()
 
     async def _check(self) -> None:
         """End at the second look that finds nothing waiting: a double click gets its second answer."""

@@ -83,7 +83,7 @@ def add_resources(server: MCPServer[CrmAccess], access: CrmAccess) -> None:
         from crm_mcp.tools.changes import latest_changes
 
         async def latest(tenant: Tenant) -> Result:
-            return latest_changes(access.ledger(), tenant.client.entity_id, None, MAX_CHANGES)
+            return latest_changes(access.ledger(), tenant.client.identity, None, MAX_CHANGES)
 
         return await as_json(latest)
 

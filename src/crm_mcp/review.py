@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import anyio
 
 from crm_mcp import backend
-from crm_mcp.crm.errors import CrmError, DeclinedError, RefusedError
+from crm_mcp.approvals import approval_of, let_through, question_of, refuse
+from crm_mcp.crm.errors import DeclinedError, RefusedError
 from crm_mcp.gate import CALL, NOTHING_SENT, Call, Gate, Planned
-from crm_mcp.journal import LedgerError
+from crm_mcp.journal import LedgerError, NoLedgerError
 from crm_mcp.ledger import Approval, ApprovalError, Change, Ledger
+from crm_mcp.memory import Memory
 from crm_mcp.settings import Settings, SettingsError
 from crm_mcp.terminal import NoTerminalError, ask, plain
 from crm_mcp.undo import NOTHING_UNDONE, undo
-
-if TYPE_CHECKING:
-    from crm_mcp.tenant import Tenant
 
 MIN_SHORT_CHARS = 8
 BY = "terminal"
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Ledger]:
-    """The ledger that the settings mean.
+def opened(settings: Settings, *, listing: bool = False) -> Iterator[Ledger]:
+    """The ledger that the settings mean; a person's command makes none.
+
+    Who only lists is told that nothing was written yet, unless the file was named: then its name is wrong.
 
     Raises SettingsError where it cannot be used.
     """
     try:
-        ledger = backend.open_ledger(settings)
+        try:
+            ledger = backend.existing_ledger(settings)
+        except NoLedgerError as error:
+            if settings.ledger or not listing:
+                raise
+            print(f"crm-mcp: {error}", file=sys.stderr)
+            ledger = Ledger.open(None)
         try:
             yield ledger
         finally:
@@ -126,29 +134,26 @@ def take_back(settings: Settings, ledger: Ledger, principal: str, change_id: str
 
     Raises CrmError, ApprovalError and NoTerminalError; then nothing was undone, or nobody knows.
     """
-    from crm_mcp.tools.approving import approval_of, question_of  # noqa: PLC0415  # it brings MCP along
-
     policy = settings.policy
     call = Call("undo_change", {"change": change_id})
     call.guarded = policy.guards(call.tool, call.arguments)
     planned: list[Planned] = []
     call.rehearsal = planned
-    change = anyio.run(_undo, settings, ledger, principal, call)
+    memory = Memory()
+    change = anyio.run(_undo, settings, ledger, principal, call, memory)
     call.rehearsal = None
     if not planned:
         raise RefusedError(f"The CRM has it as it was before. {NOTHING_UNDONE}")
     if policy.approval == "never" and call.guarded:
-        problem = f"`{call.tool}` needs a person's approval, and CRM_MCP_APPROVAL is never."
-        _record(ledger, planned, "refused", problem)
-        raise RefusedError(f"{problem} {NOTHING_SENT}")
-    question = question_of(call, planned)
-    _ask_to_undo(ledger, planned, change, question.preview)
-    approval = approval_of(ledger, call, question, policy.approval_seconds)
+        problem = f"`{call.tool}` needs a person's approval, and CRM_MCP_APPROVAL is never. {NOTHING_SENT}"
+        refuse(ledger, planned, "refused", RefusedError(problem))
+    _ask_to_undo(ledger, planned, change, question_of(call, planned).preview)
+    approval = approval_of(ledger, call, planned, seconds=policy.approval_seconds)
     if approval.state == "waiting":
         approval = ledger.decide(approval.id, approved=True, by=BY)
-    ledger.consume(approval.id, digest=question.digest, principal=question.principal, entity=question.entity)
-    call.guarded, call.approval, call.approved = True, approval.id, approval.plan
-    anyio.run(_undo, settings, ledger, principal, call)
+    let_through(ledger, call, planned, approval)
+    call.guarded = True
+    anyio.run(_undo, settings, ledger, principal, call, memory)
     [done] = [*call.changes, *call.repeats]
     return plain("\n".join([f'"{change.title}" is undone, by change {done}.', *call.notes]))
 
@@ -158,43 +163,23 @@ def _ask_to_undo(ledger: Ledger, planned: Sequence[Planned], change: Change, pre
     text = f'This takes back "{change.title}" (change {change.id}, {_moment(change.opened_at)}):\n\n{preview}'
     try:
         answer = ask(text, "Do it? Type yes or no: ")
-    except NoTerminalError:
-        _record(ledger, planned, "refused", "There was no terminal to ask a person at.")
-        raise
+    except NoTerminalError as error:
+        refuse(ledger, planned, "refused", error)
     if answer:
         return
     problem = "The person was asked and did not answer." if answer is None else "The person said no."
-    _record(ledger, planned, "declined", problem)
-    raise DeclinedError(f"{problem} {NOTHING_UNDONE}")
+    refuse(ledger, planned, "declined", DeclinedError(f"{problem} {NOTHING_UNDONE}"))
 
 
-def _record(
-    ledger: Ledger, planned: Sequence[Planned], outcome: Literal["refused", "declined"], problem: str
-) -> None:
-    for one in planned:
-        ledger.refused(one.attempt, outcome, problem)
-
-
-async def _undo(settings: Settings, ledger: Ledger, principal: str, call: Call) -> Change:
+async def _undo(settings: Settings, ledger: Ledger, principal: str, call: Call, memory: Memory) -> Change:
     """Do or, where the call is a rehearsal, plan it; whoever trusts a client does not trust this program."""
     from crm_mcp.tenant import Tenant  # noqa: PLC0415
 
     CALL.set(call)
     async with backend.opener(settings)() as crm:
-        tenant = Tenant(crm, lists=settings.marketing_lists)
-        change_id = call.arguments["change"]
-        await _learn_names(tenant, ledger, change_id)
+        tenant = Tenant(crm, memory, settings.marketing_lists)
         gate = Gate(tenant, lambda: ledger, replace(settings.policy, approval="ask"), principal)
-        return await undo(crm.through(gate), ledger, change_id)
-
-
-async def _learn_names(tenant: Tenant, ledger: Ledger, change_id: str) -> None:
-    """A person is shown names in place of the ids of stages and companies."""
-    with suppress(CrmError, LedgerError):
-        change = ledger.get(change_id)
-        known = [wire for wire in (change.before, change.body, change.after) if isinstance(wire, dict)]
-        await tenant.rows.learn_companies(wire.get("companyId") for wire in known)
-        await tenant.rows.stages()
+        return await undo(crm.through(gate), ledger, call.arguments["change"])
 
 
 def _moment(at: datetime) -> str:

@@ -32,7 +32,7 @@ async def undo(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
         change = ledger.get(change_id)
     except LedgerError as error:
         raise RefusedError(f"{error} {NOTHING_UNDONE}") from error
-    if change.entity != crm.entity_id:
+    if change.entity != crm.identity:
         raise RefusedError(f"Change {change.id} is of another CRM. {NOTHING_UNDONE}")
     if change.outcome != "applied":
         why = WHY_NOT.get(change.outcome, f"was never done ({change.outcome})")

@@ -74,8 +74,8 @@ def asked(ledger: Ledger) -> Approval:
 
 
 @pytest.fixture
-def link(tmp_path: Path, asked: Approval) -> Iterator[str]:
-    page = ApprovalPage(lambda: Ledger.open(tmp_path / "ledger.db"))
+def link(ledger: Ledger, asked: Approval) -> Iterator[str]:
+    page = ApprovalPage(ledger)
     yield page.link(asked.id)
     page.stop()
 

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -294,7 +295,7 @@ async def test_a_guarded_call_goes_through_once_a_person_has_approved(
         refused = await client.call_tool("send_outbound_email", MAIL)
         [waiting] = ledger.waiting()
         assert refused.is_error
-        assert f"`crm-mcp approve {waiting.id}`" in refused.content[0].text  # type: ignore[union-attr]
+        assert waiting.id in refused.content[0].text  # type: ignore[union-attr]
         with Person("approve", waiting.id, **here) as person:
             assert waiting.preview in person.sees(APPROVE)
             person.types("yes\n")
@@ -310,6 +311,22 @@ async def test_a_guarded_call_goes_through_once_a_person_has_approved(
     assert len(sandbox.all(emails)) == 1
     assert [change.outcome for change in ledger.changes()] == ["applied", "refused"]
     assert (ledger.changes()[0].approval, ledger.approval(waiting.id).state) == (waiting.id, "used")
+
+
+@pytest.mark.parametrize("flags", [[], ["--ledger", "Max's ledger.db"]], ids=["default", "named"])
+async def test_what_a_refusal_says_to_type_approves_in_any_terminal(tmp_path: Path, flags: list[str]) -> None:
+    async with Client(over_stdio(*flags, home=tmp_path)) as client:
+        refused = await client.call_tool("send_outbound_email", MAIL)
+        command = refused.content[0].text.split("`")[1]  # type: ignore[union-attr]
+        assert command.count("ledger.db") == len(flags[1:])
+        program, *arguments = shlex.split(command)
+        data = {"XDG_DATA_HOME": str(tmp_path / "data")}
+        (tmp_path / "elsewhere").mkdir()
+        with Person(*arguments, home=tmp_path / "elsewhere", **data) as person:
+            person.sees(APPROVE)
+            person.types("yes\n")
+            assert (program, person.ends().code) == ("crm-mcp", 0)
+        assert not (await client.call_tool("send_outbound_email", MAIL)).is_error
 
 
 # Changes
@@ -400,13 +417,45 @@ def test_looking_forgets_nothing_however_old(here: dict[str, Any], ledger: Ledge
     assert run("changes", "--verify", **here).stdout == "Nothing was altered; events: 1.\n"
 
 
-def test_reading_needs_no_crm(tmp_path: Path) -> None:
+def test_reading_needs_no_crm(ledger: Ledger, ledger_file: Path, tmp_path: Path) -> None:
     crm = {"CRM_BASE_URL": "http://127.0.0.1:9", "CRM_API_KEY": "ak_x", "CRM_ENTITY_ID": "0" * 32}
+    asked = ask(ledger)
     for command in (["changes"], ["approvals"], ["changes", "--verify"]):
-        assert run(*command, home=tmp_path, **crm).code == 0
-    assert run("approve", "abcdefgh", home=tmp_path, **crm).code == 1
-    assert run("changes", home=tmp_path).code == 0
-    assert [file.name for file in (tmp_path / "data" / "crm-mcp").iterdir()] == ["ledger.db"]
+        assert run(*command, "--ledger", str(ledger_file), home=tmp_path, **crm).code == 0
+    assert run("approve", asked.id, "--ledger", str(ledger_file), home=tmp_path, **crm).stderr == NO_TERMINAL
+
+
+@pytest.mark.parametrize(
+    ("command", "listed"),
+    [
+        (["changes"], "There is no such change on record."),
+        (["changes", "--json"], "[]"),
+        (["approvals"], "Nothing waits for approval."),
+        (["approvals", "--json"], "[]"),
+        (["changes", "--verify"], None),
+        (["approve", "abcdefgh"], None),
+        (["undo", "abcd"], None),
+    ],
+)
+def test_before_the_first_write_there_is_no_ledger_and_no_command_of_a_person_makes_one(
+    tmp_path: Path, command: list[str], listed: str | None
+) -> None:
+    def no_ledger(path: Path) -> str:
+        return f"crm-mcp: There is no ledger at {path} yet: the first write makes it.\n"
+
+    default, typo = tmp_path / "data" / "crm-mcp" / "ledger.db", tmp_path / "legder.db"
+    wanted = Ended(0, f"{listed}\n", no_ledger(default)) if listed else Ended(2, "", no_ledger(default))
+    assert run(*command, home=tmp_path) == wanted
+    assert run(*command, "--ledger", str(typo), home=tmp_path) == Ended(2, "", no_ledger(typo))
+    assert run(*command, home=tmp_path, CRM_MCP_LEDGER=str(typo)) == Ended(2, "", no_ledger(typo))
+    assert list(tmp_path.rglob("*.db")) == []
+
+
+@pytest.mark.parametrize("command", [["changes"], ["approvals"], ["approve", "abcdefgh"], ["undo", "abcd"]])
+def test_the_ledger_of_a_crm_in_memory_is_for_no_command(tmp_path: Path, command: list[str]) -> None:
+    assert run(*command, home=tmp_path, CRM_MCP_SANDBOX=":memory:") == Ended(
+        2, "", "crm-mcp: an embedded CRM in memory has its ledger there too: only its server can read it\n"
+    )
 
 
 @pytest.mark.parametrize("command", [["changes"], ["approvals"], ["approve", "abcdefgh"], ["undo", "abcd"]])
@@ -475,6 +524,19 @@ async def test_a_change_is_taken_back_after_a_yes(
     assert (approval.state, approval.decided_by, approval.principal) == ("used", "terminal", "max")
 
 
+async def test_a_move_is_taken_back_by_the_names_of_its_stages(
+    open_client: OpenClient, here: dict[str, Any], ledger: Ledger
+) -> None:
+    client = await open_client()
+    await client.call_tool("create_lead", {"title": "New deal", "stage": "Proposal"})
+    await client.call_tool("move_lead_stage", {"lead": "New deal", "stage": "Qualified"})
+    with Person("undo", ledger.changes()[0].id, **here) as person:
+        assert "\n\nMove lead New deal from Qualified to Proposal\n\n" in person.sees(UNDO)
+        person.types("yes\n")
+        assert person.ends().code == 0
+    assert ledger.changes()[0].title == "Move lead New deal from Qualified to Proposal"
+
+
 async def test_undoing_a_create_shows_what_ends_with_it(
     open_client: OpenClient, here: dict[str, Any], ledger: Ledger, sandbox: Store
 ) -> None:
@@ -505,7 +567,11 @@ async def test_without_a_yes_nothing_is_undone(
         assert person.ends() == Ended(1, "", f"crm-mcp: {told} Nothing was undone.\n")
     assert find("companies", name="Acme Inc.")["phone"] == "1"
     declined = ledger.changes()[0]
-    assert (declined.outcome, declined.detail, declined.tool) == ("declined", told, "undo_change")
+    assert (declined.outcome, declined.detail, declined.tool) == (
+        "declined",
+        f"{told} Nothing was undone.",
+        "undo_change",
+    )
     assert ledger.waiting() == []
 
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sys
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from .programs import SECONDS, Program
@@ -109,6 +111,38 @@ def test_signal_ends_it_and_what_was_written_stays(tmp_path: Path, number: int) 
 
 @on_posix
 @signals
+def test_what_is_in_memory_is_approved_on_the_page_and_leaves_nothing_behind(
+    tmp_path: Path, number: int
+) -> None:
+    email = {"lead": "Acme annual licence", "subject": "Our offer", "body": "Dear Anna"}
+    with Program("--sandbox", ":memory:", home=tmp_path, TMPDIR=str(tmp_path)) as server:
+        server.shake_hands()
+        refused = call(server, 1, "send_outbound_email", **email)["content"][0]["text"]
+        told = re.search(
+            r"\nThey can approve it at (http\S+), until .* UTC; then make the same call", refused
+        )
+        assert told, refused
+        approve(told[1])
+        assert not call(server, 2, "send_outbound_email", **email)["isError"]
+        changes = call(server, 3, "list_changes")["structuredContent"]["changes"]
+        assert [change["outcome"] for change in changes] == ["applied", "refused"]
+        server.process.send_signal(number)
+        assert server.exit_code(within=3) == 0
+        assert server.stderr.to_the_end() == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def approve(link: str) -> None:
+    """What a browser does when the person reads the page and presses the button."""
+    origin = link[: link.index("/", len("http://"))]
+    with httpx2.Client(timeout=SECONDS) as http:
+        [proof] = re.findall('name="proof" value="(.*?)"', http.get(link).text)
+        fields = {"proof": proof, "decision": "approve"}
+        assert http.post(link, data=fields, headers={"Origin": origin}).status_code == 200
+
+
+@on_posix
+@signals
 def test_signal_ends_it_during_a_call(tmp_path: Path, number: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent_crm:
         silent_crm.settimeout(SECONDS)
@@ -123,6 +157,31 @@ def test_signal_ends_it_during_a_call(tmp_path: Path, number: int) -> None:
                 assert server.exit_code(within=3) == 0
             assert [message.get("id") for message in messages(server)] == [0]
             assert server.stderr.to_the_end() == ""
+
+
+def test_a_sandbox_made_anew_has_a_record_of_its_own_in_the_same_ledger(tmp_path: Path) -> None:
+    email = {"lead": "Acme annual licence", "subject": "Our offer", "body": "Dear Anna"}
+
+    def sent(server: Program) -> dict[str, Any]:
+        server.shake_hands()
+        result: dict[str, Any] = call(server, 1, "send_outbound_email", **email)["structuredContent"]
+        return result
+
+    with Program("--approval", "client", home=tmp_path) as server:
+        first = sent(server)
+    with Program("--approval", "client", home=tmp_path) as server:
+        assert sent(server)["repeat"]
+    for file in tmp_path.rglob("sandbox.db*"):
+        file.unlink()
+    with Program("--approval", "client", home=tmp_path) as server:
+        again = sent(server)
+        assert not again.get("repeat")
+        listed = call(server, 2, "list_changes")["structuredContent"]["changes"]
+        assert [change["id"] for change in listed] == again["change_ids"]
+        refused = call(server, 3, "undo_change", change=first["change_ids"][0])
+        assert refused["content"][0]["text"] == (
+            f"Change {first['change_ids'][0]} is of another CRM. Nothing was undone."
+        )
 
 
 def test_two_servers_share_one_file(tmp_path: Path) -> None:

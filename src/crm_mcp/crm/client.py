@@ -125,11 +125,14 @@ class CrmClient:
         max_in_flight: int = 8,
         read_only: bool = False,
         transport: httpx2.AsyncBaseTransport | None = None,
+        identity: str = "",
     ) -> None:
         check_base_url(base_url)
         check_api_key(api_key)
         self.base_url = base_url.rstrip("/")
         self.entity_id = entity_id
+        # What tells this CRM from every other; entities of embedded ones all have the same id.
+        self.identity = identity or entity_id
         self.read_only = read_only
         self.timeouts = timeouts or Timeouts()
         self._gate: Gate | None = None

@@ -50,6 +50,11 @@ class Credentials:
     api_key: str = field(repr=False)
     entity_id: str
 
+    @property
+    def installation_id(self) -> str:
+        """The file's own, as the key is; a file that is made anew has the same records, but another id."""
+        return str(uuid.uuid5(uuid.UUID(self.entity_id), self.api_key))
+
 
 @dataclass(frozen=True)
 class Caller:

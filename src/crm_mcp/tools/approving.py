@@ -6,16 +6,17 @@ import inspect
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
-from typing import Annotated, Any, NoReturn, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult, Resolve
 from pydantic import BaseModel, Field, StrictBool
 
 from crm_mcp.access import CrmAccess
+from crm_mcp.approvals import approval_of, let_through, refuse
 from crm_mcp.crm.errors import DeclinedError, RefusedError
-from crm_mcp.gate import CALL, NOTHING_SENT, Call, Planned, digest
+from crm_mcp.gate import CALL, NOTHING_SENT, Call, Planned
 from crm_mcp.journal import LedgerError
-from crm_mcp.ledger import Approval, ApprovalError, Ledger, NeverSent, Question
+from crm_mcp.ledger import Approval, NeverSent
 from crm_mcp.tools.asking import can_ask
 from crm_mcp.tools.catalogue import ToolFunction
 
@@ -63,7 +64,7 @@ def approving(function: ToolFunction) -> ToolFunction:
         ctx: Context[CrmAccess], planned: list[Planned], word: ElicitationResult[Word], **arguments: Any
     ) -> Any:
         if planned:
-            _let_through(ctx, planned, word)
+            _approve(ctx, planned, word)
         return await function(**arguments)
 
     plan = Annotated[list[Planned], Resolve(_like(function, rehearsed, ctx=Context[CrmAccess]))]
@@ -90,35 +91,7 @@ def _like(function: ToolFunction, wrapper: Callable[..., Any], **more: Any) -> C
 
 def _approval(ctx: Context[CrmAccess], planned: Sequence[Planned]) -> Approval:
     access, call = ctx.request_context.lifespan_context, CALL.get()
-    return approval_of(access.ledger(), call, question_of(call, planned), access.policy.approval_seconds)
-
-
-def question_of(call: Call, planned: Sequence[Planned]) -> Question:
-    """What a person is to be asked about these writes."""
-    attempt = planned[0].attempt
-    return Question(
-        digest=_digest(planned),
-        principal=attempt.principal,
-        entity=attempt.entity,
-        tool=call.tool,
-        preview=_preview(planned),
-        plan={one.attempt.key: one.before for one in planned},
-    )
-
-
-def approval_of(ledger: Ledger, call: Call, question: Question, seconds: float) -> Approval:
-    """The approval that waits for exactly this, or was given; void ones are not."""
-    found = ledger.ask_for_approval(question, seconds=seconds)
-    if found.plan == question.plan:
-        return found
-    # What was shown is not so any more.
-    ledger.void(found.id)
-    call.notes.append("The record changed since it was shown, so that the earlier approval is void.")
-    return ledger.ask_for_approval(question, seconds=seconds)
-
-
-def _digest(planned: Sequence[Planned]) -> str:
-    return digest([planned[0].attempt.tool, *(one.attempt.key for one in planned)])
+    return approval_of(access.ledger(), call, planned, seconds=access.policy.approval_seconds)
 
 
 def _undoes_guarded(call: Call, access: CrmAccess) -> bool:
@@ -135,11 +108,6 @@ def _undoes_guarded(call: Call, access: CrmAccess) -> bool:
     return False
 
 
-def _preview(planned: Sequence[Planned]) -> str:
-    lines = [line for one in planned for line in (one.attempt.title, *(f"  {part}" for part in one.details))]
-    return "\n".join(lines)
-
-
 def _start(preview: str) -> str:
     """As much of it as an error has room for; the person reads all of it where they approve."""
     cut = preview.encode()[:MAX_PREVIEW_BYTES].decode(errors="ignore")
@@ -150,7 +118,7 @@ def _question(approval: Approval) -> str:
     return f"An assistant wants to do this in the CRM:\n\n{approval.preview}\n\n(approval {approval.id[:8]})"
 
 
-def _let_through(ctx: Context[CrmAccess], planned: Sequence[Planned], word: ElicitationResult[Word]) -> None:
+def _approve(ctx: Context[CrmAccess], planned: Sequence[Planned], word: ElicitationResult[Word]) -> None:
     """Mark the call as approved.
 
     Raises RefusedError, on record, where it is not.
@@ -158,22 +126,15 @@ def _let_through(ctx: Context[CrmAccess], planned: Sequence[Planned], word: Elic
     access, call = ctx.request_context.lifespan_context, CALL.get()
     if access.policy.approval == "never":
         problem = f"`{call.tool}` needs a person's approval, and this server never asks for it."
-        _refuse(access, planned, "refused", f"{problem} {NOTHING_SENT}")
+        refuse(access.ledger(), planned, "refused", RefusedError(f"{problem} {NOTHING_SENT}"))
     if call.asked and isinstance(word, AcceptedElicitation):
         approval = _answered(access, planned, call.asked, word.data.approve)
     else:
         approval = _approval(ctx, planned)
         if approval.state != "approved":
             outcome: NeverSent = "declined" if call.asked else "refused"
-            _refuse(access, planned, outcome, _how(access, call, approval))
-    attempt = planned[0].attempt
-    try:
-        access.ledger().consume(
-            approval.id, digest=_digest(planned), principal=attempt.principal, entity=attempt.entity
-        )
-    except ApprovalError as error:
-        _refuse(access, planned, "expired" if approval.state == "expired" else "refused", str(error))
-    call.approval, call.approved = approval.id, approval.plan
+            refuse(access.ledger(), planned, outcome, RefusedError(_how(access, call, approval)))
+    let_through(access.ledger(), call, planned, approval)
 
 
 def _answered(access: CrmAccess, planned: Sequence[Planned], approval_id: str, approve: bool) -> Approval:
@@ -187,35 +148,25 @@ def _answered(access: CrmAccess, planned: Sequence[Planned], approval_id: str, a
         approval = ledger.decide(approval_id, approved=approve, by="asked through the client")
     if not approve:
         ledger.void(approval_id)
-        _refuse(access, planned, "declined", f"The person said no. {NOTHING_SENT}", DeclinedError)
+        refuse(ledger, planned, "declined", DeclinedError(f"The person said no. {NOTHING_SENT}"))
     return approval
 
 
 def _how(access: CrmAccess, call: Call, approval: Approval) -> str:
     who = "The person was asked and did not answer." if call.asked else "A person must approve this."
     until = f"{approval.expires_at:%H:%M} UTC"
-    page = ""
-    # Without a loopback there is the terminal.
-    with suppress(OSError):
-        page = f"at {access.approval_link(approval.id)} or "
+    ways = []
+    with suppress(OSError):  # there is no loopback
+        ways.append(f"at {access.approval_link(approval.id)}")
+    if access.approve_command:
+        ways.append(f"with `{access.approve_command} {approval.id}`")
     return "\n".join(
         [
             f"{who} {NOTHING_SENT}",
             *call.notes,
             _start(approval.preview),
-            f"They can approve it {page}with `crm-mcp approve {approval.id}`, until {until}; then make the "
-            "same call again.",
+            f"They can approve it {' or '.join(ways)}, until {until}; then make the same call again."
+            if ways
+            else "Nobody can approve it on this machine.",
         ]
     )
-
-
-def _refuse(
-    access: CrmAccess,
-    planned: Sequence[Planned],
-    outcome: NeverSent,
-    problem: str,
-    error: type[RefusedError] = RefusedError,
-) -> NoReturn:
-    for one in planned:
-        access.ledger().refused(one.attempt, outcome, problem.partition("\n")[0])
-    raise error(problem)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from crm_mcp.gate import CALL
-from crm_mcp.ledger import Change, Ledger
+from crm_mcp.ledger import Change, Ledger, Outcome
 from crm_mcp.memory import Names
 from crm_mcp.results import ChangeList, ChangeRow, UndoResult
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
@@ -16,7 +16,6 @@ from crm_mcp.tools.parts import sentence
 
 # What may look different afterwards.
 RECORDS = ("companies", "contacts", "leads", "pipeline-stages", "dashboard")
-Outcome = Literal["pending", "applied", "refused", "declined", "expired", "failed", "unknown", "undone"]
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="List changes")
@@ -27,7 +26,7 @@ async def list_changes(
     limit: Limit = 10,
 ) -> ChangeList:
     """What was written here, newest first, and what became of it. undo_change takes one back."""
-    return latest_changes(ledger, crm.client.entity_id, outcome, limit)
+    return latest_changes(ledger, crm.client.identity, outcome, limit)
 
 
 def latest_changes(ledger: Ledger, entity: str, outcome: Outcome | None, limit: int) -> ChangeList:

@@ -1,0 +1,60 @@
+"""What a person is asked about the planned writes of a call, and how their word lets just these through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from crm_mcp.crm.errors import RefusedError
+from crm_mcp.gate import Call, Planned, digest
+from crm_mcp.ledger import Approval, ApprovalError, Ledger, NeverSent, Question
+
+
+def question_of(call: Call, planned: Sequence[Planned]) -> Question:
+    """What a person is to be asked about these writes."""
+    attempt = planned[0].attempt
+    return Question(
+        digest=digest([attempt.tool, *(one.attempt.key for one in planned)]),
+        principal=attempt.principal,
+        entity=attempt.entity,
+        tool=call.tool,
+        preview="\n".join(_lines(planned)),
+        plan={one.attempt.key: one.before for one in planned},
+    )
+
+
+def _lines(planned: Sequence[Planned]) -> list[str]:
+    return [line for one in planned for line in (one.attempt.title, *(f"  {part}" for part in one.details))]
+
+
+def approval_of(ledger: Ledger, call: Call, planned: Sequence[Planned], *, seconds: float) -> Approval:
+    """The approval that waits for exactly this, or was given; void ones are not."""
+    question = question_of(call, planned)
+    found = ledger.ask_for_approval(question, seconds=seconds)
+    if found.plan == question.plan:
+        return found
+    # What was shown is not so any more.
+    ledger.void(found.id)
+    call.notes.append("The record changed since it was shown, so that the earlier approval is void.")
+    return ledger.ask_for_approval(question, seconds=seconds)
+
+
+def let_through(ledger: Ledger, call: Call, planned: Sequence[Planned], approval: Approval) -> None:
+    """Use the approval up, and mark the call as approved.
+
+    Raises RefusedError, on record, where it was not given for exactly this.
+    """
+    asked = question_of(call, planned)
+    try:
+        ledger.consume(approval.id, digest=asked.digest, principal=asked.principal, entity=asked.entity)
+    except ApprovalError as error:
+        outcome: NeverSent = "expired" if approval.state == "expired" else "refused"
+        refuse(ledger, planned, outcome, RefusedError(str(error)))
+    call.approval, call.approved = approval.id, approval.plan
+
+
+def refuse(ledger: Ledger, planned: Sequence[Planned], outcome: NeverSent, error: Exception) -> NoReturn:
+    """Raise the error, whose first line goes on record for each of the writes."""
+    for one in planned:
+        ledger.refused(one.attempt, outcome, str(error).partition("\n")[0])
+    raise error
