@@ -189,6 +189,55 @@ async def test_what_was_approved_and_done_is_no_second_question(
     assert (len(person.asked), len(wire.writes)) == (2, 2)
 
 
+async def test_who_is_asked_for_a_repeat_is_told_that_it_is_one(
+    open_client: OpenClient, ledger: Ledger
+) -> None:
+    person = saying(True)
+    client = await open_client(policy=ASKING, elicitation_callback=person)
+    await call(client, *MAIL)
+    await call(client, MAIL[0], MAIL[1] | {"repeat": True})
+    [first, _] = ledger.changes()[::-1]
+    told = f"  The same was done at {first.opened_at:%H:%M} UTC already."
+    assert [told in question.splitlines() for question in person.asked] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "policy"),
+    [
+        ("create_lead", {"title": "Acme annual licence", "company": "Acme Inc."}, {}),
+        (*MAIL, {"emails_per_hour": 0}),
+    ],
+    ids=["there already", "too many"],
+)
+async def test_nobody_is_asked_about_what_is_refused_anyway(
+    open_client: OpenClient,
+    era: Options,
+    wire: Any,
+    ledger: Ledger,
+    tool: str,
+    arguments: dict[str, Any],
+    policy: Options,
+) -> None:
+    person = saying(True)
+    guarding = Policy(guard=GUARDED | {"create_lead"}, **policy)
+    client = await open_client(policy=guarding, elicitation_callback=person, **era)
+    await call(client, tool, arguments, fails=True)
+    assert (person.asked, wire.writes, outcomes(ledger)) == ([], [], ["refused"])
+
+
+async def test_undoing_a_stage_that_holds_leads_is_refused_before_anyone_is_asked(
+    open_client: OpenClient, wire: Any, ledger: Ledger
+) -> None:
+    person = saying(True)
+    client = await open_client(policy=ASKING, elicitation_callback=person)
+    await call(client, "create_pipeline_stage", {"name": "Trial"})
+    [created] = ledger.changes()
+    await call(client, "move_lead_stage", {"lead": "Acme annual licence", "stage": "Trial"})
+    text = await call(client, "undo_change", {"change": created.id}, fails=True)
+    assert "there is 1 lead in it" in text
+    assert (person.asked, len(wire.writes)) == ([], 2)
+
+
 async def test_an_approval_is_void_when_the_record_changed(
     open_client: OpenClient, sandbox: Any, ledger: Ledger, wire: Any
 ) -> None:

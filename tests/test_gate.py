@@ -85,6 +85,73 @@ async def test_the_same_write_again_is_answered_and_not_sent(
     assert len(wire.writes) == 1
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("delete_lead", {"lead": "Acme annual licence"}),
+        ("delete_contact", {"contact": "anna.muller@acme-inc.example"}),
+        (
+            "unlink_contact_from_company",
+            {"contact": "Anna Müller at Acme Inc.", "company": "Acme Industries"},
+        ),
+    ],
+)
+async def test_what_is_gone_has_no_name_but_the_call_that_ended_it_is_answered_again(
+    client: Client, wire: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    first = await facts_of(client, tool, **arguments)
+    second = await facts_of(client, tool, **arguments)
+    assert second == first | {"repeat": True}
+    assert len(wire.writes) == 1
+
+
+async def test_a_delete_made_again_does_not_reach_a_namesake(
+    client: Client, wire: Any, find: Find, sandbox: Any, changes: Any
+) -> None:
+    await facts_of(client, "delete_lead", lead="Acme annual licence")
+    sandbox.execute("UPDATE leads SET title = 'Acme annual licence' WHERE title = 'Quint annual licence'")
+    text = await text_of(client, "delete_lead", lead="Acme annual licence", fails=True)
+    [done, refused] = changes()
+    assert text == (
+        f"The same call did this at {done.opened_at:%H:%M} UTC (change {done.id}): Delete lead Acme annual "
+        "licence. What fits it now is another record: if that one is meant too, say its id. "
+        "Nothing was sent to the CRM."
+    )
+    assert (len(wire.writes), refused.outcome) == (1, "refused")
+    await facts_of(client, "delete_lead", lead=find("leads", title="Acme annual licence")["id"])
+    assert len(wire.writes) == 2
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "detail"),
+    [
+        ("move_lead_stage", {"lead": "Nobody's", "stage": "Won"}, 'No lead "Nobody\'s".'),
+        ("create_lead", {"title": "Deal", "company": "Nowhere"}, 'No company "Nowhere".'),
+        ("undo_change", {"change": "abcdefgh"}, 'There is no change "abcdefgh" in the ledger.'),
+    ],
+)
+async def test_a_call_that_came_to_no_write_is_on_record(
+    client: Client, wire: Any, changes: Any, tool: str, arguments: dict[str, Any], detail: str
+) -> None:
+    await text_of(client, tool, **arguments, fails=True)
+    [refused] = changes()
+    assert (refused.tool, refused.arguments, refused.outcome) == (tool, arguments, "refused")
+    assert refused.detail.startswith(detail)
+    assert wire.writes == []
+
+
+async def test_a_call_that_met_no_crm_is_on_record_as_failed(client: Client, wire: Any, changes: Any) -> None:
+    wire.inner = httpx2.MockTransport(lambda _: httpx2.Response(503))
+    await text_of(client, "delete_lead", lead="Acme annual licence", fails=True)
+    [failed] = changes()
+    assert (failed.tool, failed.outcome) == ("delete_lead", "failed")
+
+
+async def test_a_call_that_only_reads_is_not_on_record(client: Client, changes: Any) -> None:
+    await text_of(client, "get_lead", lead="Nobody's", fails=True)
+    assert changes() == []
+
+
 async def test_a_write_in_other_words_is_the_same(client: Client, wire: Any, find: Find) -> None:
     first = await facts_of(client, "move_lead_stage", **MOVE)
     lead = find("leads", title="Acme annual licence")["id"]
@@ -375,10 +442,11 @@ async def test_what_cannot_be_taken_back_says_so(
 ) -> None:
     done = await facts_of(client, tool, **arguments)
     text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
-    [change] = changes()
+    change, refused = changes()
     assert text == (
         f'"{change.title}" cannot be undone. The CRM has no way to take this back. Nothing was undone.'
     )
+    assert (refused.tool, refused.outcome, refused.detail) == ("undo_change", "refused", text)
     assert len(wire.writes) == 1
 
 

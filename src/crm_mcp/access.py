@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
-from crm_mcp.gate import Gate, Policy
+from crm_mcp.gate import Call, Gate, Policy, attempted, done_before
 from crm_mcp.memory import Memory
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
-    from crm_mcp.ledger import Ledger
+    from crm_mcp.crm.errors import CrmError
+    from crm_mcp.ledger import Attempt, Change, Ledger, NeverSent
     from crm_mcp.page import ApprovalPage
     from crm_mcp.tenant import Tenant
 
@@ -84,6 +85,27 @@ class CrmAccess:
         tenant = await self.tenant()
         gate = Gate(tenant, self.ledger, self.policy, self.principal)
         return replace(tenant, client=tenant.client.through(gate))
+
+    def done_before(self, call: Call) -> Change | None:
+        """What the same call of this principal did lately."""
+        return done_before(self.ledger(), self._attempted(call, ""))
+
+    def put_on_record(self, call: Call, title: str, error: CrmError) -> None:
+        """Keep a call that came to no write, unless what it tried is on record already."""
+        from crm_mcp.crm.errors import DeclinedError, UnavailableError  # noqa: PLC0415
+        from crm_mcp.journal import LedgerError  # noqa: PLC0415
+
+        if call.on_record:
+            return
+        never: dict[type[CrmError], NeverSent] = {DeclinedError: "declined", UnavailableError: "failed"}
+        # It is an error already, and nothing was sent.
+        with suppress(LedgerError):
+            outcome = never.get(type(error), "refused")
+            self.ledger().refused(self._attempted(call, title), outcome, str(error).partition("\n")[0])
+
+    def _attempted(self, call: Call, title: str) -> Attempt:
+        entity = self._tenant.client.identity if self._tenant else ""
+        return attempted(call, self.principal, entity, title, self.policy)
 
     def approval_link(self, approval_id: str) -> str:
         """Where a person on this machine can approve it in a browser; served while something waits."""

@@ -49,12 +49,15 @@ def let_through(ledger: Ledger, call: Call, planned: Sequence[Planned], approval
         ledger.consume(approval.id, digest=asked.digest, principal=asked.principal, entity=asked.entity)
     except ApprovalError as error:
         outcome: NeverSent = "expired" if approval.state == "expired" else "refused"
-        refuse(ledger, planned, outcome, RefusedError(str(error)))
+        refuse(ledger, call, planned, outcome, RefusedError(str(error)))
     call.approval, call.approved = approval.id, approval.plan
 
 
-def refuse(ledger: Ledger, planned: Sequence[Planned], outcome: NeverSent, error: Exception) -> NoReturn:
+def refuse(
+    ledger: Ledger, call: Call, planned: Sequence[Planned], outcome: NeverSent, error: Exception
+) -> NoReturn:
     """Raise the error, whose first line goes on record for each of the writes."""
     for one in planned:
         ledger.refused(one.attempt, outcome, str(error).partition("\n")[0])
+    call.on_record = True
     raise error

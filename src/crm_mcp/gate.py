@@ -9,7 +9,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import anyio
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
     from crm_mcp.crm.client import Write
     from crm_mcp.crm.contract import Entity
-    from crm_mcp.ledger import Attempt, Change, Ledger, Outcome, Subject
+    from crm_mcp.ledger import Attempt, Change, Ledger, NeverSent, Outcome, Subject
     from crm_mcp.tenant import Tenant
     from crm_mcp.writes import Kind, Seen
 
@@ -50,6 +50,8 @@ TOOL_OF = {
     "update_company_membership": "link_contact_to_company",
     "delete_company_membership": "unlink_contact_from_company",
 }
+# The arguments of tools that hold what people wrote to each other.
+BODIES = ("body",)
 NOTHING_SENT = "Nothing was sent to the CRM."
 
 
@@ -95,6 +97,8 @@ class Call:
     # The approval about which the client's person was asked during it.
     asked: str | None = None
     undoes: str | None = None
+    # Whether the ledger has what became of it.
+    on_record: bool = False
     changes: list[str] = field(default_factory=list)
     repeats: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -146,15 +150,17 @@ class Gate:
         attempt = self._attempt(kind, write, seen, call)
         earlier = self._ledger().earlier(attempt, window_seconds=UNKNOWN_SECONDS)
         if earlier and not await self._goes_anew(kind, write, call, earlier, attempt):
+            call.on_record = True
             return _restored(earlier.after, write)
         try:
-            kind.refuse(write, seen)
+            await self._refuse_unwanted(kind, write, seen, call, attempt)
         except RefusedError as error:
-            self._ledger().refused(attempt, "refused", str(error))
+            self._record(attempt, "refused", str(error))
             raise
         details = list(kind.details(write, seen, self._named))
-        if earlier and earlier.outcome == "unknown":
-            details.insert(0, f"The same may have been done at {earlier.opened_at:%H:%M} UTC already.")
+        if earlier:
+            was = "may have been" if earlier.outcome == "unknown" else "was"
+            details.insert(0, f"The same {was} done at {earlier.opened_at:%H:%M} UTC already.")
         rehearsal.append(Planned(attempt, details, digest(seen.what_counts())))
         return None
 
@@ -185,6 +191,7 @@ class Gate:
                     )
             except LedgerError as error:
                 raise RefusedError(f"{error} {NOTHING_SENT}") from error
+            call.on_record = True
             if begun.is_new:
                 return await self._sent(kind, write, seen, call, begun.change, send)
             if begun.change.outcome == "applied" and begun.change.key == attempt.key:
@@ -211,7 +218,7 @@ class Gate:
             principal=self._principal,
             entity=self._crm.identity,
             tool=call.tool,
-            arguments=_without({name: _plain(value) for name, value in call.arguments.items()}, hidden),
+            arguments=_kept(call, hidden),
             operation=write.operation.name,
             targets=dict(write.ids),
             body=_without(write.body.to_wire() if write.body else {}, hidden),
@@ -246,9 +253,13 @@ class Gate:
                 f"The record changed since it was shown, so that the approval is void. {NOTHING_SENT}"
             )
 
-    def _refuse(self, attempt: Attempt, problem: str) -> None:
-        self._ledger().refused(attempt, "refused", problem)
+    def _refuse(self, attempt: Attempt, problem: str) -> NoReturn:
+        self._record(attempt, "refused", problem)
         raise RefusedError(f"{problem} {NOTHING_SENT}")
+
+    def _record(self, attempt: Attempt, outcome: NeverSent, problem: str) -> None:
+        self._ledger().refused(attempt, outcome, problem)
+        CALL.get().on_record = True
 
     async def _goes_anew(
         self, kind: Kind, write: Write, call: Call, earlier: Change, attempt: Attempt
@@ -281,6 +292,7 @@ class Gate:
         self, kind: Kind, write: Write, seen: Seen, call: Call, change: Change, send: Send
     ) -> Any:
         try:
+            self._check_approval(change, call, seen)
             await self._refuse_unwanted(kind, write, seen, call, change)
         except CrmError as error:
             outcome: Outcome = "refused" if isinstance(error, RefusedError) else "failed"
@@ -314,13 +326,14 @@ class Gate:
         return answer if after is None else after
 
     async def _refuse_unwanted(
-        self, kind: Kind, write: Write, seen: Seen, call: Call, change: Change
+        self, kind: Kind, write: Write, seen: Seen, call: Call, attempt: Attempt
     ) -> None:
-        """Raises RefusedError; asked while the claim is held, so that nobody comes in between."""
-        self._check_approval(change, call, seen)
+        """Raises RefusedError. Before it is sent the claim is held, so that nobody comes in between."""
         kind.refuse(write, seen)
         if kind.is_email:
-            self._refuse_too_many(seen, change)
+            self._refuse_too_many(seen, attempt)
+        if kind.ends:
+            self._refuse_namesake(attempt)
         if call.arguments.get("allow_duplicate") or call.arguments.get("repeat"):
             return
         same = await kind.same(self._crm, write)
@@ -332,16 +345,26 @@ class Gate:
                 f"if it is another one, say `allow_duplicate`:\n{listed}"
             )
 
-    def _refuse_too_many(self, seen: Seen, change: Change) -> None:
+    def _refuse_namesake(self, attempt: Attempt) -> None:
+        """A call made again must not end what is called like the record that it ended before."""
+        done = done_before(self._ledger(), attempt)
+        if done and done.targets != attempt.targets:
+            raise RefusedError(
+                f"The same call did this at {done.opened_at:%H:%M} UTC (change {done.id}): {done.title}. "
+                f"What fits it now is another record: if that one is meant too, say its id. {NOTHING_SENT}"
+            )
+
+    def _refuse_too_many(self, seen: Seen, attempt: Attempt) -> None:
         """E-mail is bounded by what the ledger has, whatever the arguments say."""
+        now = datetime.now(UTC)
         day = self._ledger().changes(
-            since=change.opened_at - timedelta(days=1),
+            since=now - timedelta(days=1),
             outcomes=("applied", "unknown"),
-            tool=change.tool,
-            entity=change.entity,
+            tool=attempt.tool,
+            entity=attempt.entity,
         )
-        sent = [one for one in day if one.operation == change.operation]
-        hour = [one for one in sent if one.opened_at >= change.opened_at - timedelta(hours=1)]
+        sent = [one for one in day if one.operation == attempt.operation]
+        hour = [one for one in sent if one.opened_at >= now - timedelta(hours=1)]
         to = _address(seen.record)
         theirs = [one for one in sent if to and _address(one.before) == to]
         for what, found, most in (
@@ -409,6 +432,39 @@ class Gate:
                     continue
             return after
         return None
+
+
+def attempted(call: Call, principal: str, entity: str, title: str, policy: Policy) -> Attempt:
+    """A call as it was made, of which nobody knows what it would have sent."""
+    from crm_mcp.ledger import Attempt  # noqa: PLC0415
+
+    return Attempt(
+        principal=principal,
+        entity=entity,
+        tool=call.tool,
+        arguments=_kept(call, BODIES if policy.digest_bodies else ()),
+        operation="",
+        targets={},
+        body={},
+        title=title,
+        key=digest([call.tool, _kept(call, ())]),
+    )
+
+
+def done_before(ledger: Ledger, attempt: Attempt) -> Change | None:
+    """What the same call did within the time of a repeat, whatever its arguments mean now."""
+    lately = ledger.changes(
+        since=datetime.now(UTC) - timedelta(seconds=REPEAT_SECONDS),
+        outcomes=["applied"],
+        tool=attempt.tool,
+        principal=attempt.principal,
+        entity=attempt.entity,
+    )
+    return next((one for one in lately if one.arguments == attempt.arguments), None)
+
+
+def _kept(call: Call, hidden: Sequence[str]) -> dict[str, Any]:
+    return _without({name: _plain(value) for name, value in call.arguments.items()}, hidden)
 
 
 def _address(seen: dict[str, Any] | None) -> str:

@@ -21,7 +21,7 @@ from crm_mcp.journal import Journal, LedgerError, Record, Verification
 
 Json = Any
 Outcome = Literal["pending", "applied", "refused", "declined", "expired", "failed", "unknown", "undone"]
-NeverSent = Literal["refused", "declined", "expired"]
+NeverSent = Literal["refused", "declined", "expired", "failed"]
 Wanted = dict[str, Collection[str]]
 State = Literal["waiting", "approved", "declined", "expired", "used", "void"]
 

@@ -146,8 +146,8 @@ def take_back(settings: Settings, ledger: Ledger, principal: str, change_id: str
         raise RefusedError(f"The CRM has it as it was before. {NOTHING_UNDONE}")
     if policy.approval == "never" and call.guarded:
         problem = f"`{call.tool}` needs a person's approval, and CRM_MCP_APPROVAL is never. {NOTHING_SENT}"
-        refuse(ledger, planned, "refused", RefusedError(problem))
-    _ask_to_undo(ledger, planned, change, question_of(call, planned).preview)
+        refuse(ledger, call, planned, "refused", RefusedError(problem))
+    _ask_to_undo(ledger, call, planned, change, question_of(call, planned).preview)
     approval = approval_of(ledger, call, planned, seconds=policy.approval_seconds)
     if approval.state == "waiting":
         approval = ledger.decide(approval.id, approved=True, by=BY)
@@ -158,17 +158,19 @@ def take_back(settings: Settings, ledger: Ledger, principal: str, change_id: str
     return plain("\n".join([f'"{change.title}" is undone, by change {done}.', *call.notes]))
 
 
-def _ask_to_undo(ledger: Ledger, planned: Sequence[Planned], change: Change, preview: str) -> None:
+def _ask_to_undo(
+    ledger: Ledger, call: Call, planned: Sequence[Planned], change: Change, preview: str
+) -> None:
     """Raises DeclinedError or NoTerminalError, on record, unless the person says yes."""
     text = f'This takes back "{change.title}" (change {change.id}, {_moment(change.opened_at)}):\n\n{preview}'
     try:
         answer = ask(text, "Do it? Type yes or no: ")
     except NoTerminalError as error:
-        refuse(ledger, planned, "refused", error)
+        refuse(ledger, call, planned, "refused", error)
     if answer:
         return
     problem = "The person was asked and did not answer." if answer is None else "The person said no."
-    refuse(ledger, planned, "declined", DeclinedError(f"{problem} {NOTHING_UNDONE}"))
+    refuse(ledger, call, planned, "declined", DeclinedError(f"{problem} {NOTHING_UNDONE}"))
 
 
 async def _undo(settings: Settings, ledger: Ledger, principal: str, call: Call, memory: Memory) -> Change:

@@ -9,7 +9,7 @@ from crm_mcp.crm.errors import InvalidInputError, RefusedError
 from crm_mcp.gate import CALL
 from crm_mcp.journal import LedgerError
 from crm_mcp.preview import worded
-from crm_mcp.writes import KEPT_BY_CRM, KINDS, Create, Done, NotUndoableError, Update, hanging
+from crm_mcp.writes import KEPT_BY_CRM, KINDS, Done, Kind, NotUndoableError, Update
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
@@ -42,10 +42,10 @@ async def undo(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
         write = kind.undoing(done)
     except NotUndoableError as error:
         raise RefusedError(f'"{change.title}" cannot be undone. {error} {NOTHING_UNDONE}') from error
-    await _refuse_if_changed(crm, ledger, change)
+    await _refuse_if_changed(crm, ledger, change, kind, done)
     call = CALL.get()
     call.undoes = change.id
-    call.guarded = call.guarded or isinstance(kind, Create)
+    call.guarded = call.guarded or kind.is_new
     ids: dict[str, Any] = dict(write.ids)
     try:
         await crm.call(write.operation, body=write.body, **ids)
@@ -66,14 +66,8 @@ def _still_other(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> li
     return [f"Other than before the change: {', '.join(names)}."] if names else []
 
 
-async def _refuse_if_changed(crm: CrmClient, ledger: Ledger, change: Change) -> None:
-    kind, done = KINDS[change.operation], Done(change.targets, change.body, change.before, change.after)
-    ids = dict(change.targets)
-    if isinstance(kind, Create) and change.subject:
-        ids[f"{kind.record}_id"] = change.subject.id
-    since = list(kind.changed_since(done, await kind.now(crm, ids)))
-    if isinstance(kind, Create):
-        since += [f"there is {one}" for one in await hanging(crm, kind.record, ids)]
+async def _refuse_if_changed(crm: CrmClient, ledger: Ledger, change: Change, kind: Kind, done: Done) -> None:
+    since = await kind.since(crm, done, change.subject.id if change.subject else "")
     if not since:
         return
     last = ledger.last_on(change.subject, entity=change.entity) if change.subject else None

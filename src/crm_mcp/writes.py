@@ -67,6 +67,8 @@ class Kind:
     # Whether it may only be done again when a person knows that it was not done before.
     must_be_known: ClassVar[bool] = False
     is_email: ClassVar[bool] = False
+    # Whether the record is gone afterwards.
+    ends: ClassVar[bool] = False
     # Whether it was certainly not done where the CRM does not show it.
     absence_tells: ClassVar[bool] = False
     # Whether the CRM shows that it was done; where it does not, doing it again changes nothing.
@@ -136,8 +138,12 @@ class Kind:
         """
         raise NotUndoableError("The CRM has no way to take this back.")
 
+    async def since(self, crm: CrmClient, done: Done, record_id: str) -> list[str]:
+        """What became of it since by somebody: what hangs on it now, the fields with their values."""
+        return list(self.changed_since(done, await self.now(crm, done.ids)))
+
     def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
-        """What was changed since by somebody: the fields, each with its value now."""
+        """The fields that are not as they were written, each with its value now."""
         yield from ()
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
@@ -274,6 +280,11 @@ class Create(OfRecord):
             raise NotUndoableError("The CRM did not show the new record: nobody knows which it is.")
         return self._removal({**done.ids, f"{self.record}_id": record_id})
 
+    async def since(self, crm: CrmClient, done: Done, record_id: str) -> list[str]:
+        ids = {**done.ids, f"{self.record}_id": record_id}
+        hung = [f"there is {one}" for one in await hanging(crm, self.record, ids)]
+        return [*self.changed_since(done, await self.now(crm, ids)), *hung]
+
     def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
         if now is None:
             yield "the record is gone"
@@ -312,6 +323,7 @@ class Delete(OfRecord):
     """A record's end."""
 
     absence_tells = True
+    ends = True
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
         record = await self.now(crm, write.ids)
@@ -320,8 +332,6 @@ class Delete(OfRecord):
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         yield "This cannot be taken back."
         yield from (f"Goes with it: {one}" for one in seen.hanging)
-        if (seen.record or {}).get("leadCount"):
-            yield f"Leads in it: {(seen.record or {})['leadCount']}"
         yield from _facts(seen.record, named)
         yield from (f"{worded(name)}: {shown(value, named)}" for name, value in _sent(write).items())
 
@@ -519,6 +529,9 @@ async def hanging(crm: CrmClient, kind: str, ids: Mapping[str, str]) -> list[str
         entries = await crm.leads.timeline(ids["lead_id"])
         logged = [entry for entry in entries if entry.type in ACTIVITY_TYPES]
         return [f"{len(logged)} timeline entries"] if logged else []
+    if kind == "stage":
+        count = next((one.lead_count for one in await crm.pipeline.stages() if one.id == ids["stage_id"]), 0)
+        return [f"{count} lead{'s' * (count != 1)} in it"] if count else []
     return []
 
 

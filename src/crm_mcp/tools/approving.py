@@ -8,7 +8,14 @@ from contextlib import suppress
 from functools import wraps
 from typing import Annotated, Any, get_type_hints
 
-from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult, Resolve
+from mcp.server.mcpserver import (
+    AcceptedElicitation,
+    Context,
+    DeclinedElicitation,
+    Elicit,
+    ElicitationResult,
+    Resolve,
+)
 from pydantic import BaseModel, Field, StrictBool
 
 from crm_mcp.access import CrmAccess
@@ -126,14 +133,20 @@ def _approve(ctx: Context[CrmAccess], planned: Sequence[Planned], word: Elicitat
     access, call = ctx.request_context.lifespan_context, CALL.get()
     if access.policy.approval == "never":
         problem = f"`{call.tool}` needs a person's approval, and this server never asks for it."
-        refuse(access.ledger(), planned, "refused", RefusedError(f"{problem} {NOTHING_SENT}"))
+        refuse(access.ledger(), call, planned, "refused", RefusedError(f"{problem} {NOTHING_SENT}"))
     if call.asked and isinstance(word, AcceptedElicitation):
         approval = _answered(access, planned, call.asked, word.data.approve)
     else:
         approval = _approval(ctx, planned)
         if approval.state != "approved":
             outcome: NeverSent = "declined" if call.asked else "refused"
-            refuse(access.ledger(), planned, outcome, RefusedError(_how(access, call, approval)))
+            refuse(
+                access.ledger(),
+                call,
+                planned,
+                outcome,
+                RefusedError(_how(access, call, approval, declined=isinstance(word, DeclinedElicitation))),
+            )
     let_through(access.ledger(), call, planned, approval)
 
 
@@ -148,12 +161,15 @@ def _answered(access: CrmAccess, planned: Sequence[Planned], approval_id: str, a
         approval = ledger.decide(approval_id, approved=approve, by="asked through the client")
     if not approve:
         ledger.void(approval_id)
-        refuse(ledger, planned, "declined", DeclinedError(f"The person said no. {NOTHING_SENT}"))
+        refuse(ledger, CALL.get(), planned, "declined", DeclinedError(f"The person said no. {NOTHING_SENT}"))
     return approval
 
 
-def _how(access: CrmAccess, call: Call, approval: Approval) -> str:
-    who = "The person was asked and did not answer." if call.asked else "A person must approve this."
+def _how(access: CrmAccess, call: Call, approval: Approval, *, declined: bool) -> str:
+    who = "A person must approve this."
+    if call.asked:
+        # Some clients decline by themselves.
+        who = "The question was declined." if declined else "The person was asked and did not answer."
     until = f"{approval.expires_at:%H:%M} UTC"
     ways = []
     with suppress(OSError):  # there is no loopback

@@ -120,7 +120,7 @@ class PublishedTool(Tool):
         call = Call(self.name, said)
         calling = CALL.set(call)
         try:
-            result = await self._run(said, context)
+            result = await self._run(said, context, call)
         except BaseException:
             # Cancelled or failed halfway: what was done is done.
             if call.changes:
@@ -153,14 +153,19 @@ class PublishedTool(Tool):
         with anyio.move_on_after(TELL_SECONDS, shield=True):
             await self.on_write(context, anything)
 
-    async def _run(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:
+    async def _run(self, arguments: dict[str, Any], context: Context[Any, Any], call: Call) -> Any:
         try:
             return await self._implementation.run(arguments, context)
         except UnexpectedToolError as error:
             from crm_mcp.journal import LedgerError  # noqa: PLC0415  # only where something failed
 
-            if isinstance(error.__cause__, CrmError | LedgerError):
-                raise ToolError(_cut(str(error.__cause__))) from error.__cause__
+            cause = error.__cause__
+            if isinstance(cause, CrmError) and not self._is_reading:
+                if done := self._done_before(context, call, cause):
+                    return done
+                context.request_context.lifespan_context.put_on_record(call, self.title, cause)
+            if isinstance(cause, CrmError | LedgerError):
+                raise ToolError(_cut(str(cause))) from cause
             raise
         except ToolError as error:
             if str(error).startswith("Resolver "):
@@ -168,6 +173,20 @@ class PublishedTool(Tool):
             if isinstance(error.__cause__, ValidationError):
                 raise ToolError(_cut(_in_one_line(error.__cause__))) from error.__cause__
             raise
+
+    def _done_before(self, context: Context[Any, Any], call: Call, error: CrmError) -> Any:
+        """What is gone has no name: a call that ended it, made again, has the answer of the first one."""
+        from crm_mcp.crm.errors import NotFoundError, UnresolvedReferenceError  # noqa: PLC0415
+        from crm_mcp.results import RemovalResult  # noqa: PLC0415
+
+        ends = declarations()[self.name].effect is Effect.DELETE
+        if not ends or not isinstance(error, NotFoundError | UnresolvedReferenceError):
+            return None
+        done = context.request_context.lifespan_context.done_before(call)
+        if done is None or done.subject is None:
+            return None
+        call.repeats.append(done.id)
+        return RemovalResult(removed=done.subject.kind, id=done.subject.id).after(f"{done.title}.")
 
     def _checked(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """The arguments as the tool takes them, and notes on what was changed for that.
