@@ -440,7 +440,7 @@ async def test_an_approval_is_for_nobody_else(
 ) -> None:
     async def as_principal(name: str) -> types.CallToolResult:
         access = CrmAccess(
-            open_crm, open_ledger=lambda: Ledger.open(ledger_file), policy=ASKING, principal=name
+            open_crm, open_ledger=lambda: Ledger.open(ledger_file), policy=ASKING, principal=lambda: name
         )
         server = build_server(access, frozenset(Toolset), read_only=False, sandbox=True)
         async with Client(server) as client:

@@ -298,15 +298,16 @@ def test_config_starts_a_server(capsys: pytest.CaptureFixture[str], monkeypatch:
     }
 
 
+@pytest.mark.parametrize("token", [f"TOKEN={'t' * 32}", f"TOKENS=anna={'t' * 32}"], ids=["one", "named"])
 @pytest.mark.parametrize("client", CLIENTS)
 def test_config_hands_on_what_was_said_and_never_the_key(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, client: str, token: str
 ) -> None:
     (tmp_path / "key").write_text(CANARY_KEY)
     (tmp_path / "crm.env").write_text(
         f"CRM_BASE_URL={CRM['CRM_BASE_URL']}\nCRM_ENTITY_ID={CRM['CRM_ENTITY_ID']}\n"
         f"CRM_MARKETING_LISTS=a={CRM['CRM_ENTITY_ID']},b={CRM['CRM_ENTITY_ID']}\n"
-        f"CRM_API_KEY_FILE=key\nCRM_MCP_HTTP=8000\nCRM_MCP_HTTP_TOKEN={'t' * 32}\n"
+        f"CRM_API_KEY_FILE=key\nCRM_MCP_HTTP=8000\nCRM_MCP_HTTP_{token}\n"
     )
     arguments = ["--env-file", "crm.env", "--read-only", "--toolsets", "sales,read", "--ledger", "l.db"]
     _, environment = configuration(capsys, client, *arguments)

@@ -10,7 +10,7 @@ from mcp import Client
 
 from crm_mcp.access import CrmAccess
 from crm_mcp.gate import Policy
-from crm_mcp.http import build_app
+from crm_mcp.http import build_app, principal
 from crm_mcp.ledger import Ledger
 from crm_mcp.server import build_server
 from crm_mcp.settings import Settings
@@ -105,7 +105,7 @@ async def test_the_key_is_in_no_record_no_preview_and_no_error(
 
 
 async def test_the_token_is_in_no_record_no_preview_and_no_answer(open_crm: Any, ledger_file: Path) -> None:
-    access = CrmAccess(open_crm, open_ledger=lambda: Ledger.open(ledger_file), principal="http")
+    access = CrmAccess(open_crm, open_ledger=lambda: Ledger.open(ledger_file), principal=principal)
     server = build_server(access, frozenset(Toolset), read_only=False, sandbox=True)
     settings = Settings.model_validate({"CRM_MCP_HTTP": "127.0.0.1:8000", "CRM_MCP_HTTP_TOKEN": TOKEN})
     app = build_app(server, settings)

@@ -28,6 +28,7 @@ def complaint(**variables: str) -> str:
     with pytest.raises(SettingsError) as caught:
         load_settings({}, environ=variables)
     assert KEY not in str(caught.value)
+    assert TOKEN not in str(caught.value)
     assert caught.value.__cause__ is None
     return str(caught.value)
 
@@ -192,6 +193,69 @@ def test_address_that_others_reach_needs_a_token_and_names(host: str) -> None:
 @pytest.mark.parametrize("token", ["short", "x" * 31, "x" * 31 + " y", "ü" * 32])
 def test_weak_token_is_refused(token: str) -> None:
     assert complaint(CRM_MCP_HTTP_TOKEN=token) == SHORT_TOKEN
+
+
+ENTRY = (
+    "CRM_MCP_HTTP_TOKENS: must be name=token, comma-separated, names of at most 64 letters, digits and "
+    ". _ @ + -; entry {} is not"
+)
+WEAK = "CRM_MCP_HTTP_TOKENS: entry {}: a token must have at least 32 characters, without spaces"
+
+
+def test_tokens_go_by_name() -> None:
+    said = f"anna = {TOKEN}==,\n ben.b@example.com={TOKEN}2,"
+    settings = load_settings({"CRM_MCP_HTTP": "8000"}, environ={"CRM_MCP_HTTP_TOKENS": said})
+    tokens = {name: token.get_secret_value() for name, token in settings.tokens.items()}
+    assert tokens == {"anna": f"{TOKEN}==", "ben.b@example.com": f"{TOKEN}2"}
+
+
+def test_tokens_stand_on_lines_of_their_own_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "crm.env"
+    file.write_text(f'CRM_MCP_HTTP_TOKENS="\nanna={TOKEN},\nben={TOKEN}2\n"\n')
+    assert list(load_settings({}, environ={}, env_file=str(file)).tokens) == ["anna", "ben"]
+
+
+def test_one_token_stands_for_everybody() -> None:
+    [(name, token)] = load_settings({}, environ={"CRM_MCP_HTTP_TOKEN": TOKEN}).tokens.items()
+    assert (name, token.get_secret_value()) == ("http token", TOKEN)
+    assert load_settings({}, environ={}).tokens == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (TOKEN, ENTRY.format(1)),
+        (f"anna={TOKEN},{TOKEN}", ENTRY.format(2)),
+        (f"={TOKEN}", ENTRY.format(1)),
+        (f"anna={TOKEN},,ben b={TOKEN}2", ENTRY.format(2)),
+        (f"jürgen={TOKEN}", ENTRY.format(1)),
+        (f"<b>={TOKEN}", ENTRY.format(1)),
+        (f"{'a' * 65}={TOKEN}", ENTRY.format(1)),
+        ("anna=", WEAK.format(1)),
+        (f"{TOKEN}=", WEAK.format(1)),
+        (f"anna={TOKEN},ben={'x' * 31}", WEAK.format(2)),
+        (f"anna={TOKEN} ben={TOKEN}2", WEAK.format(1)),
+        (f"anna={'ü' * 32}", WEAK.format(1)),
+        (
+            f"anna={TOKEN},ben={TOKEN}2,Anna={TOKEN}3",
+            "CRM_MCP_HTTP_TOKENS: entries 1 and 3 have the same name",
+        ),
+        (f"anna={TOKEN},ben={TOKEN}", "CRM_MCP_HTTP_TOKENS: entries 1 and 2 have the same token"),
+        (",", "CRM_MCP_HTTP_TOKENS: names no token"),
+    ],
+)
+def test_wrong_tokens_are_told_by_their_places(said: str, sentence: str) -> None:
+    assert complaint(CRM_MCP_HTTP_TOKENS=said) == sentence
+
+
+def test_tokens_are_named_or_there_is_one() -> None:
+    said = complaint(CRM_MCP_HTTP_TOKEN=TOKEN, CRM_MCP_HTTP_TOKENS=f"anna={TOKEN}")
+    assert said == "CRM_MCP_HTTP_TOKEN and CRM_MCP_HTTP_TOKENS are both set; set one"
+
+
+def test_named_tokens_let_others_reach_the_server() -> None:
+    environ = {"CRM_MCP_HTTP_TOKENS": f"anna={TOKEN}", "CRM_MCP_HTTP_ALLOWED_HOSTS": "mcp.example.com"}
+    assert load_settings({"CRM_MCP_HTTP": "[::]:8000"}, environ=environ).http == ("::", 8000)
 
 
 @pytest.mark.parametrize(
@@ -390,8 +454,11 @@ def test_backslashes_in_paths_stay_as_they_are(tmp_path: Path) -> None:
     assert load_settings({"CRM_MCP_SANDBOX": database}, environ={}).sandbox == database
 
 
-def test_secrets_do_not_show() -> None:
-    settings = load_settings({}, environ={**WHOLE, "CRM_MCP_HTTP_TOKEN": TOKEN})
+@pytest.mark.parametrize(
+    "token", [{"CRM_MCP_HTTP_TOKEN": TOKEN}, {"CRM_MCP_HTTP_TOKENS": f"anna={TOKEN}"}], ids=["one", "named"]
+)
+def test_secrets_do_not_show(token: dict[str, str]) -> None:
+    settings = load_settings({}, environ={**WHOLE, **token})
     shown: list[Any] = [repr(settings), str(settings), settings.model_dump_json(), f"{settings.model_dump()}"]
     assert [text for text in shown if KEY in text or TOKEN in text] == []
 

@@ -40,13 +40,14 @@ class CrmAccess:
         *,
         open_ledger: OpenLedger = in_memory,
         policy: Policy | None = None,
-        principal: str = "local",
+        principal: Callable[[], str] = lambda: "local",
         approve_command: str = "",
     ) -> None:
         self._open_crm = open_crm
         self._lists = lists or {}
         self._open_ledger = open_ledger
         self.policy = policy or Policy()
+        # Who asks for what is being done: over HTTP another one with each request.
         self.principal = principal
         # What a person types before an approval's id in a terminal; nothing where that finds no ledger.
         self.approve_command = approve_command
@@ -83,7 +84,7 @@ class CrmAccess:
     async def writing_tenant(self) -> Tenant:
         """The tenant, whose writes go through the gate."""
         tenant = await self.tenant()
-        gate = Gate(tenant, self.ledger, self.policy, self.principal)
+        gate = Gate(tenant, self.ledger, self.policy, self.principal())
         return replace(tenant, client=tenant.client.through(gate))
 
     def done_before(self, call: Call) -> Change | None:

@@ -168,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     changes = add("changes", _changes, "List what was written, newest first, and what became of it.", LEDGER)
     changes.add_argument("--limit", type=_count, metavar="N", help=f"how many at most (default: {LATEST})")
     changes.add_argument("--tool", metavar="NAME", help="only those of this tool")
+    changes.add_argument("--principal", metavar="NAME", help="only those of this user, or token over HTTP")
     changes.add_argument("--outcome", type=_outcome, metavar="OUTCOME", help="only those, such as applied")
     changes.add_argument("--since", type=_day, metavar="YYYY-MM-DD", help="only those from this day on")
     changes.add_argument("--json", action="store_true", help="print JSON, with all that is on record")
@@ -258,7 +259,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         settings.marketing_lists,
         open_ledger=backend.ledger_opener(settings),
         policy=settings.policy,
-        principal=_principal(settings),
+        principal=_principal_of(settings),
         approve_command=backend.approve_command(settings),
     )
     server = build_server(
@@ -275,11 +276,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _principal(settings: Settings) -> str:
-    """Who the writes are on record for: this user, or over HTTP whoever has the token."""
-    if settings.http:
-        return "http token" if settings.http_token.get_secret_value() else "http"
-    return _local_user()
+def _principal_of(settings: Settings) -> Callable[[], str]:
+    """What tells who the writes are on record for: this user, or over HTTP the token's name."""
+    if not settings.http:
+        return _local_user
+    from crm_mcp import http  # noqa: PLC0415
+
+    return http.principal if settings.tokens else lambda: "http"
 
 
 def _local_user() -> str:
@@ -429,6 +432,7 @@ def _changes(arguments: argparse.Namespace) -> int:
             since=arguments.since,
             outcomes=[arguments.outcome] if arguments.outcome else None,
             tool=arguments.tool,
+            principal=arguments.principal,
         )
     if arguments.json:
         _print_json([review.change_fields(change) for change in found])
@@ -442,7 +446,7 @@ def _verify(arguments: argparse.Namespace, ledger: Ledger) -> int:
 
     from crm_mcp.settings import SettingsError  # noqa: PLC0415
 
-    for name in ("limit", "tool", "outcome", "since"):
+    for name in ("limit", "tool", "principal", "outcome", "since"):
         if getattr(arguments, name) is not None:
             raise SettingsError(f"changes --verify takes no --{name}: it checks everything")
     checked = ledger.verify()

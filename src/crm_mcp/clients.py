@@ -21,7 +21,7 @@ KEY_PLACEHOLDER = "ak_..."
 # The client starts its server over stdio, and the key is for the person to put in.
 NOT_HANDED_ON = {
     *("api_key", "api_key_file"),
-    *("http", "http_token", "http_allowed_hosts", "http_allowed_origins"),
+    *("http", "http_token", "http_tokens", "http_allowed_hosts", "http_allowed_origins"),
 }
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from mcp.server.auth.middleware.auth_context import AuthContextMiddleware, get_access_token
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
 from mcp.server.mcpserver import MCPServer
 from mcp.server.subscriptions import ListenHandler
 from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -31,8 +36,18 @@ def build_app(server: MCPServer[Any], settings: Settings) -> ASGIApp:
 
     server.custom_route(HEALTH_PATH, methods=["GET"])(_healthz)
     app = server.streamable_http_app(transport_security=_security(settings))
-    token = settings.http_token.get_secret_value()
-    return BearerGate(app, token) if token else app
+    return BearerGate(app, settings.tokens) if settings.tokens else app
+
+
+def principal() -> str:
+    """The name of the token that came with the request at hand, where tokens are needed.
+
+    Raises LookupError where there is none: nothing is written in nobody's name.
+    """
+    token = get_access_token()
+    if token is None:
+        raise LookupError("what runs here belongs to no request with a token")
+    return token.client_id
 
 
 async def _healthz(_request: Request) -> JSONResponse:
@@ -51,24 +66,38 @@ def _security(settings: Settings) -> TransportSecuritySettings:
 
 
 class BearerGate:
-    """Lets a request through that carries the token; compared in constant time."""
+    """Lets a request through that carries one of the tokens, in that token's name.
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._expected = token.encode()
+    The SDK is told the name as that of an OAuth client: it brings it to whatever runs for the request, and
+    keeps a session, and what a person was asked, for the name that it began with.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Mapping[str, SecretStr]) -> None:
+        self._app = AuthContextMiddleware(app)
+        self._digests = {name: _digest(token.get_secret_value()) for name, token in tokens.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != HEALTH_PATH and not self._is_let_in(scope):
+        if scope["type"] != "http" or scope["path"] == HEALTH_PATH:
+            await self._app(scope, receive, send)
+        elif name := self._name(scope):
+            user = AuthenticatedUser(AccessToken(token="", client_id=name, scopes=[]))
+            await self._app({**scope, "user": user}, receive, send)
+        else:
             refusal = JSONResponse(
                 {"error": "A valid Bearer token is required."}, 401, {"WWW-Authenticate": "Bearer"}
             )
             await refusal(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
 
-    def _is_let_in(self, scope: Scope) -> bool:
+    def _name(self, scope: Scope) -> str | None:
+        """Found in constant time: every token is compared, by digests, which are equally long."""
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._expected)
+        said = _digest(token.strip())
+        fits = [name for name, known in self._digests.items() if hmac.compare_digest(said, known)]
+        return fits[0] if fits and scheme.lower() == "bearer" else None
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def stream_closer(server: MCPServer[Any]) -> Callable[[], object]:

@@ -78,12 +78,16 @@ def add_resources(server: MCPServer[CrmAccess], access: CrmAccess) -> None:
 
         return await as_json(get_dashboard)
 
-    @resource(CHANGES_URI, "Changes", "What was written through this server lately, newest first.")
+    @resource(
+        CHANGES_URI, "Changes", "What this person had written through this server lately, newest first."
+    )
     async def changes() -> str:
         from crm_mcp.tools.changes import latest_changes
 
         async def latest(tenant: Tenant) -> Result:
-            return latest_changes(access.ledger(), tenant.client.identity, None, MAX_CHANGES)
+            return latest_changes(
+                access.ledger(), tenant.client.identity, access.principal(), None, MAX_CHANGES
+            )
 
         return await as_json(latest)
 

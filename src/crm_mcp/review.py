@@ -65,7 +65,8 @@ class ChangeLine:
         change = self.change
         title = f"{change.title} (undone by {change.undone_by})" if change.undone_by else change.title
         told = f"{title}: {change.detail}" if change.detail else title
-        return _moment(change.opened_at), change.id, change.outcome, change.tool, plain(told)
+        who = plain(change.principal)
+        return _moment(change.opened_at), change.id, change.outcome, who, change.tool, plain(told)
 
 
 def change_fields(change: Change) -> dict[str, Any]:
@@ -90,7 +91,8 @@ def approval_fields(approval: Approval) -> dict[str, Any]:
 
 def approval_text(approval: Approval) -> str:
     indented = "\n".join(f"  {line}" for line in plain(approval.preview).split("\n"))
-    return f"{approval.id}  {approval.tool}, until {_moment(approval.expires_at)}\n{indented}"
+    asked = f"{approval.tool} for {plain(approval.principal)}"
+    return f"{approval.id}  {asked}, until {_moment(approval.expires_at)}\n{indented}"
 
 
 def decide(ledger: Ledger, said: str) -> tuple[str, bool]:

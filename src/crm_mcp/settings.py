@@ -27,6 +27,9 @@ from crm_mcp.gate import GUARDED, Policy
 from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS, Effect, Toolset
 
 MIN_TOKEN_CHARS = 32
+TOKEN = rf"[!-~]{{{MIN_TOKEN_CHARS},}}"
+NAME = r"[A-Za-z0-9._@+-]{1,64}"
+UNNAMED = "http token"  # no name can be like it
 IN_MEMORY = ":memory:"
 TEXT = "utf-8-sig"  # editors on Windows put a mark at the start
 NO_HOME = "there is no such home directory"
@@ -77,6 +80,35 @@ def _list_aliases(value: Any) -> Any:
             raise ValueError(f"names {alias!r} twice")
         lists[alias] = found
     return lists
+
+
+def _named_tokens(value: Any) -> Any:
+    """`anna=<token>,...` as a mapping; an error tells places only, for what it quoted might be a token."""
+    parts = _comma_separated(value)
+    if not isinstance(parts, tuple):
+        return value
+    if not parts:
+        raise ValueError("names no token")
+    entries = [[piece.strip() for piece in part.partition("=")] for part in parts]
+    for place, (name, equals, token) in enumerate(entries, 1):
+        if not equals or not re.fullmatch(NAME, name):
+            raise ValueError(
+                "must be name=token, comma-separated, names of at most 64 letters, digits and . _ @ + -; "
+                f"entry {place} is not"
+            )
+        if not re.fullmatch(TOKEN, token):
+            raise ValueError(
+                f"entry {place}: a token must have at least {MIN_TOKEN_CHARS} characters, without spaces"
+            )
+    _refuse_twice("name", [name.casefold() for name, _, _ in entries])
+    _refuse_twice("token", [token for _, _, token in entries])
+    return {name: SecretStr(token) for name, _, token in entries}
+
+
+def _refuse_twice(what: str, values: list[str]) -> None:
+    for place, value in enumerate(values):
+        if (first := values.index(value)) != place:
+            raise ValueError(f"entries {first + 1} and {place + 1} have the same {what}")
 
 
 def _guarded_tools(value: Any) -> Any:
@@ -166,6 +198,11 @@ class Settings(BaseModel):
     )
     http_token: SecretStr = _setting(
         "CRM_MCP_HTTP_TOKEN", SecretStr(""), "The Bearer token that clients must send; 32 characters or more."
+    )
+    http_tokens: Annotated[dict[str, SecretStr], BeforeValidator(_named_tokens)] = _setting(
+        "CRM_MCP_HTTP_TOKENS",
+        {},
+        "A token for each person instead: `anna=<token>,ben=<token>`; writes are on record under the names.",
     )
     http_allowed_hosts: Names = _setting(
         "CRM_MCP_HTTP_ALLOWED_HOSTS", (), "Host names that clients use, besides loopback; comma-separated."
@@ -294,12 +331,14 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _http_is_safe(self) -> Settings:
         token = self.http_token.get_secret_value()
-        if token and not re.fullmatch(rf"[!-~]{{{MIN_TOKEN_CHARS},}}", token):
+        if token and self.http_tokens:
+            raise ValueError("CRM_MCP_HTTP_TOKEN and CRM_MCP_HTTP_TOKENS are both set; set one")
+        if token and not re.fullmatch(TOKEN, token):
             raise ValueError(
                 f"CRM_MCP_HTTP_TOKEN must have at least {MIN_TOKEN_CHARS} characters, without spaces"
             )
         if self.http and not is_loopback(self.http[0]):
-            if not token:
+            if not self.tokens:
                 raise ValueError(
                     f"serving on {self.http[0]}, which others can reach, needs CRM_MCP_HTTP_TOKEN "
                     f"({MIN_TOKEN_CHARS} characters or more)"
@@ -310,6 +349,11 @@ class Settings(BaseModel):
                     "clients use, such as mcp.example.com"
                 )
         return self
+
+    @property
+    def tokens(self) -> dict[str, SecretStr]:
+        """What lets in over HTTP, by the names that the writes are on record under."""
+        return self.http_tokens or ({UNNAMED: self.http_token} if self.http_token else {})
 
     @property
     def policy(self) -> Policy:

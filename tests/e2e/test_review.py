@@ -166,8 +166,8 @@ def test_what_waits_is_listed(here: dict[str, Any], ledger: Ledger) -> None:
     ledger.decide(ask(ledger, "Delete lead Small deal").id, approved=True, by="page")
     assert run("approvals", **here) == Ended(
         0,
-        f"{first.id}  delete_lead, until {local(first.expires_at)}\n  Delete lead Big deal\n\n"
-        f"{second.id}  delete_lead, until {local(second.expires_at)}\n"
+        f"{first.id}  delete_lead for max, until {local(first.expires_at)}\n  Delete lead Big deal\n\n"
+        f"{second.id}  delete_lead for max, until {local(second.expires_at)}\n"
         "  Send e-mail to Anna\n    Subject: Hi\n",
         "",
     )
@@ -343,7 +343,7 @@ async def test_changes_are_listed_newest_first(
     lines = run("changes", **here).stdout.splitlines()
     assert lines[0].split("  ")[:3] == [local(refused.opened_at), refused.id, "refused"]
     assert lines[-1] == (
-        f"{local(applied.opened_at)}  {applied.id}  applied  update_company  Update company Acme Inc."
+        f"{local(applied.opened_at)}  {applied.id}  applied  local  update_company  Update company Acme Inc."
     )
     printed = json.loads(run("changes", "--json", **here).stdout)
     assert [one["id"] for one in printed] == [refused.id, applied.id]
@@ -514,7 +514,7 @@ async def test_a_change_is_taken_back_after_a_yes(
     assert ended == Ended(0, f'"Update company Acme Inc." is undone, by change {undoing.id}.\n', "")
     listed = run("changes", "--tool", "update_company", **here).stdout
     assert " ".join(listed.split()) == (
-        f"{local(change.opened_at)} {change.id} undone update_company Update company Acme Inc. "
+        f"{local(change.opened_at)} {change.id} undone local update_company Update company Acme Inc. "
         f"(undone by {undoing.id})"
     )
     assert find("companies", name="Acme Inc.")["phone"] == before

@@ -11,7 +11,7 @@ from crm_mcp.ledger import Change, Ledger, Outcome
 from crm_mcp.memory import Names
 from crm_mcp.results import ChangeList, ChangeRow, UndoResult
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
-from crm_mcp.tools.parameters import Changes, Crm, Limit
+from crm_mcp.tools.parameters import Changes, Crm, Limit, Principal
 from crm_mcp.tools.parts import sentence
 
 # What may look different afterwards.
@@ -22,15 +22,19 @@ RECORDS = ("companies", "contacts", "leads", "pipeline-stages", "dashboard")
 async def list_changes(
     crm: Crm,
     ledger: Changes,
+    principal: Principal,
     outcome: Annotated[Outcome | None, Field(description="Only these.")] = None,
     limit: Limit = 10,
 ) -> ChangeList:
-    """What was written here, newest first, and what became of it. undo_change takes one back."""
-    return latest_changes(ledger, crm.client.identity, outcome, limit)
+    """What this person had written here, newest first, and what became of it. undo_change takes one back."""
+    return latest_changes(ledger, crm.client.identity, principal, outcome, limit)
 
 
-def latest_changes(ledger: Ledger, entity: str, outcome: Outcome | None, limit: int) -> ChangeList:
-    found = ledger.changes(entity=entity, outcomes=[outcome] if outcome else None, limit=limit)
+def latest_changes(
+    ledger: Ledger, entity: str, principal: str, outcome: Outcome | None, limit: int
+) -> ChangeList:
+    outcomes = [outcome] if outcome else None
+    found = ledger.changes(entity=entity, principal=principal, outcomes=outcomes, limit=limit)
     return ChangeList(changes=[row(change) for change in found])
 
 

@@ -47,8 +47,13 @@ async def _ledger_of(ctx: Context[CrmAccess]) -> Ledger:
     return ctx.request_context.lifespan_context.ledger()
 
 
+async def _principal_of(ctx: Context[CrmAccess]) -> str:
+    return ctx.request_context.lifespan_context.principal()
+
+
 Crm = Annotated[Tenant, Resolve(_tenant_of)]
 Changes = Annotated[Ledger, Resolve(_ledger_of)]
+Principal = Annotated[str, Resolve(_principal_of)]
 
 Repeat = Annotated[bool, Field(description="Do it although the same was just done.")]
 AllowDuplicate = Annotated[bool, Field(description="Create it although the same seems to be there.")]
