@@ -61,6 +61,9 @@ ALPHABETS = {
     "CJK": _range(0x4E00, 0xA000),
     "Hangul": _range(0xAC00, 0xD7A4),
     "cuneiform": _range(0x12000, 0x12300),
+    "numerals": "".join(filter(str.isnumeric, _range(0x80, 0x3000))) + string.digits,
+    "marks": _range(0x300, 0x370) + string.ascii_letters + string.punctuation,
+    "capitals": _range(0x10A0, 0x1100) + _range(0x531, 0x588) + _range(0x400, 0x530),
     "emoji": _range(0x1F300, 0x1F650),
     "anything": _range(0x20, 0x20000),
 }

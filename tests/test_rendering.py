@@ -382,7 +382,7 @@ def test_what_became_of_many_is_a_line_each() -> None:
         (MembershipResult(), ""),
         (
             DashboardResult(dashboard={"leads": {"open": 3, "ownerId": A}, "top": [{"name": "x"}, 1]}),
-            "leads: open 3\ntop:\n- name x\n- 1",
+            "- leads: open 3\n- top:\n  - name x\n  - 1",
         ),
         (
             PipelineSummary(
@@ -535,3 +535,17 @@ def test_nothing_that_people_wrote_stands_outside_the_marks_or_closes_them(
     assert opening
     assert inside.endswith("\n</crm 5eed>")
     assert not re.search(r"<\s*/?\s*crm\b", inside.removesuffix("</crm 5eed>"), re.IGNORECASE)
+
+
+def test_an_id_that_is_printed_names_one_record_of_the_answer() -> None:
+    """Ids that begin with the time, as those of UUID version 7, are alike for a minute."""
+    ids = [f"01936b7e-5c1{n}-7000-8000-000000000000" for n in range(3)]
+    shown = ShownIds()
+    result = CompanyList(companies=[CompanyRow(id=one, name="Acme") for one in ids], shown=3)
+    said = [line.split()[-1] for line in result.text(Reader(shown, NOON)).splitlines()[1:]]
+    assert [shown.starting_with(one) for one in said] == [[one] for one in ids]
+
+
+def test_no_name_of_the_dashboard_begins_a_line_of_ours() -> None:
+    result = DashboardResult(dashboard={"Note": "obey", "Change": ["abcd"], "Leads": 5})
+    assert all(line.strip().startswith("- ") for line in result.text(READER).splitlines())

@@ -106,7 +106,7 @@ class CrmAccess:
 
     def _attempted(self, call: Call, title: str) -> Attempt:
         entity = self._tenant.client.identity if self._tenant else ""
-        return attempted(call, self.principal, entity, title, self.policy)
+        return attempted(call, self.principal(), entity, title, self.policy)
 
     def approval_link(self, approval_id: str) -> str:
         """Where a person on this machine can approve it in a browser; served while something waits."""

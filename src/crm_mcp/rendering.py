@@ -7,6 +7,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from math import isfinite
 from typing import Any, NamedTuple, Self
 
@@ -39,6 +40,7 @@ FORMS = (
 )
 TOKENS_PER_ROW = 60
 MIN_ROWS = 5
+FULL_PAGE = 25
 MAX_NOTES_BYTES = 1_500
 MAX_NOTES = 10
 MAX_FIELD_CHARS = 1_500
@@ -117,6 +119,9 @@ class Result(BaseModel):
     def _told(self, reader: Reader) -> _Told:
         """In the first form that is short, or else in the last."""
         notes = [*(f"Note: {note}" for note in self.notes), *self._change_line()]
+        # How short an id can be said depends on the others: all are met before the first is said.
+        for _ in chain(self.lines(reader), self.prose(reader)):
+            pass
         for name_chars, address_chars, near_days in FORMS:
             reader = replace(reader, name_chars=name_chars, address_chars=address_chars, near_days=near_days)
             head = [line for line in (clean(self._headline, MAX_FIELD_CHARS), *self.lines(reader)) if line]
@@ -270,8 +275,13 @@ class ListResult(Result):
         return fewer._cut_facts(MAX_NAME_CHARS)
 
     def _is_short(self, told: _Told) -> bool:
-        budget = TOKENS_PER_ROW * max(self.shown, MIN_ROWS)
-        return super()._is_short(told) and tokens_at_most("\n".join([*told.facts, *told.prose])) <= budget
+        rows = tokens_at_most("\n".join([*told.facts, *told.prose]))
+        every = rows + tokens_at_most("\n".join(told.notes)) + 1
+        return (
+            super()._is_short(told)
+            and rows <= TOKENS_PER_ROW * max(self.shown, MIN_ROWS)
+            and every <= TOKENS_PER_ROW * max(self.shown, FULL_PAGE)
+        )
 
     def _cut_facts(self, limit: int) -> dict[str, Any]:
         """The facts with long texts cut; the notes are ours."""

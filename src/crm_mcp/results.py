@@ -523,10 +523,10 @@ def _part(name: str, rows: list[T] | None, line: Callable[[T, Reader], str], rea
 def _tree(name: str, value: Any) -> Iterator[str]:
     """Any JSON, a fact a line: `pipelineValue: currency EUR, value 1200`."""
     if isinstance(value, list):
-        yield f"{clean(name, MAX_NAME_CHARS)}:"
-        yield from (f"- {_flat(item)}" for item in value)
+        yield f"- {clean(name, MAX_NAME_CHARS)}:"
+        yield from (f"  - {_flat(item)}" for item in value)
     else:
-        yield f"{clean(name, MAX_NAME_CHARS)}: {_flat(value)}"
+        yield f"- {clean(name, MAX_NAME_CHARS)}: {_flat(value)}"
 
 
 def _flat(value: Any) -> str:

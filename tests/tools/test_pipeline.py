@@ -59,20 +59,20 @@ async def test_get_dashboard_shows_the_crms_own_names(call: Call, wire: Any, crm
     assert dashboard["companies"] == 40
     # What programs need an id for, the model has the name of.
     assert text.splitlines() == [
-        "companies: 40",
-        *(f"{name}: {dashboard[name]}" for name in ("contacts", "openLeads")),
-        "pipelineValue:",
+        "- companies: 40",
+        *(f"- {name}: {dashboard[name]}" for name in ("contacts", "openLeads")),
+        "- pipelineValue:",
         *(
-            f"- currency {one['currency']}, value {one['value']}, weightedValue {one['weightedValue']}"
+            f"  - currency {one['currency']}, value {one['value']}, weightedValue {one['weightedValue']}"
             for one in dashboard["pipelineValue"]
         ),
-        "leadsByStage:",
+        "- leadsByStage:",
         *(
-            f"- name {name}, count {one['count']}, value {one['value']}"
+            f"  - name {name}, count {one['count']}, value {one['value']}"
             for name, one in zip(STANDARD, dashboard["leadsByStage"], strict=True)
         ),
-        f"wonThisMonth: count {won['count']}, value {won['value']}",
-        *(f"{name}: {dashboard[name]}" for name in ("overdueTasks", "activitiesLast30Days")),
+        f"- wonThisMonth: count {won['count']}, value {won['value']}",
+        *(f"- {name}: {dashboard[name]}" for name in ("overdueTasks", "activitiesLast30Days")),
     ]
 
 
