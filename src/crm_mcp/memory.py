@@ -22,6 +22,8 @@ class ShownIds:
     def __init__(self) -> None:
         self._by_start: defaultdict[str, list[str]] = defaultdict(list)
         self._count = 0
+        # How many ids began like another one when they were met first.
+        self.alike = 0
 
     def short(self, full: str) -> str:
         """The shortest start of an id, 8 characters or more, that no other shown id has; remembers it."""
@@ -39,6 +41,7 @@ class ShownIds:
             oldest = next(iter(self._by_start))
             self._count -= len(self._by_start.pop(oldest))
             alike = self._by_start[full[:MIN_SHORT_CHARS]]
+        self.alike += bool(alike)
         alike.append(full)
         self._count += 1
 

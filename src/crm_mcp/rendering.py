@@ -7,7 +7,6 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
 from math import isfinite
 from typing import Any, NamedTuple, Self
 
@@ -118,10 +117,13 @@ class Result(BaseModel):
 
     def _told(self, reader: Reader) -> _Told:
         """In the first form that is short, or else in the last."""
+        alike = reader.shown.alike
+        told = self._in_form(reader)
+        # How short an id can be said depends on those that came after it too.
+        return told if alike == reader.shown.alike else self._in_form(reader)
+
+    def _in_form(self, reader: Reader) -> _Told:
         notes = [*(f"Note: {note}" for note in self.notes), *self._change_line()]
-        # How short an id can be said depends on the others: all are met before the first is said.
-        for _ in chain(self.lines(reader), self.prose(reader)):
-            pass
         for name_chars, address_chars, near_days in FORMS:
             reader = replace(reader, name_chars=name_chars, address_chars=address_chars, near_days=near_days)
             head = [line for line in (clean(self._headline, MAX_FIELD_CHARS), *self.lines(reader)) if line]
