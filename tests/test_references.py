@@ -522,18 +522,21 @@ async def test_a_company_goes_before_part_of_a_title_however_it_is_spelt(
 
 
 @pytest.mark.parametrize(
-    ("others", "searching", "most"),
+    ("others", "searching", "spelt", "most"),
     # A whole list takes 21 requests, and to see that the CRM cannot search it as many; else that takes one.
-    [(2_000, True, 3 + 25 * 3), (2_000, False, 2 * 21 + 2 * 21 + 2)],
-    ids=["searching", "not searching"],
+    [
+        (2_000, True, "Zephyr deal {}", 3 + 25 * 3),
+        (2_000, True, "zephyr-deal {}", 4 + 25 * 4 + 2 * 21),
+        (2_000, False, "Zephyr deal {}", 2 * 21 + 2 * 21 + 2),
+    ],
+    ids=["searching", "searching, spelt otherwise", "not searching"],
     indirect=["others", "searching"],
 )
-async def test_many_titles_cost_a_few_requests_each_or_one_scan_together(
-    refs: References, wire: Any, most: int
+async def test_many_titles_cost_a_few_requests_each_and_one_scan_together(
+    refs: References, wire: Any, spelt: str, most: int
 ) -> None:
-    for number in range(25):
-        title = f"Zephyr deal {number * 80}"
-        assert (await refs.lead(title, writing=True)).name == title
+    for number in range(0, 2_000, 80):
+        assert (await refs.lead(spelt.format(number), writing=True)).name == f"Zephyr deal {number}"
     assert len(wire.sent) <= most
 
 
@@ -833,11 +836,52 @@ async def test_a_search_that_tells_accents_apart_hides_no_namesake(said: str) ->
         looked = Tenant(client).refs.company(said, writing=True)
         if said == "müller ag":
             assert (await looked).name == "Müller AG"
-        elif said == "Müller":
-            assert (await refusal(looked)).startswith('"Müller" fits more than one company.')
         else:
-            # Nothing tells that there is one with an accent.
-            assert (await looked).name == "Muller AG"
+            assert (await refusal(looked)).startswith(f'"{said}" fits more than one company.')
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize(
+    ("said", "names", "meant"),
+    [
+        ("Zurn", ("Zürn GmbH", "Zurn Logistics AG"), "Zürn GmbH"),
+        ("Blue Sky", ("BlueSky Inc.", "Blue Sky Travel Ltd"), "BlueSky Inc."),
+        ("NURN ag", ("Nürn GmbH", "Nurn AG"), "Nurn AG"),
+        ("Nurn", ("Nürn GmbH", "Nurn AG"), None),
+    ],
+)
+async def test_a_search_that_tells_spellings_apart_does_not_decide_what_is_written_to(
+    crm: CrmClient, refs: References, said: str, names: tuple[str, ...], meant: str | None
+) -> None:
+    for name in names:
+        await crm.companies.create(NewCompany(name=name))
+    if meant is None:
+        problem = await refusal(refs.company(said, writing=True))
+        assert problem.startswith(f'"{said}" fits more than one company.')
+    else:
+        assert (await refs.company(said, writing=True)).name == meant
+
+
+@EVERY_SIZE
+async def test_neither_does_it_for_people_and_deals(crm: CrmClient, refs: References) -> None:
+    for last_name in ("Quäst", "Quast-Meier"):
+        await crm.contacts.create(ContactChanges(first_name="Jorg", last_name=last_name))
+    assert (await refs.contact("Jorg Quast", writing=True)).name == "Jorg Quäst"
+    for title in ("Cloud-Umzug", "Cloudumzug Nord", "Büro-Licence", "Buro Licence Extension"):
+        await crm.leads.create(NewLead(title=title))
+    assert (await refs.lead("Cloudumzug", writing=True)).name == "Cloud-Umzug"
+    assert (await refs.lead("Buro licence", writing=True)).name == "Büro-Licence"
+
+
+@EVERY_SIZE
+async def test_a_company_goes_before_a_title_where_the_search_hides_it(
+    crm: CrmClient, refs: References
+) -> None:
+    unal = await crm.companies.create(NewCompany(name="Ünal GmbH"))
+    assert unal
+    await crm.leads.create(NewLead(title="Licence", company_id=unal.id))
+    await crm.companies.create(NewCompany(name="Unal Logistics"))
+    assert (await refs.lead("Unal", writing=True)).name == "Licence"
 
 
 async def test_open_leads_are_told_by_their_stage_where_rows_do_not_say_when_they_closed(

@@ -96,6 +96,13 @@ class _Looked(Generic[E]):
 
     matches: Matches[E] | None
     bound: str = ""
+    # By the CRM's search, which may not find what is spelt another way.
+    searched: bool = False
+
+    @property
+    def sure(self) -> bool:
+        """Whether nothing that was not looked at can fit better, or as well but for its spelling."""
+        return not self.searched or (self.fits(Fit.EXACT) and not self.bound)
 
     def fits(self, worst: Fit) -> bool:
         return self.matches is not None and self.matches.fit <= worst
@@ -160,7 +167,7 @@ class References:
         """By id, short id, name, website or e-mail domain, or part of the name."""
 
         async def find() -> Meant:
-            looked = await self._company(said)
+            looked = await self._company(said, writing=writing)
             return await self._decided(self._companies, said, looked, writing=writing)
 
         return await self._by_id(self._companies, said) or await self._kept("companies", said, writing, find)
@@ -181,7 +188,7 @@ class References:
                 if there and at_company:
                     meant = await self._decided(self._contacts, said, _Looked(at_company), writing=writing)
                     return replace(meant, note=_join(there.note, meant.note) or None)
-            looked = await self._search(self._contacts, said)
+            looked = await self._search(self._contacts, said, writing=writing)
             return await self._decided(self._contacts, said, looked, writing=writing)
 
         return await self._by_id(self._contacts, said) or await self._kept("contacts", said, writing, find)
@@ -191,26 +198,35 @@ class References:
 
         A company that is called just so goes first, unless the lead of another one is called that too. All
         companies are only read for it where the CRM's search brings neither such a company nor a title that
-        is good enough: writing, a whole one.
+        is good enough: writing, one that is spelt just so.
         """
 
+        async def among_all_companies() -> _Looked[Company]:
+            look = partial(self._companies.best, said)
+            return await recent.get(
+                "companies", f"of lead {said}", lambda: self._among_all(self._companies, look)
+            )
+
         async def find() -> Meant:
-            recent, good_enough = self._memory.recent, Fit.NORMALISED if writing else Fit.PART
             named = await recent.get("companies", f"near lead {said}", lambda: self._near_company(said))
+            if writing and named and not named.sure:
+                named = await among_all_companies()
             titled = None
             if not (named and _only(named, Fit.NORMALISED)):
                 titled = await self._near(self._leads, said)
-                if named is None and not (titled and titled.fits(good_enough)):
-                    named = await recent.get("companies", f"of lead {said}", lambda: self._company(said))
+                good_enough = titled and titled.fits(Fit.PART) and (titled.sure or not writing)
+                if named is None and not good_enough:
+                    named = await among_all_companies()
             company = _only(named, Fit.PART) if named and not (writing and named.bound) else None
             if named and company and named.fits(Fit.NORMALISED):
                 return await self._only_open_lead(said, company, writing=writing)
-            looked = titled or await self._search(self._leads, said)
+            looked = await self._among_all_if(self._leads, said, titled, writing=writing)
             looked = await self._open_ones(looked, said, writing=writing)
             if company and not looked.fits(Fit.PART):
                 return await self._only_open_lead(said, company, writing=writing)
             return await self._decided(self._leads, said, looked, writing=writing)
 
+        recent = self._memory.recent
         by_id = await self._by_id(self._leads, said)
         if by_id or writing:
             # Which lead is the company's only open one may change at any time.
@@ -327,10 +343,10 @@ class References:
     async def _kept(self, kind: str, said: str, writing: bool, find: Callable[[], Awaitable[Meant]]) -> Meant:
         return await self._memory.recent.get(kind, f"{writing} {said}", find)
 
-    async def _company(self, said: str) -> _Looked[Company]:
+    async def _company(self, said: str, *, writing: bool) -> _Looked[Company]:
         """By name, and by the domain of its website or mail: who is called like a website may not have it."""
         site = domain(said)
-        by_name = await self._search(self._companies, said)
+        by_name = await self._search(self._companies, said, writing=writing)
         if not site:
             return by_name
         of_site = await self._of_site(site)
@@ -341,7 +357,9 @@ class References:
 
     async def _near_company(self, said: str) -> _Looked[Company] | None:
         """The same without reading all that there are, where that may be spared."""
-        return await (self._company(said) if domain(said) else self._near(self._companies, said))
+        return await (
+            self._company(said, writing=False) if domain(said) else self._near(self._companies, said)
+        )
 
     async def _of_site(self, site: str) -> _Looked[Company]:
         def is_theirs(company: Company) -> bool:
@@ -387,8 +405,20 @@ class References:
         page = await self._searched(kind, said)
         return page.records if page else (await self._everything(kind)).records
 
-    async def _search(self, kind: _Kind[E], said: str) -> _Looked[E]:
-        return await self._near(kind, said) or await self._among_all(kind, partial(kind.best, said))
+    async def _search(self, kind: _Kind[E], said: str, *, writing: bool) -> _Looked[E]:
+        return await self._among_all_if(kind, said, await self._near(kind, said), writing=writing)
+
+    async def _among_all_if(
+        self, kind: _Kind[E], said: str, near: _Looked[E] | None, *, writing: bool
+    ) -> _Looked[E]:
+        """What is near, where that will do; else, and for a write that it is not sure for, among all.
+
+        Only what is spelt as it was said, but for its case, is found by any search: one that tells accents
+        or spaces apart may hide another that is called the same, or one that fits better.
+        """
+        if near and (near.sure or not writing):
+            return near
+        return await self._among_all(kind, partial(kind.best, said))
 
     async def _near(self, kind: _Kind[E], said: str) -> _Looked[E] | None:
         """Look at all records where there are few; else ask the CRM for the name and for its longest word.
@@ -415,7 +445,7 @@ class References:
                 every = {record.id: record for record in page.records}
                 for other in {spelt, plain(spelt)} - {asked} if not spelt.isascii() else ():
                     every |= {record.id: record for record in (await self._page(kind, other)).records}
-                return _Looked(kind.best(said, every.values()), _more_than_seen(kind, page))
+                return _Looked(kind.best(said, every.values()), _more_than_seen(kind, page), searched=True)
         return None
 
     async def _few(self, kind: _Kind[E]) -> list[E] | None:
