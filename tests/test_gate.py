@@ -8,6 +8,10 @@ import httpx2
 import pytest
 from mcp import Client
 
+from crm_mcp.crm import CrmClient
+from crm_mcp.crm.companies import NewCompany
+from crm_mcp.crm.contacts import ContactChanges
+from crm_mcp.crm.leads import NewLead
 from crm_mcp.ledger import Change, Ledger
 
 pytestmark = pytest.mark.anyio
@@ -257,6 +261,42 @@ async def test_what_is_there_already_is_not_created_but_on_purpose(
     if tool != "create_pipeline_stage":
         await facts_of(client, tool, **arguments, allow_duplicate=True)
         assert len(wire.writes) == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "other"),
+    [
+        ("create_company", {"name": "Zürnßen GmbH"}, {"phone": "1"}),
+        ("create_contact", {"first_name": "Jürgen", "last_name": "Völlers"}, {"phone": "1"}),
+        ("create_lead", {"title": "Überholung"}, {"value": 1}),
+    ],
+)
+async def test_what_is_spelt_with_accents_is_not_created_twice(
+    client: Client, wire: Any, tool: str, arguments: dict[str, Any], other: dict[str, Any]
+) -> None:
+    await facts_of(client, tool, **arguments)
+    assert "seems to be there already" in await text_of(client, tool, **arguments, **other, fails=True)
+    assert len(wire.writes) == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("create_company", {"name": "Zz Twinning"}),
+        ("create_contact", {"first_name": "Zz", "last_name": "Twinning"}),
+        ("create_lead", {"title": "Zz Twinning"}),
+    ],
+)
+async def test_what_is_there_is_seen_behind_the_first_page_of_a_search(
+    client: Client, crm: CrmClient, tool: str, arguments: dict[str, Any]
+) -> None:
+    await facts_of(client, tool, **arguments)
+    for number in range(105):
+        await crm.companies.create(NewCompany(name=f"Aa {number} Twinning"))
+        await crm.contacts.create(ContactChanges(first_name=f"Aa {number}", last_name="Twinning"))
+        await crm.leads.create(NewLead(title=f"Aa {number} Twinning"))
+    other = {"value": 1} if tool == "create_lead" else {"phone": "1"}
+    assert "seems to be there already" in await text_of(client, tool, **arguments, **other, fails=True)
 
 
 async def test_two_that_are_the_same_and_not_equal_are_one_when_created_at_once(

@@ -109,6 +109,18 @@ def core(text: str, *, legal: bool = True) -> str:
     return " ".join(every)
 
 
+def without_forms(name: str, *, legal: bool = True) -> str:
+    """A name as it is spelt, without bare signs and, if `legal`, legal forms."""
+    telling = [word for word in name.split() if core(word) and not (legal and core(f"x {word}") == "x")]
+    return " ".join(telling) or name
+
+
+def longest_word(name: str, *, legal: bool = True) -> list[str]:
+    """The longest word, as it is spelt and without accents: a search may know only one of the two."""
+    longest = max(re.findall(r"\w+", without_forms(name, legal=legal)), key=len, default="")
+    return [*([longest] if longest else []), *([] if longest.isascii() else [plain(longest)])]
+
+
 def domain(text: str) -> str:
     """The host of a website or e-mail address without `www.`; empty where there is none."""
     text = text.strip().casefold()

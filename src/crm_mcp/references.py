@@ -23,7 +23,7 @@ from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.paging import Page, Told, Walk
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import company_line, contact_line, lead_line
-from crm_mcp.matching import Fit, Matches, best, core, domain, site_of
+from crm_mcp.matching import Fit, Matches, best, core, domain, longest_word, site_of, without_forms
 from crm_mcp.memory import Memory
 from crm_mcp.rows import Rows
 from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean
@@ -614,13 +614,9 @@ def _name_and_company(said: str) -> tuple[str, str]:
     return (parts[0], parts[1]) if len(parts) == 2 else (said, "")
 
 
-def _queries(said: str, *, legal: bool) -> list[str]:
-    """What to search for: the name without its legal form, its longest word, that without accents."""
-    forms = {word for word in said.split() if legal and core(f"x {word}") == "x"}
-    name = " ".join(word for word in said.split() if word not in forms and core(word))
-    longest = max(re.findall(r"\w+", name), key=len, default="")
-    bare = [] if longest.isascii() else [plain(longest)]
-    return [asked for asked in dict.fromkeys([name or said, longest, *bare]) if asked]
+def _queries(said: str, *, legal: bool) -> Iterable[str]:
+    """What to search for: all of a name first, though that may not find another spelling of it."""
+    return dict.fromkeys([without_forms(said, legal=legal), *longest_word(said, legal=legal)])
 
 
 def _those(wanted: Callable[[E], bool]) -> Callable[[list[E]], Matches[E] | None]:
