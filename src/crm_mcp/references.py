@@ -183,10 +183,11 @@ class References:
             name, company = _name_and_company(said)
             if company and not await self._is_whole_name(said):
                 there = await self._named_within(company, said, writing=writing)
-                people = await self._client.companies.contacts(there.id) if there else []
-                at_company = self._contacts.best(name, people)
-                if there and at_company:
-                    meant = await self._decided(self._contacts, said, _Looked(at_company), writing=writing)
+                people = await self._client.companies.contacts(there.id) if there else None
+                at_company = self._contacts.best(name, people.records) if people else None
+                if there and people and at_company:
+                    looked = _Looked(at_company, _join(*people.notes))
+                    meant = await self._decided(self._contacts, said, looked, writing=writing)
                     return replace(meant, note=_join(there.note, meant.note) or None)
             looked = await self._search(self._contacts, said, writing=writing)
             return await self._decided(self._contacts, said, looked, writing=writing)

@@ -42,6 +42,24 @@ def refusing(end_of_path: str, crm: httpx2.AsyncBaseTransport) -> httpx2.MockTra
     return httpx2.MockTransport(answer)
 
 
+def cutting(
+    end_of_path: str, rows: str, size: int, crm: httpx2.AsyncBaseTransport, *, pages: bool = False
+) -> httpx2.MockTransport:
+    """A CRM that shows the first so many rows of a list and tells how many there are; with `pages`, the next
+    ones on the next page."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        response = await crm.handle_async_request(request)
+        if request.method != "GET" or not request.url.path.endswith(end_of_path):
+            return response
+        every = json.loads(await response.aread())[rows]
+        page = int(request.url.params.get("page", 1)) if pages else 1
+        part = every[(page - 1) * size : page * size]
+        return httpx2.Response(200, json={rows: part, "total": len(every), "page": page, "pageSize": size})
+
+    return httpx2.MockTransport(answer)
+
+
 # What the model reads of a part that `refusing` keeps back.
 REFUSED = (
     "could not be fetched: The CRM denied it: the key lacks the scope or belongs to another entity: "

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from .crms import REFUSED, adding, refusing
+from .crms import REFUSED, adding, cutting, refusing
 from .expected import CONTACT, LEAD, day, facts, line, moment, prose, short
 
 pytestmark = pytest.mark.anyio
@@ -346,3 +346,38 @@ async def test_namesakes_are_told_apart_however_they_are_spelt(
             f'"{said}" fits more than one contact.'
         )
     assert len(wire.writes) == before
+
+
+@pytest.fixture
+async def sams(call: Call) -> None:
+    """A company with five people, of whom the third and the last are called Sam."""
+    company = (await call("create_company", name="Gravitas Ltd")).facts["company"]["id"]
+    for first, last in (("Al", "Aa"), ("Bo", "Bb"), ("Sam", "Cole"), ("Di", "Dd"), ("Sam", "Zola")):
+        await call("create_contact", first_name=first, last_name=last, company=company)
+
+
+@pytest.mark.usefixtures("sams")
+async def test_people_on_further_pages_of_a_company_count(call: Call, refusal: Refusal, wire: Any) -> None:
+    wire.inner = cutting("/contacts", "contacts", 3, wire.inner, pages=True)
+    text, _ = await call("search_contacts", company="Gravitas")
+    assert text.startswith("Contacts: 5\n")
+    problem = await refusal("update_contact", contact="Sam at Gravitas", phone="1")
+    assert problem.startswith('"Sam at Gravitas" fits more than one contact.')
+
+
+@pytest.mark.usefixtures("sams")
+async def test_where_people_of_a_company_are_kept_back_reads_say_so_and_writes_do_not_choose(
+    call: Call, refusal: Refusal, wire: Any
+) -> None:
+    wire.inner = cutting("/contacts", "contacts", 3, wire.inner)
+    kept_back = "The CRM shows only 3 of the company's 5 contacts."
+    for tool, arguments in (
+        ("search_contacts", {"company": "Gravitas"}),
+        ("get_company", {"company": "Gravitas"}),
+        ("get_contact", {"contact": "Sam at Gravitas"}),
+    ):
+        assert kept_back in (await call(tool, **arguments)).text
+    already_written = len(wire.writes)
+    problem = await refusal("update_contact", contact="Sam at Gravitas", phone="1")
+    assert f'"Sam at Gravitas" fits one contact. {kept_back}' in problem
+    assert len(wire.writes) == already_written

@@ -15,6 +15,7 @@ from crm_mcp.crm.contract import (
     One,
     Operation,
     PagedFilter,
+    Rows,
     Timestamp,
     Uuid,
     WireModel,
@@ -23,7 +24,7 @@ from crm_mcp.crm.contract import (
     mentions,
     owned,
 )
-from crm_mcp.crm.paging import Page, Told, Walk, gather_page
+from crm_mcp.crm.paging import MAX_CALLS, Page, Told, Walk, gather_page
 
 if TYPE_CHECKING:
     from crm_mcp.crm.client import CrmClient
@@ -166,6 +167,32 @@ class Companies:
         """The company as it is now, or None if it cannot be read now: the update is done."""
         return await self._client.change(UPDATE_COMPANY, GET_COMPANY, body=changes, company_id=company_id)
 
-    async def contacts(self, company_id: str) -> list[Contact]:
-        """All contacts that are members of the company."""
-        return (await self._client.call(LIST_COMPANY_CONTACTS, company_id=company_id)).records
+    async def contacts(self, company_id: str) -> Page[Contact]:
+        """All contacts that are members of the company; `bounded` where the CRM shows fewer than it tells of.
+
+        Nobody documented pages of this list: only a CRM that sends a part of it is asked for another.
+        """
+        first = await self._client.call(LIST_COMPANY_CONTACTS, company_id=company_id)
+        size = first.page_size or len(first.records)
+
+        async def fetch(page: int, page_size: int) -> Rows[Contact]:
+            if page == 1:
+                return first
+            query = PagedFilter(page=page, page_size=page_size).to_wire()
+            return await self._client.call(LIST_COMPANY_CONTACTS, query=query, company_id=company_id)
+
+        people, whole = first.records, len(first.records) >= (first.total or 0)
+        if not whole:
+            walk = Walk(fetch, PagedFilter(), size)
+            people = [one async for page in walk.pages(MAX_CALLS) for one in page]
+            whole = walk.complete
+        note = f"The CRM shows only {len(people)} of the company's {first.total} contacts."
+        return Page(
+            people,
+            page=1,
+            limit=len(people),
+            has_more=False,
+            total=first.total if first.total and not whole else len(people),
+            notes=[] if whole else [note],
+            bounded=not whole,
+        )

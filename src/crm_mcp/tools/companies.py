@@ -84,9 +84,10 @@ async def get_company(crm: Crm, company: CompanyRef, detail: Detail = "normal") 
 
 async def _contacts(crm: Tenant, company_id: str, notes: list[str]) -> list[ContactRow]:
     people = await crm.client.companies.contacts(company_id)
-    if len(people) > MAX_CONTACTS:
-        notes.append(f"{len(people)} contacts, {MAX_CONTACTS} shown; search_contacts(company) lists all.")
-    return await crm.rows.contacts(people[:MAX_CONTACTS])
+    notes += people.notes
+    if len(people.records) > MAX_CONTACTS:
+        notes.append(f"{people.total} contacts, {MAX_CONTACTS} shown; search_contacts(company) lists all.")
+    return await crm.rows.contacts(people.records[:MAX_CONTACTS])
 
 
 async def _open_leads(crm: Tenant, company_id: str, notes: list[str]) -> list[LeadRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
@@ -83,15 +84,16 @@ async def search_contacts(
     return ContactList(contacts=await crm.rows.contacts(found.records), **page_of(found)).noting(meant.note)
 
 
-def _page_of(contacts: list[Contact], query: str, page: int, limit: int) -> Page[Contact]:
-    """The endpoint of a company's contacts knows neither pages nor a search."""
-    matching = [contact for contact in contacts if _has_words(contact, query)]
-    return Page(
+def _page_of(people: Page[Contact], query: str, page: int, limit: int) -> Page[Contact]:
+    """Of all people of a company those that match: nobody documented a search of them."""
+    matching = [contact for contact in people.records if _has_words(contact, query)]
+    return replace(
+        people,
         records=matching[(page - 1) * limit : page * limit],
         page=page,
         limit=limit,
         has_more=page * limit < len(matching),
-        total=len(matching),
+        total=None if people.bounded else len(matching),
     )
 
 
