@@ -72,6 +72,15 @@ class Meant:
     # By its id or its own whole name, and not by part of it or by its company.
     certain: bool = field(default=True, compare=False)
 
+    def to_be_ended(self, said: str) -> str:
+        """The id, for what cannot be taken back; raises UnresolvedReferenceError where it is not certain."""
+        if not self.certain:
+            raise UnresolvedReferenceError(
+                f'"{_cut(said)}" is not the whole name of what is meant. If "{self.name}" is, say that or '
+                f"{self.id}. Nothing was deleted."
+            )
+        return self.id
+
 
 @dataclass(frozen=True, slots=True)
 class _Kind(Generic[E]):

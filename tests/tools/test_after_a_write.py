@@ -25,7 +25,7 @@ WRITES: dict[str, dict[str, Any]] = {
         "list_id": "11111111-1111-4111-8111-111111111111",
         "companies": ["Acme Inc."],
     },
-    "unlink_contact_from_company": {"contact": "Luc at Acme Inc.", "company": "Acme Inc."},
+    "unlink_contact_from_company": {"contact": "Luc Lefèvre", "company": "Acme Inc."},
     "delete_contact": {"contact": "Luc Lefèvre"},
     "delete_lead": {"lead": "Acme annual licence"},
     "create_pipeline_stage": {"name": "Trial"},

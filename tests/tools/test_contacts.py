@@ -348,6 +348,26 @@ async def test_namesakes_are_told_apart_however_they_are_spelt(
     assert len(wire.writes) == before
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("unlink_contact_from_company", {"contact": "Mira", "company": "Acme Inc."}),
+        ("unlink_contact_from_company", {"contact": "Mira Stone", "company": "Harbour"}),
+        ("delete_contact", {"contact": "Mira"}),
+        ("delete_lead", {"lead": "Acme annual"}),
+    ],
+)
+async def test_nothing_is_ended_by_part_of_a_name(
+    call: Call, refusal: Refusal, wire: Any, mira: str, tool: str, arguments: dict[str, str]
+) -> None:
+    await call("link_contact_to_company", contact=mira, company="Harbour & Pine Trading")
+    already_written = len(wire.writes)
+    problem = await refusal(tool, **arguments)
+    assert "is not the whole name of what is meant" in problem
+    assert problem.endswith("Nothing was deleted.")
+    assert len(wire.writes) == already_written
+
+
 @pytest.fixture
 async def sams(call: Call) -> None:
     """A company with five people, of whom the third and the last are called Sam."""

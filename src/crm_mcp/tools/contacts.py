@@ -17,12 +17,7 @@ from crm_mcp.crm.contacts import (
     NewMembership,
 )
 from crm_mcp.crm.contract import equals, plain
-from crm_mcp.crm.errors import (
-    InvalidInputError,
-    NotFoundError,
-    UnexpectedResponseError,
-    UnresolvedReferenceError,
-)
+from crm_mcp.crm.errors import InvalidInputError, NotFoundError, UnexpectedResponseError
 from crm_mcp.crm.leads import LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.lines import ContactRow, LeadRow
@@ -237,7 +232,7 @@ async def unlink_contact_from_company(
     crm: Crm, contact: ContactRef, company: CompanyRef, person: MeantContact, home: MeantCompany
 ) -> RemovalResult:
     """End a contact's membership in a company. Both records stay."""
-    membership = await _membership(crm, person.id, home.id)
+    membership = await _membership(crm, person.to_be_ended(contact), home.to_be_ended(company))
     if membership is None:
         raise NotFoundError("The contact is not a member of that company. Nothing was unlinked.")
     await crm.client.contacts.unlink(person.id, membership.id)
@@ -249,12 +244,7 @@ async def unlink_contact_from_company(
 @tool(effect=Effect.DELETE, toolset=Toolset.DELETE, title="Delete a contact")
 async def delete_contact(crm: Crm, contact: ContactRef, meant: MeantContact) -> RemovalResult:
     """Delete a contact for good. Only on the person's explicit wish."""
-    if not meant.certain:
-        raise UnresolvedReferenceError(
-            f'"{contact}" is only part of a name. To delete "{meant.name}" say the whole name or {meant.id}. '
-            "Nothing was deleted."
-        )
-    await crm.client.contacts.delete(meant.id)
+    await crm.client.contacts.delete(meant.to_be_ended(contact))
     return RemovalResult(removed="contact", id=meant.id).after(
         f"Contact {_called(meant)} deleted.", contact_uri(meant.id), lead_uri(None), DASHBOARD_URI
     )

@@ -336,12 +336,7 @@ def _kept_stage(moved: Lead | None, target: PipelineStage) -> list[str]:
 @tool(effect=Effect.DELETE, toolset=Toolset.DELETE, title="Delete a lead")
 async def delete_lead(crm: Crm, lead: LeadRef, meant: MeantLead) -> RemovalResult:
     """Delete a lead and its timeline for good. A deal that fell through is moved to a lost stage instead."""
-    if not meant.certain:
-        raise UnresolvedReferenceError(
-            f'"{lead}" is not the title of a lead. To delete "{meant.name}" say its title or {meant.id}. '
-            "Nothing was deleted."
-        )
-    await crm.client.leads.delete(meant.id)
+    await crm.client.leads.delete(meant.to_be_ended(lead))
     result = RemovalResult(removed="lead", id=meant.id)
     return result.after(
         f"Lead {meant.name or meant.id} deleted.", lead_uri(meant.id), PIPELINE_URI, DASHBOARD_URI
