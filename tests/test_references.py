@@ -241,6 +241,15 @@ async def test_an_exact_name_goes_before_one_that_only_begins_so(crm: CrmClient,
     assert "Acme Industries" not in problem
 
 
+@pytest.mark.parametrize("others", [2_000], indirect=True)
+@pytest.mark.parametrize("said", ["acme-inc.example", "somebody@acme-inc.example"])
+async def test_a_website_or_address_is_found_without_reading_all_companies(
+    refs: References, wire: Any, said: str
+) -> None:
+    assert (await refs.company(said, writing=True)).name == "Acme Inc."
+    assert len(wire.sent) <= 6
+
+
 @EVERY_SIZE
 async def test_a_company_whose_name_looks_like_a_website_is_found_by_it(
     crm: CrmClient, refs: References

@@ -356,14 +356,12 @@ class References:
     async def _company(self, said: str, *, writing: bool) -> _Looked[Company]:
         """By name, and by the domain of its website or mail: who is called like a website may not have it."""
         site = domain(said)
-        by_name = await self._search(self._companies, said, writing=writing)
-        if not site:
-            return by_name
-        of_site = await self._of_site(site)
-        named = by_name.matches.found if by_name.matches and by_name.fits(Fit.NORMALISED) else []
-        theirs = of_site.matches.found if of_site.matches else []
-        found = {company.id: company for company in (*named, *theirs)}
-        return _Looked(Matches(Fit.EXACT, list(found.values())), of_site.bound) if found else by_name
+        of_site = await self._of_site(site) if site else None
+        if of_site is None or of_site.matches is None:
+            return await self._search(self._companies, said, writing=writing)
+        named = await self._called(self._companies, said)
+        found = {company.id: company for company in (*named, *of_site.matches.found)}
+        return _Looked(Matches(Fit.EXACT, list(found.values())), of_site.bound)
 
     async def _near_company(self, said: str) -> _Looked[Company] | None:
         """The same without reading all that there are, where that may be spared."""
@@ -404,11 +402,13 @@ class References:
 
     async def _is_whole_name(self, said: str) -> bool:
         """Whether somebody is called just so, company and all: `Duke of Wellington`."""
-        people = await self._few(self._contacts)
-        if people is None:
-            people = await self._spelt_so(self._contacts, said)
-        matches = self._contacts.best(said, people)
-        return matches is not None and matches.fit <= Fit.NORMALISED
+        return bool(await self._called(self._contacts, said))
+
+    async def _called(self, kind: _Kind[E], said: str) -> list[E]:
+        """Those that are called just so, of all that one search shows."""
+        few = await self._few(kind)
+        matches = kind.best(said, await self._spelt_so(kind, said) if few is None else few)
+        return matches.found if matches and matches.fit <= Fit.NORMALISED else []
 
     async def _spelt_so(self, kind: _Kind[E], said: str) -> list[E]:
         """Those among which one called just so would be: all that there are where the CRM cannot search."""
