@@ -80,7 +80,10 @@ class Weaker(httpx2.AsyncBaseTransport):
 
 
 class Endless(httpx2.AsyncBaseTransport):
-    """A CRM that cannot search and always has another page of companies; the second has Acme Inc."""
+    """A CRM that cannot search and always has another page of companies.
+
+    The second has Acme Inc., of which there is one lead.
+    """
 
     def __init__(self) -> None:
         self._numbers = count()
@@ -93,7 +96,12 @@ class Endless(httpx2.AsyncBaseTransport):
         if request.url.params.get("q"):
             rows = []
         if request.url.params.get("page") == "2":
-            rows[0]["name"] = "Acme Inc."
+            rows[0] |= {"id": LIST_ID, "name": "Acme Inc."}
+        if request.url.path.endswith("/pipeline-stages"):
+            return httpx2.Response(200, json={"stages": [{"id": LIST_ID, "name": "New", "kind": "open"}]})
+        if request.url.path.endswith("/leads"):
+            lead = {"id": LIST_ID, "title": "Licence", "companyId": LIST_ID, "stageId": LIST_ID}
+            return httpx2.Response(200, json={"leads": [lead], "total": 1})
         return httpx2.Response(200, json={"companies": rows})
 
 
@@ -909,6 +917,42 @@ async def test_a_match_before_the_bound_is_read_with_the_bound_said(endless: Ref
         await endless.company("Acme", writing=True)
     assert caught.value.problem == f'"Acme" fits one company. {bound}'
     assert await refusal(endless.company("Nobody")) == f'No company "Nobody". {bound} {lists("companies")}'
+
+
+async def test_an_id_before_the_bound_is_not_taken_for_the_only_one(endless: References) -> None:
+    problem = await refusal(endless.company("00000042", writing=True))
+    assert problem.startswith("Ids start with 00000042. Only ")
+    assert "Zephyr 66 · 00000042" in problem
+
+
+async def test_a_deal_is_not_meant_by_a_company_before_the_bound(endless: References) -> None:
+    assert (await endless.lead("Acme")).name == "Licence"
+    assert await refusal(endless.lead("Acme", writing=True)) == f'No lead "Acme". {lists("leads")}'
+
+
+async def test_a_deal_is_not_written_to_where_nobody_can_tell_whose_it_is(
+    refs: References, wire: Any
+) -> None:
+    wire.inner = Weaker(wire.inner, lacks=("companyId", "company"), paths=("/leads",))
+    meant = await refs.lead("Acme")
+    assert meant.name == "Acme annual licence"
+    assert "could not be verified" in (meant.note or "")
+    head, candidate = (await refusal(refs.lead("Acme", writing=True))).splitlines()
+    assert head == "Acme Inc. has one open lead as far as can be seen. Say the id of the one that is meant:"
+    assert candidate.startswith("- Acme annual licence · ")
+
+
+async def test_a_deal_is_not_the_only_open_one_of_a_part_of_the_companys(
+    crm: CrmClient, refs: References
+) -> None:
+    quux = await crm.companies.create(NewCompany(name="Quux"))
+    assert quux
+    stages = {stage.name: stage.id for stage in await crm.pipeline.stages()}
+    for number, stage in enumerate(["New", *["Won"] * SEARCH_ROWS, "New"]):
+        lead = NewLead(title=f"Deal {number}", company_id=quux.id, stage_id=stages[stage])
+        await crm.leads.create(lead)
+    problem = await refusal(refs.lead("Quux", writing=True))
+    assert problem.startswith("Quux has one open lead as far as can be seen.")
 
 
 class Hanging(Endless):

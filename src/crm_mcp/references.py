@@ -546,6 +546,8 @@ class References:
         if not page.records:
             raise UnresolvedReferenceError(f'{called} has no lead, and no lead is called "{_cut(said)}".')
         how_many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
+        if len(open_leads) == 1:
+            how_many = "one open lead as far as can be seen"
         raise await self._ambiguous(self._leads, f"{called} has {how_many}.", open_leads or page.records)
 
     async def _leads_of(self, company: Company, said: str) -> tuple[Page[Lead], list[Lead]]:
