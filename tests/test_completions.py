@@ -122,3 +122,42 @@ async def test_the_timeline_of_a_lead_is_read_by_name(client: Client, find: Find
         for said in ("Acme annual licence", find("leads", title="Acme annual licence")["id"])
     ]
     assert named == by_id
+
+
+@pytest.fixture
+async def many(crm: CrmClient) -> None:
+    """More companies than one request brings; the demo's Müller Präzisionstechnik is not of the first."""
+    for number in range(120):
+        await crm.companies.create(NewCompany(name=f"Aa Zephyr {number}"))
+
+
+class Unsearched(httpx2.AsyncBaseTransport):
+    """The CRM behind it, as one that does not know `q`."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
+        self.inner = inner
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        request.url = request.url.copy_remove_param("q")
+        return await self.inner.handle_async_request(request)
+
+
+@pytest.mark.usefixtures("many")
+async def test_a_crm_that_does_not_search_is_not_read_anew_for_each_key(
+    complete: Complete, wire: Any
+) -> None:
+    wire.inner = Unsearched(wire.inner)
+    sent = len(wire.sent)
+    for typed in ("z", "ze", "zep", "zephyr 11"):
+        offered = await complete("prepare_meeting", "company", typed)
+    assert "Aa Zephyr 11" in offered
+    # Whether it searches, and the first records.
+    assert len(wire.sent) - sent == 2
+
+
+@pytest.mark.usefixtures("many")
+async def test_what_was_read_lately_is_completed_without_accents(complete: Complete, client: Client) -> None:
+    assert await complete("prepare_meeting", "company", "mull") == []
+    # No search finds this, so that all companies are read for it.
+    await client.call_tool("get_company", {"company": "Mullr Prazisionstechnik", "detail": "brief"})
+    assert await complete("prepare_meeting", "company", "mull") == ["Müller Präzisionstechnik GmbH"]

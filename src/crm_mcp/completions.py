@@ -28,7 +28,6 @@ Search = Callable[[str | None, int], Awaitable["Page[Any]"]]
 Names = tuple[list[str], bool]
 
 MAX_VALUES = 10
-FIRST_RECORDS = 100
 # What `{id}` means in a resource template.
 KINDS = {"companies": "company", "contacts": "contact", "leads": "lead", "pipeline-stages": "stage"}
 
@@ -57,7 +56,7 @@ def add_completions(server: MCPServer[CrmAccess], access: CrmAccess) -> None:
 
 
 async def _names(kind: str, tenant: Tenant, typed: str) -> Names:
-    """What the CRM finds; and where that is nothing, what of its first records fits without accents."""
+    """What the CRM finds; and where that is nothing, what fits without accents of the records at hand."""
     from crm_mcp.crm.companies import CompanyFilter  # noqa: PLC0415
     from crm_mcp.crm.contacts import ContactFilter  # noqa: PLC0415
     from crm_mcp.crm.contract import plain  # noqa: PLC0415
@@ -70,14 +69,14 @@ async def _names(kind: str, tenant: Tenant, typed: str) -> Names:
         "contacts": lambda q, rows: client.contacts.search(ContactFilter(q=q), limit=rows),
         "leads": lambda q, rows: client.leads.search(LeadFilter(q=q), limit=rows),
     }
-    search = searches[kind]
-    found = await search(typed or None, MAX_VALUES)
-    names = [on_one_line(record.label) for record in found.records]
-    if names or not typed:
-        return names, found.has_more
-    first = await tenant.memory.recent.get(kind, "to complete", lambda: search(None, FIRST_RECORDS))
-    names = [on_one_line(record.label) for record in first.records]
-    return [name for name in names if plain(typed) in plain(name)], first.has_more
+    if not typed or await tenant.refs.searches(kind):
+        found = await searches[kind](typed or None, MAX_VALUES)
+        if found.records or not typed:
+            return [on_one_line(record.label) for record in found.records], found.has_more
+    records, more = await tenant.refs.at_hand(kind)
+    wanted = plain(typed)
+    names = [on_one_line(record.label) for record in records if wanted in plain(record.label)]
+    return names, more or len(names) > MAX_VALUES
 
 
 async def _stages(tenant: Tenant, typed: str) -> Names:

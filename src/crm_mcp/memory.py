@@ -72,6 +72,11 @@ class Recent:
             self._kept[kind, key] = (time.monotonic() + self._seconds, value)
         return value
 
+    def kept(self, kind: str, key: str) -> Any:
+        """The kept answer, or None."""
+        until, value = self._kept.get((kind, key), (0.0, None))
+        return value if time.monotonic() < until else None
+
     def _forget_the_oldest(self) -> None:
         """What is over, which may be much, and what there is no room for; the oldest stand first."""
         while self._kept:

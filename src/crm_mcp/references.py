@@ -171,6 +171,26 @@ class References:
             lambda q: client.leads.search(LeadFilter(q=q), limit=SEARCH_ROWS),
             lambda q: client.leads.walk(LeadFilter(q=q)),
         )
+        kinds: tuple[_Kind[Any], ...] = (self._companies, self._contacts, self._leads)
+        self._kinds = {kind.plural: kind for kind in kinds}
+
+    async def at_hand(self, plural: str) -> tuple[list[Any], bool]:
+        """Records that one request brings, and whether there are more: all where they were read lately."""
+        kind: _Kind[Any] = self._kinds[plural]
+        scan: _Scan[Any] | None = self._memory.recent.kept(plural, "every page")
+        if scan is not None:
+            return scan.records, bool(scan.bound)
+        page = await self._first_page(kind)
+        return page.records, page.has_more or page.bounded
+
+    async def searches(self, plural: str) -> bool:
+        """Whether the CRM searches this kind, or sends just any rows; asked once."""
+        known = self._memory.searches
+        if plural not in known:
+            walk: Walk[Any] = self._kinds[plural].walk(ODD_WORD)
+            async for _ in walk.pages(1):
+                known[plural] = walk.met == 0
+        return known.get(plural, True)
 
     async def company(self, said: str, *, writing: bool = False) -> Meant:
         """By id, short id, name, website or e-mail domain, or part of the name."""
@@ -460,8 +480,11 @@ class References:
 
     async def _few(self, kind: _Kind[E]) -> list[E] | None:
         """All records of the kind where they fit on a page, kept for seconds; None where there are more."""
-        page = await self._memory.recent.get(kind.plural, "all", lambda: self._page(kind, None))
+        page = await self._first_page(kind)
         return None if page.has_more or page.bounded else page.records
+
+    async def _first_page(self, kind: _Kind[E]) -> Page[E]:
+        return await self._memory.recent.get(kind.plural, "all", lambda: self._page(kind, None))
 
     async def _page(self, kind: _Kind[E], query: str | None) -> Page[E]:
         page = await kind.search(query)
@@ -475,17 +498,13 @@ class References:
     async def _searched(self, kind: _Kind[E], query: str) -> Page[E] | None:
         """What the CRM finds; None where it does not search this kind, and sends just any rows.
 
-        Whether it does is asked once, when it first sends more than a search seems to.
+        Whether it does is asked when it first sends more than a search seems to.
         """
-        searches = self._memory.searches
-        if not searches.get(kind.plural, True):
+        if not self._memory.searches.get(kind.plural, True):
             return None
         page = await self._page(kind, query)
-        if kind.plural not in searches and (page.left_out or page.has_more or page.bounded):
-            walk = kind.walk(ODD_WORD)
-            async for _ in walk.pages(1):
-                searches[kind.plural] = walk.met == 0
-        return page if searches.get(kind.plural, True) else None
+        odd = page.left_out or page.has_more or page.bounded
+        return None if odd and not await self.searches(kind.plural) else page
 
     async def _among_all(self, kind: _Kind[E], look: Callable[[list[E]], Matches[E] | None]) -> _Looked[E]:
         """What `look` finds among all records; what it does not may be newer than those that are kept."""
