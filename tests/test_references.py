@@ -994,6 +994,15 @@ async def test_what_is_newer_than_a_kept_scan_is_found_when_it_is_some_seconds_o
     assert (await refs.company("Newcomer", writing=True)).name == "Newcomer"
 
 
+@pytest.mark.parametrize("others", [SEARCH_ROWS], indirect=True)
+async def test_what_a_search_brings_is_found_among_all_though_they_were_read_before(
+    crm: CrmClient, refs: References
+) -> None:
+    await refusal(refs.company("Newcomer", writing=True))
+    await crm.companies.create(NewCompany(name="Newcomer Holding"))
+    assert (await refs.company("newcomer holding gmbh", writing=True)).name == "Newcomer Holding"
+
+
 async def test_a_lookup_is_kept_for_the_next_call(tenant: Tenant, wire: Any) -> None:
     await tenant.refs.company("Acme")
     await tenant.refs.stage("Won")

@@ -448,7 +448,13 @@ class References:
         """
         if near and (near.sure or not writing):
             return near
-        return await self._among_all(kind, partial(kind.best, said))
+        # These may be newer than those that are kept.
+        newer = near.matches.found if near and near.matches else []
+
+        def look(records: list[E]) -> Matches[E] | None:
+            return kind.best(said, {record.id: record for record in (*records, *newer)}.values())
+
+        return await self._among_all(kind, look)
 
     async def _near(self, kind: _Kind[E], said: str) -> _Looked[E] | None:
         """Look at all records where there are few; else ask the CRM for the name and for its longest word.
