@@ -3,6 +3,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 import pytest
 from mcp import Client
+from mcp.shared.exceptions import MCPError
 from mcp.types import GetPromptResult
 
 from crm_mcp.prompts import PROMPTS
@@ -110,3 +111,19 @@ async def test_every_prompt_is_tested() -> None:
     assert [(title, function.__name__) for title, function in PROMPTS.items()] == [
         (title, name) for name, (title, _) in LISTED.items()
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({}, "`company` is missing"),
+        ({"company": " "}, "`company` is missing"),
+        ({"company": "Acme", "lead": "x"}, "there is no `lead`"),
+    ],
+)
+async def test_a_prompt_says_what_is_wrong_with_its_arguments(
+    client: Client, arguments: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(MCPError) as error:
+        await client.get_prompt("prepare_meeting", arguments)
+    assert str(error.value) == f"Prepare for a meeting: {problem}."

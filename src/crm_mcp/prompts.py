@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Callable, Collection
 from inspect import signature
-from typing import Annotated
+from typing import Annotated, Any
 
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.prompts import Prompt
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS
 from pydantic import Field
 
 from crm_mcp.access import CrmAccess
@@ -105,12 +107,25 @@ PROMPTS: dict[str, Callable[..., str]] = {
 }
 
 
+class _Strict(Prompt):
+    """A prompt that says what is wrong with its arguments."""
+
+    async def render(self, arguments: dict[str, Any] | None, context: Context[Any, Any]) -> Any:
+        known = [argument.name for argument in self.arguments or ()]
+        given = {name: value for name, value in (arguments or {}).items() if str(value).strip()}
+        problems = [f"`{name}` is missing" for name in known if name not in given]
+        problems += [f"there is no `{name}`" for name in given if name not in known]
+        if problems:
+            raise MCPError(INVALID_PARAMS, f"{self.title}: {', '.join(problems)}.")
+        return await super().render(given, context)
+
+
 def add_prompts(server: MCPServer[CrmAccess], offered: Collection[str]) -> None:
     """Offer every prompt that can be followed with the tools that are on offer."""
     every = {facts["tool"]["name"] for facts in published()}
     for title, prompt in PROMPTS.items():
         if (_words(prompt) & every).issubset(offered):
-            server.add_prompt(Prompt.from_function(prompt, title=title))
+            server.add_prompt(_Strict.from_function(prompt, title=title))
 
 
 def _words(prompt: Callable[..., str]) -> set[str]:

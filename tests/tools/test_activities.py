@@ -100,7 +100,7 @@ async def test_an_activity_can_be_logged_on_a_company_or_a_contact(
     when = [moment(record["occurred_at"]) for record in records]
     assert [answer.text for answer in logged] == [
         f"Logged as call.\n- {when[0]} · call · Hello · Harbour & Pine Trading Ltd",
-        f"Logged as call.\n- {when[1]} · call · Hello",
+        f"Logged as call with Anna Müller.\n- {when[1]} · call · Hello",
         f"Logged as call.\n- {when[2]} · call · Hello · Acme annual licence",
     ]
     _, listed = await call("list_activities", company="Harbour & Pine", limit=50)

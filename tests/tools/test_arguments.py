@@ -60,12 +60,12 @@ PIPELINE = "New, Qualified, Proposal, Negotiation, Won, Lost"
         (
             "move_lead_stage",
             {"stage": "won", "leads": [A] * 26},
-            "`leads`: Tuple should have at most 25 items after validation, not 26.",
+            "`leads`: give at most 25 items, not 26.",
         ),
         (
             "add_to_marketing_list",
             {"list_id": A, "companies": []},
-            "`companies`: List should have at least 1 item after validation, not 0.",
+            "`companies`: give at least 1 item, not 0.",
         ),
         (
             "create_company",
@@ -93,7 +93,7 @@ PIPELINE = "New, Qualified, Proposal, Negotiation, Won, Lost"
         (
             "create_lead",
             {"title": "Deal", "expected_close_date": "soon"},
-            "`expected_close_date`: Input should be a valid date or datetime, input is too short.",
+            "`expected_close_date`: say a date as YYYY-MM-DD, with a time as YYYY-MM-DDTHH:MM.",
         ),
         ("create_company", {"name": {"first": "Acme"}}, "`name`: Input should be a valid string."),
         (

@@ -26,8 +26,8 @@ ACME = {"company": "Acme Inc."}
         ("summarize_pipeline", {"by": "stages", "idle_days": "60"}, {"by": "stage", "idle_days": 60}),
         ("list_tasks", {"done": "true"}, {"done": True}),
         ("list_tasks", {"done": "No", "limit": 2.0}, {"done": False, "limit": 2}),
-        ("list_activities", {"since": "2020-01-01T23:30:00-05:00"}, {"since": "2020-01-01"}),
-        ("list_activities", {"until": " 2020-01-01 10:00"}, {"until": "2020-01-01"}),
+        ("list_activities", {"since": "2020-01-01T00:00:00-05:00"}, {"since": "2020-01-01"}),
+        ("list_activities", {"until": " 2020-01-01 00:00"}, {"until": "2020-01-01"}),
         ("get_company", {"id": "Acme Inc."}, ACME),
         ("get_company", {"company_id": "Acme Inc."}, ACME),
         ("get_company", {"company": "Acme Inc.", "detail": "Full"}, {**ACME, "detail": "full"}),
@@ -194,3 +194,8 @@ async def test_an_error_is_not_longer_than_an_answer_may_be(refusal: Refusal) ->
     said = await refusal("reorder_pipeline_stages", stages=[[number] for number in range(1_000)])
     assert len(said.encode()) <= 8_000
     assert said.endswith("… (cut)")
+
+
+async def test_a_time_that_is_left_out_is_said(call: Call) -> None:
+    text, _ = await call("list_activities", since="2020-01-01T23:30:00-05:00", limit=1)
+    assert "Note: `since` is a day: the time of 2020-01-01T23:30:00-05:00 was left out." in text.splitlines()

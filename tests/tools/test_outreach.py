@@ -337,7 +337,7 @@ async def test_a_hundred_companies_are_put_on_a_list_in_one_request(
     [write] = wire.writes
     assert write.body["companyIds"] == facts["company_ids"]
     assert await refusal("add_to_marketing_list", list_id=LIST_ID, companies=said[:101]) == (
-        "`companies`: List should have at most 100 items after validation, not 101. Nothing was done."
+        "`companies`: give at most 100 items, not 101. Nothing was done."
     )
     assert len(wire.writes) == 1
 

@@ -226,12 +226,19 @@ def mentions(*wire_names: str) -> Check:
     return Check(passes)
 
 
+# Letters that have no form without their stroke or ligature in Unicode.
+STROKES = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"}
+)
+
+
 def plain(text: str) -> str:
     """Text as people compare it: no case, no accents, single spaces."""
     if text.isascii():
         return " ".join(text.casefold().split())
     # Compatibility forms may hold capitals, so that case goes after them.
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    decomposed = decomposed.translate(STROKES)
     return " ".join("".join(char for char in decomposed if not unicodedata.combining(char)).split())
 
 

@@ -36,7 +36,7 @@ from crm_mcp.tools.parameters import (
     Repeat,
     When,
 )
-from crm_mcp.tools.parts import one_by_one, page_of
+from crm_mcp.tools.parts import one_by_one, page_of, sentence
 
 FAR = datetime.max.replace(tzinfo=UTC)
 EARLY = datetime.min.replace(tzinfo=UTC)
@@ -255,4 +255,5 @@ async def log_activity(
     rows = await crm.rows.activities([logged]) if logged else []
     result = ActivityWritten(activity=rows[0] if rows else None, notes=not_kept(activity, logged))
     touched = [lead_uri(on_lead.id)] if on_lead else [company_uri(at_company.id)] if at_company else []
-    return result.after(f"Logged as {type}.", *touched, DASHBOARD_URI)
+    whom = f" with {with_contact.name}" if with_contact and with_contact.name else ""
+    return result.after(sentence(f"Logged as {type}{whom}"), *touched, DASHBOARD_URI)

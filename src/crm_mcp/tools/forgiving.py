@@ -10,7 +10,7 @@ from typing import Any
 
 from crm_mcp.crm.errors import InvalidInputError
 
-DATE_AND_TIME = re.compile(r"\s*(\d{4}-\d\d-\d\d)[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?\s*")
+DATE_AND_TIME = re.compile(r"\s*(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?\s*")
 # What people say for a value of the CRM's.
 SYNONYMS = {"archived": "inactive"}
 # Whose currency is plain; a dollar is several.
@@ -50,6 +50,8 @@ def forgiven_value(name: str, value: Any, schema: dict[str, Any], notes: list[st
         return str(value)
     if schema.get("format") == "date" and isinstance(value, str):
         with_time = DATE_AND_TIME.fullmatch(value)
+        if with_time and with_time[2] != "00:00":
+            notes.append(f"`{name}` is a day: the time of {value} was left out.")
         return with_time[1] if with_time else value.strip()
     highest = schema.get("maximum")
     if name == "limit" and highest and _is_above(value, highest):

@@ -221,7 +221,10 @@ def _in_one_line(error: ValidationError) -> str:
     problems = []
     for problem in error.errors(include_url=False, include_context=False):
         where = ".".join(str(part) for part in problem["loc"])
-        problems.append(f"`{where}`: {problem['msg'].removeprefix('Value error, ')}")
+        said = problem["msg"].removeprefix("Value error, ").replace(" after validation", "")
+        if problem["type"].startswith("date"):
+            said = "say a date as YYYY-MM-DD, with a time as YYYY-MM-DDTHH:MM"
+        problems.append(f"`{where}`: {re.sub('^(?:Tuple|List) should have', 'give', said)}")
         if problem["type"] == "literal_error":
             problems[-1] += closest(problem["input"], re.findall(r"'(.*?)'", problem["msg"]))
     return f"{'; '.join(problems)}. Nothing was done."
