@@ -41,7 +41,7 @@ class Rows:
 
     async def open_leads(self, leads: Iterable[Lead]) -> list[Lead]:
         """Those that are open, by what they say themselves and by their stages' kinds."""
-        stages = await self._known_stages()
+        stages = await self.known_stages()
         return [lead for lead in leads if is_open(lead, stages)]
 
     async def companies(self, companies: Iterable[Company]) -> list[CompanyRow]:
@@ -60,7 +60,7 @@ class Rows:
         ]
 
     async def leads(self, leads: Sequence[Lead]) -> list[LeadRow]:
-        stages = {stage.id: stage.name for stage in await self._known_stages()}
+        stages = {stage.id: stage.name for stage in await self.known_stages()}
         await self.learn_companies(lead.company_id for lead in leads)
         for lead in leads:
             self._names.learn(lead.id, lead.label, "lead")
@@ -74,7 +74,8 @@ class Rows:
             for lead in leads
         ]
 
-    async def _known_stages(self) -> list[PipelineStage]:
+    async def known_stages(self) -> list[PipelineStage]:
+        """The same; none where they cannot be had."""
         with suppress(CrmError):
             return await self.stages()
         return []

@@ -414,4 +414,5 @@ async def test_a_company_with_very_much_is_told_in_part(call: Call, crm: CrmClie
     sandbox.execute("UPDATE leads SET company_id = ?, closed_at = NULL", created.id)
     _, facts = await call("get_company", company="Giant")
     assert len(facts["open_leads"]) == 10
-    assert facts["notes"] == ["10 open leads shown; search_leads(company) lists all."]
+    count = len(open_leads(sandbox))
+    assert facts["notes"] == [f'{count} open leads, 10 shown; search_leads(company, stage="open") lists all.']
