@@ -159,9 +159,14 @@ def is_owned(lead: Lead, owners: tuple[str | None, ...]) -> bool | None:
 
 
 def is_idle(lead: Lead, days: int) -> bool | None:
-    """Without activity for so many days; where none is known, its creation counts. None where neither is."""
+    """Without activity for so many days; where there was none, its creation counts. None where neither is
+    known."""
     last = lead.last_activity_at or lead.created_at
-    return datetime.now(UTC) - last > timedelta(days=days) if last else None
+    if last is None:
+        return None
+    idle = datetime.now(UTC) - last > timedelta(days=days)
+    # A CRM that does not show activity may have seen some since the lead was created.
+    return idle if "last_activity_at" in lead.model_fields_set or not idle else None
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="Get a lead")

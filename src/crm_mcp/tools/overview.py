@@ -196,6 +196,8 @@ class _Tally:
         self, by: str, stages: list[PipelineStage], owners: tuple[str | None, ...], idle_days: int
     ) -> None:
         self.unclear = 0
+        # Leads of which nobody can tell whether they are stale.
+        self.untold = 0
         self.stale_count = 0
         self.leads: set[str] = set()
         self._by = by
@@ -230,7 +232,9 @@ class _Tally:
         self._sums[key].add(lead, probability)
         self._total.add(lead, probability)
         last = lead.last_activity_at or lead.created_at
-        if last and is_idle(lead, self._idle_days):
+        idle = is_idle(lead, self._idle_days)
+        self.untold += idle is None
+        if last and idle:
             self.stale_count += 1
             self._stalest = nsmallest(MAX_STALE, [*self._stalest, (last, lead.id, lead)])
 
@@ -244,7 +248,9 @@ class _Tally:
         count = len(self._sums)
         shown = f"The {MAX_GROUPS} largest of {count} groups are shown."
         unclear = f"{self.unclear} leads do not show their owner, and were left out."
-        return [shown] * (count > MAX_GROUPS) + [unclear] * bool(self.unclear)
+        untold = f"{self.untold} leads do not show their last activity, and may be stale or not."
+        said = {shown: count > MAX_GROUPS, unclear: self.unclear, untold: self.untold}
+        return [note for note, holds in said.items() if holds]
 
     def groups(self, name_of: Callable[[str | None], str]) -> list[PipelineGroup]:
         return [self._sums[key].group(name_of(key)) for key in self.keys()]
