@@ -227,17 +227,19 @@ async def selected(
     limit: int,
     told: Told,
     arranged: Callable[[list[E]], list[E]] = list,
+    is_last: Callable[[list[E]], bool] = lambda _: False,
     calls: int = MAX_PAGES,
 ) -> Page[E]:
     """The caller's page of those rows of a list that `keep` wants, in an order of ours: neither of which the
     CRM can do.
 
     `keep` answers None for a row that does not show what would tell; it is left out, and a note says so.
-    So many pages are looked at, and a note says where that was not all. Of the rows no more are held than
-    up to the caller's page.
+    So many pages are looked at, and a note says where that was not all; after the page of which `is_last`
+    says that nothing wanted follows it, no other. Of the rows no more are held than up to the caller's page.
     """
     first: list[E] = []
     count = unclear = 0
+    all_wanted = False
     async for rows in walk.pages(calls):
         verdicts = [keep(row) for row in rows]
         kept = [row for row, verdict in zip(rows, verdicts, strict=True) if verdict]
@@ -245,6 +247,9 @@ async def selected(
         count += len(kept)
         unclear += verdicts.count(None)
         await told(walk.met, walk.told_total)
+        if all_wanted := is_last(rows):
+            break
+    all_wanted = all_wanted or walk.complete
     notes = walk.notes()
     if unclear:
         notes.append(f"{unclear} rows do not show what was asked for, and were left out.")
@@ -253,6 +258,7 @@ async def selected(
         page=page,
         limit=limit,
         has_more=count > page * limit,
-        total=count if walk.complete else None,
+        total=count if all_wanted else None,
         notes=notes,
+        bounded=not all_wanted,
     )

@@ -110,7 +110,7 @@ async def _open_leads(crm: Tenant, company_id: str, notes: list[str]) -> list[Le
 
 async def _activities(crm: Tenant, company_id: str, notes: list[str]) -> list[ActivityRow]:
     wanted = ActivityFilter(company_id=company_id)
-    found = await newest_activities(crm, wanted, page=1, limit=MAX_ACTIVITIES)
+    found = await newest_activities(crm, wanted, page=1, limit=MAX_ACTIVITIES, calls=MAX_CALLS)
     notes += found.notes
     return await crm.rows.activities(found.records)
 
