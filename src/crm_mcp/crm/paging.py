@@ -233,9 +233,10 @@ async def selected(
     """The caller's page of those rows of a list that `keep` wants, in an order of ours: neither of which the
     CRM can do.
 
-    `keep` answers None for a row that does not show what would tell; it is left out, and a note says so.
-    So many pages are looked at, and a note says where that was not all; after the page of which `is_last`
-    says that nothing wanted follows it, no other. Of the rows no more are held than up to the caller's page.
+    `keep` answers None for a row that does not show what would tell; it is left out, a note says so, and how
+    many there are nobody knows. So many pages are looked at, and a note says where that was not all; after
+    the page of which `is_last` says that nothing wanted follows it, no other. Of the rows no more are held
+    than up to the caller's page.
     """
     first: list[E] = []
     count = unclear = 0
@@ -258,7 +259,7 @@ async def selected(
         page=page,
         limit=limit,
         has_more=count > page * limit,
-        total=count if all_wanted else None,
+        total=count if all_wanted and not unclear else None,
         notes=notes,
         bounded=not all_wanted,
     )
