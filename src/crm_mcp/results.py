@@ -452,10 +452,16 @@ class Hit(Row):
 
 
 class SearchResult(Result):
+    """The best of what was found: `total`, or `at_least` so much where nobody tells how much there is."""
+
     hits: list[Hit]
+    total: int | None = None
+    at_least: int | None = None
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        yield f"Found: {len(self.hits)}" if self.hits else "Nothing found."
+        count = f"at least {self.at_least}" if self.total is None else str(self.total)
+        of = f" of {count}" if len(self.hits) not in (self.total, self.at_least) else ""
+        yield f"Found: {len(self.hits)}{of}" if self.hits else "Nothing found."
         yield from listed(self.hits, _hit_line, reader)
 
 
