@@ -60,8 +60,9 @@ class Rows:
         ]
 
     async def leads(self, leads: Sequence[Lead]) -> list[LeadRow]:
-        stages = {stage.id: stage.name for stage in await self.known_stages()}
-        await self.learn_companies(lead.company_id for lead in leads)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.learn_companies, [lead.company_id for lead in leads])
+            stages = {stage.id: stage.name for stage in await self.known_stages()}
         for lead in leads:
             self._names.learn(lead.id, lead.label, "lead")
         return [
