@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from crm_mcp.memory import Memory
 
 PAGE = 100
-MAX_SINGLE_LOOKUPS = 12
+# More unknown names than this are worth a page of the list; the rest of them is looked up one by
+# one, as many at once as the client lets.
+FEW = 12
+MAX_SINGLE_LOOKUPS = 50
 
 
 class Rows:
@@ -122,11 +125,11 @@ class Rows:
         page: Callable[[], Awaitable[None]],
         one: Callable[[str], Awaitable[None]],
     ) -> None:
-        """A page of the list names most, a few single calls the rest; what is left stays unnamed."""
+        """A page of the list names many, single calls the rest; what is left stays unnamed."""
         wanted = {identifier for identifier in ids if identifier}
         missing = [identifier for identifier in wanted if not self._names.get(identifier)]
         with suppress(CrmError):
-            if len(missing) > MAX_SINGLE_LOOKUPS:
+            if len(missing) > FEW:
                 await self._recent.get(f"{kind} page", "", page)
                 missing = [identifier for identifier in missing if not self._names.get(identifier)]
         async with anyio.create_task_group() as tasks:

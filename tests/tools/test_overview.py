@@ -89,6 +89,15 @@ async def test_the_sums_are_those_of_all_open_leads(call: Call, sandbox: Store, 
     assert (facts["counted"], facts["complete"], facts["by"]) == (len(leads), True, by)
 
 
+async def test_owners_have_short_ids_in_text_and_whole_ones_in_facts(call: Call) -> None:
+    text, facts = await call("summarize_pipeline", by="owner")
+    owners = [group["name"] for group in facts["groups"] if group["name"] != "none"]
+    assert owners
+    for owner in owners:
+        assert owner not in text
+        assert f"\n- {owner[:8]} · " in text
+
+
 async def test_the_largest_companies_are_shown_and_how_many_there_are(call: Call, sandbox: Store) -> None:
     expected = grouped(open_leads(sandbox), "company")
     text, facts = await call("summarize_pipeline", by="company")
