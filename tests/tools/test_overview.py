@@ -207,6 +207,27 @@ async def test_ten_thousand_leads_are_summed_in_one_call_that_tells_how_far_it_i
     assert [datetime.fromisoformat(task["due_at"]) for task in facts["overdue_tasks"]] == first
 
 
+async def test_the_pages_of_a_summary_are_asked_for_several_at_once(
+    call: Call, crm: CrmClient, wire: Any
+) -> None:
+    for number in range(500):
+        await crm.leads.create(NewLead(title=f"Vexa {number}"))
+    server, now, most = wire.inner, 0, 0
+
+    async def far(request: httpx2.Request) -> httpx2.Response:
+        nonlocal now, most
+        is_page = request.url.path.endswith("/leads")
+        now += is_page
+        most = max(most, now)
+        await anyio.sleep(0.01)
+        now -= is_page
+        return await server.handle_async_request(request)
+
+    wire.inner = httpx2.MockTransport(far)
+    await call("summarize_pipeline", by="owner")
+    assert most == 4
+
+
 async def test_idle_leads_are_looked_for_among_ten_thousand(large: Store, large_client: Client) -> None:
     told_progress: list[str | None] = []
 

@@ -34,6 +34,7 @@ Findable: TypeAlias = Company | Contact | Lead
 
 MAX_HITS = 10
 CLOSE_SECONDS = 5.0
+PAGES_AT_ONCE = 4
 MAX_STALE = 5
 MAX_OVERDUE = 5
 MAX_GROUPS = 15
@@ -141,7 +142,7 @@ async def summarize_pipeline(
     stages = await crm.rows.stages()
     tally = _Tally(by, stages, owners, idle_days)
     walk, told = crm.client.leads.walk(wanted), crm.reading("leads")
-    async for leads in walk.pages():
+    async for leads in walk.pages(at_once=PAGES_AT_ONCE):
         tally.add(leads)
         await told(walk.met, walk.told_total)
     if by == "company":
@@ -178,7 +179,7 @@ async def _overdue(crm: Tenant, theirs: set[str] | None, notes: list[str]) -> tu
     longest: list[tuple[datetime, str, Activity]] = []
     count = 0
     silent = telling = False
-    async for tasks in walk.pages():
+    async for tasks in walk.pages(at_once=PAGES_AT_ONCE):
         silent = silent or any("completed_at" not in task.model_fields_set for task in tasks)
         telling = telling or any(task.completed_at for task in tasks)
         overdue = [
