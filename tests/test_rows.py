@@ -6,12 +6,12 @@ import pytest
 
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.activities import Activity
-from crm_mcp.crm.companies import Company
+from crm_mcp.crm.companies import Company, NewCompany
 from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.leads import Lead
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow
-from crm_mcp.rows import MAX_SINGLE_LOOKUPS, Rows, is_open
+from crm_mcp.rows import FEW, Rows, is_open
 from crm_mcp.tenant import Tenant
 
 pytestmark = pytest.mark.anyio
@@ -71,11 +71,19 @@ async def test_what_passed_by_needs_no_lookup(rows: Rows, wire: Any) -> None:
 
 
 async def test_many_names_come_by_the_page(rows: Rows, sandbox: Any, wire: Any) -> None:
-    companies = sandbox.all("SELECT id, name FROM companies LIMIT ?", MAX_SINGLE_LOOKUPS + 1)
+    companies = sandbox.all("SELECT id, name FROM companies LIMIT ?", FEW + 1)
     contacts = [Contact(id=A, company_id=company["id"]) for company in companies]
     named = await rows.contacts(contacts)
     assert [row.company for row in named] == [company["name"] for company in companies]
     assert paths(wire) == ["/companies"]
+
+
+async def test_in_a_large_crm_all_of_a_page_are_named(crm: CrmClient, rows: Rows) -> None:
+    created = [await crm.companies.create(NewCompany(name=f"Vexa {number}")) for number in range(150)]
+    companies = [company for company in created if company]
+    oldest = companies[:50]
+    named = await rows.leads([Lead(id=A, title="Deal", company_id=company.id) for company in oldest])
+    assert [row.company for row in named] == [company.name for company in oldest]
 
 
 async def test_what_nobody_can_name_keeps_its_id(rows: Rows, wire: Any) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, PrivateAttr
 
 from crm_mcp.crm.companies import Company
 from crm_mcp.crm.contacts import Contact, Membership
-from crm_mcp.crm.contract import Entity, Record
+from crm_mcp.crm.contract import UUID_PATTERN, Entity, Record
 from crm_mcp.crm.leads import Lead, TimelineEntry
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
@@ -452,10 +452,16 @@ class Hit(Row):
 
 
 class SearchResult(Result):
+    """The best of what was found: `total`, or `at_least` so much where nobody tells how much there is."""
+
     hits: list[Hit]
+    total: int | None = None
+    at_least: int | None = None
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        yield f"Found: {len(self.hits)}" if self.hits else "Nothing found."
+        count = f"at least {self.at_least}" if self.total is None else str(self.total)
+        of = f" of {count}" if len(self.hits) not in (self.total, self.at_least) else ""
+        yield f"Found: {len(self.hits)}{of}" if self.hits else "Nothing found."
         yield from listed(self.hits, _hit_line, reader)
 
 
@@ -509,7 +515,9 @@ def _group_line(group: PipelineGroup, reader: Reader) -> str:
         f"{money(one.value, one.currency)} (weighted {money(one.weighted, None)})" for one in group.values
     ]
     leads = f"{group.leads} lead{'s' * (group.leads != 1)}"
-    return reader.line(group.name, leads, *values)
+    # An owner has no name.
+    name = reader.id(group.name) if UUID_PATTERN.fullmatch(group.name) else group.name
+    return reader.line(name, leads, *values)
 
 
 def _part(name: str, rows: list[T] | None, line: Callable[[T, Reader], str], reader: Reader) -> Iterator[str]:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from crm_mcp.memory import Memory
 
 PAGE = 100
-MAX_SINGLE_LOOKUPS = 12
+# More unknown names than this are worth a page of the list; the rest of them is looked up one by
+# one, as many at once as the client lets.
+FEW = 12
+MAX_SINGLE_LOOKUPS = 50
 
 
 class Rows:
@@ -41,7 +44,7 @@ class Rows:
 
     async def open_leads(self, leads: Iterable[Lead]) -> list[Lead]:
         """Those that are open, by what they say themselves and by their stages' kinds."""
-        stages = await self._known_stages()
+        stages = await self.known_stages()
         return [lead for lead in leads if is_open(lead, stages)]
 
     async def companies(self, companies: Iterable[Company]) -> list[CompanyRow]:
@@ -60,8 +63,9 @@ class Rows:
         ]
 
     async def leads(self, leads: Sequence[Lead]) -> list[LeadRow]:
-        stages = {stage.id: stage.name for stage in await self._known_stages()}
-        await self.learn_companies(lead.company_id for lead in leads)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.learn_companies, [lead.company_id for lead in leads])
+            stages = {stage.id: stage.name for stage in await self.known_stages()}
         for lead in leads:
             self._names.learn(lead.id, lead.label, "lead")
         return [
@@ -74,7 +78,8 @@ class Rows:
             for lead in leads
         ]
 
-    async def _known_stages(self) -> list[PipelineStage]:
+    async def known_stages(self) -> list[PipelineStage]:
+        """The same; none where they cannot be had."""
         with suppress(CrmError):
             return await self.stages()
         return []
@@ -120,11 +125,11 @@ class Rows:
         page: Callable[[], Awaitable[None]],
         one: Callable[[str], Awaitable[None]],
     ) -> None:
-        """A page of the list names most, a few single calls the rest; what is left stays unnamed."""
+        """A page of the list names many, single calls the rest; what is left stays unnamed."""
         wanted = {identifier for identifier in ids if identifier}
         missing = [identifier for identifier in wanted if not self._names.get(identifier)]
         with suppress(CrmError):
-            if len(missing) > MAX_SINGLE_LOOKUPS:
+            if len(missing) > FEW:
                 await self._recent.get(f"{kind} page", "", page)
                 missing = [identifier for identifier in missing if not self._names.get(identifier)]
         async with anyio.create_task_group() as tasks:

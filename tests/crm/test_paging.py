@@ -8,7 +8,7 @@ import pytest
 
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.contacts import Contact, ContactFilter
-from crm_mcp.crm.paging import MAX_CALLS, MAX_PAGE_SIZE, MAX_PAGES, Page, selected
+from crm_mcp.crm.paging import MAX_CALLS, MAX_PAGE_SIZE, MAX_PAGES, Page, Walk, selected
 
 pytestmark = pytest.mark.anyio
 
@@ -327,3 +327,29 @@ async def test_a_selection_under_an_ignored_filter_tells_of_all_that_was_left_ou
     page = await few_of(connect(crm), OF_ACME, page=1, limit=2)
     left_out = "The CRM did not apply the filter `companyId`: 125 rows that do not match were left out."
     assert summary(page) == ([], False, 0, [left_out])
+
+
+async def walked(walk: Walk[Contact], **how: int) -> list[str]:
+    return [row.id async for rows in walk.pages(**how) for row in rows]
+
+
+async def test_pages_that_are_there_may_be_asked_for_at_once(connect: Connect) -> None:
+    crm = Crm([row(number) for number in range(1_050)])
+    walk = connect(crm).contacts.walk()
+    assert await walked(walk, at_once=4) == ids(*range(1_050))
+    assert (walk.complete, len(crm.queries)) == (True, 11)
+
+
+@pytest.mark.parametrize("quirk", [{"cap": 10}, {"knows_page": False}, {"tells_total": False}])
+async def test_asking_at_once_costs_and_brings_the_same_in_any_crm(
+    connect: Connect, quirk: dict[str, Any]
+) -> None:
+    told = []
+    for at_once in (1, 4):
+        crm = Crm([row(number) for number in range(250)], **quirk)
+        walk = connect(crm).contacts.walk()
+        told.append((await walked(walk, calls=20, at_once=at_once), walk.notes(), len(crm.queries)))
+    one_by_one, at_once = told
+    assert at_once[:2] == one_by_one[:2]
+    # A CRM that shows one page only is asked for some more in vain.
+    assert one_by_one[2] <= at_once[2] <= one_by_one[2] + 3

@@ -1,4 +1,4 @@
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -165,28 +165,94 @@ async def test_list_activities_shows_the_newest_and_tells_how_many_there_are(
     )
 
 
-def oldest_first(request: httpx2.Request) -> httpx2.Response:
-    """A CRM with 250 activities that lists the oldest first."""
-    if not request.url.path.endswith("/activities"):
-        return httpx2.Response(404)
-    page, size = (int(request.url.params[name]) for name in ("page", "pageSize"))
-    start = datetime(2020, 1, 1, tzinfo=UTC)
-    rows = [
-        {"id": str(day), "type": "call", "occurredAt": (start + timedelta(days=day)).isoformat()}
-        for day in range((page - 1) * size, min(page * size, 250))
-    ]
-    return httpx2.Response(200, json={"activities": rows, "total": 250, "page": page, "pageSize": size})
+START = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def listing(days: Sequence[int], *, tells_total: bool = True, cap: int = 100) -> httpx2.MockTransport:
+    """A CRM that lists an activity for each of these days in this order, some at a time."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if not request.url.path.endswith("/activities"):
+            return httpx2.Response(404)
+        page, size = (int(request.url.params[name]) for name in ("page", "pageSize"))
+        size = min(size, cap)
+        rows = [
+            {"id": str(day), "type": "call", "occurredAt": (START + timedelta(days=day)).isoformat()}
+            for day in days[(page - 1) * size : page * size]
+        ]
+        total = {"total": len(days)} if tells_total else {}
+        return httpx2.Response(200, json={"activities": rows, "page": page, "pageSize": size, **total})
+
+    return httpx2.MockTransport(answer)
+
+
+def days_of(answer: Any) -> list[int]:
+    return [int(activity["id"]) for activity in answer.facts["activities"]]
 
 
 @pytest.mark.parametrize("filters", [{}, {"type": "call"}])
+@pytest.mark.parametrize("step", [1, 77])
 async def test_the_newest_activities_come_first_in_whatever_order_the_crm_lists_them(
+    call: Call, wire: Any, filters: dict[str, str], step: int
+) -> None:
+    wire.inner = listing([day * step % 250 for day in range(250)])
+    pages = [await call("list_activities", limit=50, page=page, **filters) for page in (1, 5)]
+    assert [days_of(page) for page in pages] == [list(range(249, 199, -1)), list(range(49, -1, -1))]
+    assert [(page.facts["total"], page.facts.get("next_page")) for page in pages] == [(250, 2), (250, None)]
+
+
+@pytest.mark.parametrize(("page", "requests"), [(1, 3), (2, 2), (63, 2), (64, 1)])
+async def test_of_many_that_come_oldest_first_the_last_pages_are_read(
+    call: Call, wire: Any, page: int, requests: int
+) -> None:
+    wire.inner = listing(range(3_120))
+    found = await call("list_activities", limit=50, page=page)
+    sent = len(wire.sent)
+    last = 3_119 - (page - 1) * 50
+    assert days_of(found) == list(range(last, max(last - 50, -1), -1))
+    assert (found.facts["total"], found.facts.get("next_page")) == (3_120, page + 1 if last > 50 else None)
+    assert sent == requests
+
+
+async def test_of_many_in_another_order_all_are_read(call: Call, wire: Any) -> None:
+    for crm in (listing(range(3_120), tells_total=False), listing(range(3_120), cap=20)):
+        wire.inner = crm
+        found = await call("list_activities", limit=3)
+        assert (days_of(found), found.facts["total"]) == ([3_119, 3_118, 3_117], 3_120)
+        assert "notes" not in found.facts
+
+
+@pytest.mark.parametrize("filters", [{}, {"type": "call"}])
+async def test_where_not_all_could_be_read_newer_ones_may_be_missing(
     call: Call, wire: Any, filters: dict[str, str]
 ) -> None:
-    wire.inner = httpx2.MockTransport(oldest_first)
-    pages = [await call("list_activities", limit=50, page=page, **filters) for page in (1, 5)]
-    listed = [[activity["id"] for activity in page.facts["activities"]] for page in pages]
-    assert listed == [[str(249 - day) for day in range(50)], [str(49 - day) for day in range(50)]]
-    assert [(page.facts["total"], page.facts.get("next_page")) for page in pages] == [(250, 2), (250, None)]
+    wire.inner = listing(range(450), tells_total=False, cap=2)
+    found = await call("list_activities", limit=3, **filters)
+    assert days_of(found) == [399, 398, 397]
+    bound = "Stopped after 200 requests to the CRM and 400 rows; narrow the search."
+    doubt = "The CRM does not list the newest first: newer ones than these may be missing."
+    assert found.facts["notes"] == [bound, doubt]
+    wire.inner = listing(range(450)[::-1], tells_total=False, cap=2)
+    found = await call("list_activities", limit=3, type="call")
+    assert (days_of(found), found.facts["notes"]) == ([449, 448, 447], [bound])
+
+
+async def test_of_those_that_come_newest_first_none_is_read_from_long_before_the_period(
+    call: Call, wire: Any
+) -> None:
+    wire.inner = listing(range(3_120)[::-1])
+    found = await call("list_activities", since=f"{START + timedelta(days=2_990):%Y-%m-%d}", limit=50)
+    assert (days_of(found), len(wire.sent)) == (list(range(3_119, 3_069, -1)), 2)
+    # Nothing is left to be counted.
+    assert (found.facts["total"], found.facts["next_page"]) == (130, 2)
+
+
+async def test_a_period_is_looked_for_everywhere_where_activities_come_in_no_order(
+    call: Call, wire: Any
+) -> None:
+    wire.inner = listing([day * 77 % 250 for day in range(250)])
+    found = await call("list_activities", since=f"{START + timedelta(days=240):%Y-%m-%d}")
+    assert days_of(found) == list(range(249, 239, -1))
 
 
 async def test_list_activities_of_a_type_and_a_period_counts_over_all(

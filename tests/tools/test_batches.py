@@ -10,12 +10,16 @@ import stamina
 from mcp import Client
 from mcp.types import ProgressNotification
 
+from crm_mcp.crm import CrmClient
+from crm_mcp.crm.companies import NewCompany
+
 pytestmark = pytest.mark.anyio
 
 Call = Callable[..., Awaitable[Any]]
 Refusal = Callable[..., Awaitable[str]]
 Find = Callable[..., dict[str, Any]]
 
+LIST = "7c0a5a4e-3c1d-4b58-9a61-52f0d1c7b9e3"
 TITLES = [
     "Quint annual licence",
     "Alpenblick framework contract",
@@ -158,7 +162,55 @@ async def test_how_far_it_is_is_told_after_each(client: Client, ids: list[str]) 
 
     arguments = {"leads": [ids[0], "Xqwzt", ids[1]], "stage": "Won"}
     await client.call_tool("move_lead_stage", arguments, progress_callback=progress)
-    assert told == [(1, 3, f"{ids[0]}: done"), (2, 3, "Xqwzt: failed"), (3, 3, f"{ids[1]}: done")]
+    looked_up, outcomes = told[:3], told[3:]
+    assert [(done, total) for done, total, _ in looked_up] == [(1, 3), (2, 3), (3, 3)]
+    assert {what for _, _, what in looked_up} == {f"{one}: looked up" for one in arguments["leads"]}
+    assert outcomes == [(4, 6, f"{ids[0]}: done"), (5, 6, "Xqwzt: failed"), (6, 6, f"{ids[1]}: done")]
+
+
+@pytest.fixture
+async def many(crm: CrmClient, wire: Any) -> list[str]:
+    """The names of companies in a CRM with more of them than a page has."""
+    names = [f"Vexa {number}" for number in range(100)]
+    for name in names:
+        await crm.companies.create(NewCompany(name=name))
+    wire.sent.clear()
+    return names
+
+
+async def test_many_names_are_looked_up_a_few_at_once_and_stay_in_order(
+    call: Call, wire: Any, many: list[str]
+) -> None:
+    server, now, most = wire.inner, 0, 0
+
+    async def far(request: httpx2.Request) -> httpx2.Response:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await anyio.sleep(0.01)
+        now -= 1
+        return await server.handle_async_request(request)
+
+    wire.inner = httpx2.MockTransport(far)
+    _, facts = await call("add_to_marketing_list", list_id=LIST, companies=many[:40])
+    assert [item["item"] for item in facts["batch"]["items"]] == many[:40]
+    assert {item["outcome"] for item in facts["batch"]["items"]} == {"done"}
+    assert most == 8
+
+
+async def test_what_several_look_ups_need_is_read_once(call: Call, wire: Any, many: list[str]) -> None:
+    server = wire.inner
+
+    async def far(request: httpx2.Request) -> httpx2.Response:
+        await anyio.sleep(0.01)
+        return await server.handle_async_request(request)
+
+    wire.inner = httpx2.MockTransport(far)
+    unknown = [f"Xqw{number}zt" for number in range(8)]
+    _, facts = await call("add_to_marketing_list", list_id=LIST, companies=[many[0], *unknown])
+    assert [item["outcome"] for item in facts["batch"]["items"]] == ["done", *["failed"] * 8]
+    # The first page, to see whether it is all; then both pages, to compare the names with all.
+    assert len([one for one in wire.sent if one.method == "GET" and "q" not in one.query]) == 3
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -211,7 +263,8 @@ async def test_cancelling_stops_between_two_leads(
     await client.call_tool("list_pipeline_stages", {})
     assert stages(sandbox, ids) == ["Won", "Won", *before[2:]]
     assert len(wire.writes) == 2
-    assert told == [(1, 4, f"{ids[0]}: done"), (2, 4, "Stopped: 2 done, 0 failed, 2 not attempted.")]
+    outcomes = told[len(ids) :]
+    assert outcomes == [(5, 8, f"{ids[0]}: done"), (6, 8, "Stopped: 2 done, 0 failed, 2 not attempted.")]
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,32 @@ async def test_leads_that_do_not_show_what_was_asked_for_are_left_out_and_told(
     note = f"{count['leads']} rows do not show what was asked for, and were left out."
     assert (text, found) == (
         f"Leads: 0\nNote: {note}",
-        {"shown": 0, "total": 0, "leads": [], "notes": [note]},
+        {"shown": 0, "leads": [], "notes": [note]},
+    )
+
+
+async def test_a_lead_called_today_is_not_idle_where_the_crm_does_not_show_its_activity(
+    call: Call, sandbox: Any, wire: Any, licence: dict[str, Any]
+) -> None:
+    sandbox.execute(
+        "UPDATE leads SET created_at = '2025-01-01T00:00:00.000Z', updated_at = '2031-01-01T00:00:00.000Z'"
+        " WHERE id = ?",
+        licence["id"],
+    )
+    sandbox.execute("UPDATE leads SET created_at = ? WHERE id <> ?", sandbox.now(), licence["id"])
+    await call("log_activity", type="call", subject="Today", lead=licence["id"])
+    wire.inner = hiding("lastActivityAt", wire.inner)
+    _, found = await call("search_leads", idle_days=30)
+    assert (found["leads"], found["notes"]) == (
+        [],
+        # The others are too young to be idle.
+        ["1 rows do not show what was asked for, and were left out."],
+    )
+    _, summary = await call("summarize_pipeline", idle_days=30)
+    assert (summary["stale"], summary["stale_total"], summary["notes"]) == (
+        [],
+        0,
+        ["1 leads do not show their last activity, and may be stale or not."],
     )
 
 

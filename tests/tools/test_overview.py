@@ -1,6 +1,6 @@
 """Answers over everything: the pipeline in numbers, a search of all kinds, records with all of theirs."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,17 +13,22 @@ from mcp import Client
 from crm_mcp.access import CrmAccess
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import NewCompany
+from crm_mcp.crm.leads import NewLead
 from crm_mcp.sandbox.app import create_app
 from crm_mcp.sandbox.demo_data import seed
 from crm_mcp.sandbox.store import Store
 from crm_mcp.server import build_server
+from crm_mcp.tools import overview
 from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS
+
+from .crms import hiding
 
 pytestmark = pytest.mark.anyio
 
 Call = Callable[..., Awaitable[Any]]
 Find = Callable[..., dict[str, Any]]
 Row = dict[str, Any]
+KINDS = ("companies", "contacts", "leads")
 
 
 def failing(path: str, crm: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
@@ -82,6 +87,15 @@ async def test_the_sums_are_those_of_all_open_leads(call: Call, sandbox: Store, 
     assert told(facts) == grouped(leads, column)
     assert facts["total"] == {"name": "total", **sums(leads)}
     assert (facts["counted"], facts["complete"], facts["by"]) == (len(leads), True, by)
+
+
+async def test_owners_have_short_ids_in_text_and_whole_ones_in_facts(call: Call) -> None:
+    text, facts = await call("summarize_pipeline", by="owner")
+    owners = [group["name"] for group in facts["groups"] if group["name"] != "none"]
+    assert owners
+    for owner in owners:
+        assert owner not in text
+        assert f"\n- {owner[:8]} · " in text
 
 
 async def test_the_largest_companies_are_shown_and_how_many_there_are(call: Call, sandbox: Store) -> None:
@@ -191,6 +205,27 @@ async def test_ten_thousand_leads_are_summed_in_one_call_that_tells_how_far_it_i
     # The longest overdue first.
     first = sorted(datetime.fromisoformat(task["due_at"]) for task in overdue)[:5]
     assert [datetime.fromisoformat(task["due_at"]) for task in facts["overdue_tasks"]] == first
+
+
+async def test_the_pages_of_a_summary_are_asked_for_several_at_once(
+    call: Call, crm: CrmClient, wire: Any
+) -> None:
+    for number in range(500):
+        await crm.leads.create(NewLead(title=f"Vexa {number}"))
+    server, now, most = wire.inner, 0, 0
+
+    async def far(request: httpx2.Request) -> httpx2.Response:
+        nonlocal now, most
+        is_page = request.url.path.endswith("/leads")
+        now += is_page
+        most = max(most, now)
+        await anyio.sleep(0.01)
+        now -= is_page
+        return await server.handle_async_request(request)
+
+    wire.inner = httpx2.MockTransport(far)
+    await call("summarize_pipeline", by="owner")
+    assert most == 4
 
 
 async def test_idle_leads_are_looked_for_among_ten_thousand(large: Store, large_client: Client) -> None:
@@ -323,16 +358,76 @@ async def test_a_search_costs_a_call_of_each_kind_and_the_names(call: Call, wire
     ]
 
 
-async def test_a_search_tells_that_there_is_more(call: Call) -> None:
+async def test_a_search_tells_how_much_there_is(call: Call) -> None:
     text, facts = await call("search_crm", query="example")
-    assert len(facts["hits"]) == 10
+    counts = {kind: (await call(f"search_{kind}", query="example"))[1]["total"] for kind in KINDS}
+    assert (len(facts["hits"]), facts["total"]) == (10, sum(counts.values()))
     more = "There are more; search_companies, search_contacts and search_leads list all."
     assert facts["notes"] == [more]
+    assert text.startswith(f"Found: 10 of {facts['total']}\n")
     assert text.endswith(f"Note: {more}")
 
 
+async def test_a_search_tells_how_much_there_is_at_least_where_the_crm_does_not_tell(
+    call: Call, crm: CrmClient, wire: Any
+) -> None:
+    for number in range(210):
+        await crm.companies.create(NewCompany(name=f"Vexa {number}"))
+    wire.inner = hiding("total", wire.inner)
+    text, facts = await call("search_crm", query="Vexa")
+    assert (len(facts["hits"]), facts.get("total"), facts["at_least"]) == (10, None, 101)
+    assert text.startswith("Found: 10 of at least 101\n")
+
+
+async def test_of_a_search_no_kind_crowds_out_another(call: Call, crm: CrmClient) -> None:
+    for number in range(12):
+        await crm.companies.create(NewCompany(name=f"Vexa Partner {number:02}"))
+    await crm.leads.create(NewLead(title="Vexa"))
+    await call("create_contact", first_name="Vexa", last_name="Smith")
+    _, facts = await call("search_crm", query="Vexa")
+    assert [hit["name"] for hit in facts["hits"] if hit["kind"] != "company"] == ["Vexa", "Vexa Smith"]
+    assert facts["hits"][0]["name"] == "Vexa"
+    assert (len(facts["hits"]), facts["total"]) == (10, 14)
+
+
+async def test_an_exact_name_is_found_among_many_that_have_it_in_them(
+    call: Call, crm: CrmClient, sandbox: Store
+) -> None:
+    await crm.companies.create(NewCompany(name="Vexa"))
+    for number in range(30):
+        await crm.companies.create(NewCompany(name=f"Vexa Partner {number:02}"))
+        await call("create_contact", first_name="Vexa", last_name=f"Smith {number:02}", allow_duplicate=True)
+    sandbox.execute("UPDATE companies SET updated_at = '2020-01-01T00:00:00.000Z' WHERE name = 'Vexa'")
+    _, facts = await call("search_crm", query="Vexa")
+    assert facts["hits"][0]["name"] == "Vexa"
+    assert Counter(hit["kind"] for hit in facts["hits"]) == {"company": 6, "contact": 4}
+
+
 async def test_a_search_that_finds_nothing_says_so(call: Call) -> None:
-    assert await call("search_crm", query="xqwzt") == ("Nothing found.", {"hits": []})
+    assert await call("search_crm", query="xqwzt") == ("Nothing found.", {"hits": [], "total": 0})
+
+
+async def test_a_search_for_what_is_not_there_ends_soon_and_says_what_it_did_not_see(
+    call: Call, wire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(request: httpx2.Request) -> httpx2.Response:
+        await anyio.sleep(0.02)
+        kind, page = request.url.path.rpartition("/")[2], int(request.url.params.get("page", 1))
+        ids = [f"{page:04}{n:04}-0000-4000-8000-000000000000" for n in range(100)]
+        rows = [] if "q" in request.url.params else [{"id": one, "name": "A", "title": "A"} for one in ids]
+        total = 10_000 if rows else 0
+        return httpx2.Response(200, json={kind: rows, "page": page, "pageSize": 100, "total": total})
+
+    wire.inner = httpx2.MockTransport(slow)
+    monkeypatch.setattr(overview, "CLOSE_SECONDS", 0.3)
+    _, facts = await call("search_crm", query="Xyzzyfoo Bar")
+    note = "Not all names could be compared with it: a close match may be missing."
+    assert facts == {"hits": [], "total": 0, "notes": [note]}
+    # All kinds were looked at; one after another there had been time for one of them only.
+    assert {request.path.rpartition("/")[2] for request in wire.sent if "q" not in request.query} == set(
+        KINDS
+    )
+    assert len(wire.sent) < 100
 
 
 async def test_a_kind_that_cannot_be_searched_is_named(call: Call, wire: Any) -> None:
@@ -414,4 +509,5 @@ async def test_a_company_with_very_much_is_told_in_part(call: Call, crm: CrmClie
     sandbox.execute("UPDATE leads SET company_id = ?, closed_at = NULL", created.id)
     _, facts = await call("get_company", company="Giant")
     assert len(facts["open_leads"]) == 10
-    assert facts["notes"] == ["10 open leads shown; search_leads(company) lists all."]
+    count = len(open_leads(sandbox))
+    assert facts["notes"] == [f'{count} open leads, 10 shown; search_leads(company, stage="open") lists all.']

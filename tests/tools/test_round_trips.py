@@ -1,8 +1,11 @@
 """How many requests to the CRM a call costs: each is time that a person waits, and counts against a limit."""
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
+import httpx2
 import pytest
 
 from crm_mcp.crm.contract import UUID_PATTERN
@@ -156,3 +159,18 @@ async def test_a_summary_costs_a_page_of_each_and_a_few_names(call: Call, wire: 
     names = [request for request in sent if "*" in request]
     assert sorted(set(sent) - set(names)) == ["GET leads", "GET pipeline-stages", "GET tasks"]
     assert len(names) <= 10
+
+
+async def test_a_lead_by_its_id_is_two_round_trips_deep(call: Call, wire: Any, find: Find) -> None:
+    lead = find("leads", title="Quint annual licence")
+    crm, delay = wire.inner, 0.15
+
+    async def far(request: httpx2.Request) -> httpx2.Response:
+        await anyio.sleep(delay)
+        return await crm.handle_async_request(request)
+
+    wire.inner = httpx2.MockTransport(far)
+    began = time.monotonic()
+    await call("get_lead", lead=lead["id"])
+    assert len(wire.sent) == 5
+    assert time.monotonic() - began < 3 * delay

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import anyio
+
 from crm_mcp.crm.contract import Entity, Filter, Rows
+from crm_mcp.crm.errors import CrmError
 
 E = TypeVar("E", bound=Entity)
 
@@ -96,13 +100,40 @@ class Walk(Generic[E]):
         self._dropped: Counter[str] = Counter()
         self._unverified: set[str] = set()
 
-    async def pages(self, calls: int = MAX_PAGES) -> AsyncIterator[list[E]]:
-        """What passes of each page from the first to the last, or as many; nothing of it is kept here."""
-        for number in range(1, calls + 1):
-            yield self._take(await self._fetch(number, self._size))
-            if self.at_end:
-                return
+    async def pages(self, calls: int = MAX_PAGES, at_once: int = 1) -> AsyncIterator[list[E]]:
+        """What passes of each page from the first to the last, or as many; nothing of it is kept here.
+
+        So many are asked for at once, as far as the CRM tells that there are so many.
+        """
+        done = 0
+        while done < calls:
+            left = math.ceil(((self._told_total or 0) - self.met) / (self.met / done)) if self.met else 1
+            numbers = range(done + 1, min(done + max(min(left, at_once), 1), calls) + 1)
+            for rows in await self._fetched(numbers):
+                yield self._take(rows)
+                if self.at_end:
+                    return
+            done = numbers[-1]
         self.stopped_after = calls
+
+    async def _fetched(self, numbers: Iterable[int]) -> list[Rows[E]]:
+        """These pages, asked for at once. Raises the first error."""
+        brought: dict[int, Rows[E]] = {}
+        failures: list[CrmError] = []
+
+        async def fetch(number: int) -> None:
+            try:
+                brought[number] = await self._fetch(number, self._size)
+            except CrmError as error:
+                failures.append(error)
+                tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            for number in numbers:
+                tasks.start_soon(fetch, number)
+        if failures:
+            raise failures[0]
+        return [brought[number] for number in numbers]
 
     @property
     def met(self) -> int:
@@ -227,17 +258,20 @@ async def selected(
     limit: int,
     told: Told,
     arranged: Callable[[list[E]], list[E]] = list,
+    is_last: Callable[[list[E]], bool] = lambda _: False,
     calls: int = MAX_PAGES,
 ) -> Page[E]:
     """The caller's page of those rows of a list that `keep` wants, in an order of ours: neither of which the
     CRM can do.
 
-    `keep` answers None for a row that does not show what would tell; it is left out, and a note says so.
-    So many pages are looked at, and a note says where that was not all. Of the rows no more are held than
-    up to the caller's page.
+    `keep` answers None for a row that does not show what would tell; it is left out, a note says so, and how
+    many there are nobody knows. So many pages are looked at, and a note says where that was not all; after
+    the page of which `is_last` says that nothing wanted follows it, no other. Of the rows no more are held
+    than up to the caller's page.
     """
     first: list[E] = []
     count = unclear = 0
+    all_wanted = False
     async for rows in walk.pages(calls):
         verdicts = [keep(row) for row in rows]
         kept = [row for row, verdict in zip(rows, verdicts, strict=True) if verdict]
@@ -245,6 +279,9 @@ async def selected(
         count += len(kept)
         unclear += verdicts.count(None)
         await told(walk.met, walk.told_total)
+        if all_wanted := is_last(rows):
+            break
+    all_wanted = all_wanted or walk.complete
     notes = walk.notes()
     if unclear:
         notes.append(f"{unclear} rows do not show what was asked for, and were left out.")
@@ -253,6 +290,7 @@ async def selected(
         page=page,
         limit=limit,
         has_more=count > page * limit,
-        total=count if walk.complete else None,
+        total=count if all_wanted and not unclear else None,
         notes=notes,
+        bounded=not all_wanted,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from crm_mcp.crm.activities import (
     TaskFilter,
 )
 from crm_mcp.crm.errors import InvalidInputError
-from crm_mcp.crm.paging import MAX_CALLS, MAX_PAGE_SIZE, Page, selected
+from crm_mcp.crm.paging import MAX_PAGE_SIZE, MAX_PAGES, Page, selected
 from crm_mcp.references import Meant
 from crm_mcp.results import DASHBOARD_URI, ActivityList, ActivityWritten, TaskList, company_uri, lead_uri
 from crm_mcp.tenant import Tenant
@@ -40,6 +41,7 @@ from crm_mcp.tools.parts import one_by_one, page_of, sentence
 
 FAR = datetime.max.replace(tzinfo=UTC)
 EARLY = datetime.min.replace(tzinfo=UTC)
+NEWER_MISSING = "The CRM does not list the newest first: newer ones than these may be missing."
 
 
 def _in_order(since: date | None, until: date | None, **_: object) -> None:
@@ -73,6 +75,16 @@ async def list_activities(
         at = activity.occurred_at
         return (since or date.min) <= at.date() <= (until or date.max) if at else None
 
+    # Of all so far, where they came newest first; else EARLY.
+    oldest = FAR
+
+    def is_last(activities: list[Activity]) -> bool:
+        """Whether the rest is from before the period: it is believed to go on as it came so far."""
+        nonlocal oldest
+        times = [oldest, *(activity.occurred_at or EARLY for activity in activities)]
+        oldest = times[-1] if times == sorted(times, reverse=True) else EARLY
+        return since is not None and oldest > EARLY and oldest.date() < since
+
     if type or since or until:
         found = await selected(
             crm.client.activities.walk(wanted),
@@ -81,38 +93,80 @@ async def list_activities(
             limit=limit,
             told=crm.reading("activities"),
             arranged=_newest_first,
+            is_last=is_last,
         )
+        if oldest == EARLY:
+            found = _with_doubts(found)
     else:
         found = await newest_activities(crm, wanted, page=page, limit=limit)
     notes = [meant.note for meant in (on_lead, at_company) if meant]
     return ActivityList(activities=await crm.rows.activities(found.records), **page_of(found)).noting(*notes)
 
 
-async def newest_activities(crm: Tenant, wanted: ActivityFilter, *, page: int, limit: int) -> Page[Activity]:
+async def newest_activities(
+    crm: Tenant, wanted: ActivityFilter, *, page: int, limit: int, calls: int = MAX_PAGES
+) -> Page[Activity]:
     """A page of the activities, newest first.
 
-    The CRM's order is not documented: a first page that comes like this is believed to go on like this,
-    otherwise all are read and sorted.
+    The CRM's order is not documented: a first page that comes like this, or the other way round in a list of
+    known length, is believed to go on like this; otherwise all are read and sorted, in so many requests.
     """
     search = crm.client.activities.search
     first = await search(wanted, limit=MAX_PAGE_SIZE)
-    if first.has_more and first.records != _newest_first(first.records):
+    if (first.has_more or first.bounded) and first.records != _newest_first(first.records):
+        turned = await _from_the_end(search, wanted, first, page=page, limit=limit)
+        if turned:
+            return turned
         walk, told = crm.client.activities.walk(wanted), crm.reading("activities")
-        return await selected(
-            walk,
-            lambda _: True,
-            page=page,
-            limit=limit,
-            told=told,
-            arranged=_newest_first,
-            # This is a part of other answers too.
-            calls=MAX_CALLS,
+        return _with_doubts(
+            await selected(
+                walk,
+                lambda _: True,
+                page=page,
+                limit=limit,
+                told=told,
+                arranged=_newest_first,
+                calls=calls,
+            )
         )
     if first.has_more and page * limit > MAX_PAGE_SIZE:
         return await search(wanted, page=page, limit=limit)
     shown = _newest_first(first.records)[(page - 1) * limit : page * limit]
     more = first.has_more or page * limit < len(first.records)
     return replace(first, records=shown, page=page, limit=limit, has_more=more)
+
+
+async def _from_the_end(
+    search: Callable[..., Awaitable[Page[Activity]]],
+    wanted: ActivityFilter,
+    first: Page[Activity],
+    *,
+    page: int,
+    limit: int,
+) -> Page[Activity] | None:
+    """The same of a list that comes oldest first; None where this one does not, or has no known length."""
+    if first.total is None or not _is_oldest_first(first.records):
+        return None
+    end = max(first.total - (page - 1) * limit, 0)
+    start = max(end - limit, 0)
+    skipped = start // MAX_PAGE_SIZE
+    records: list[Activity] = []
+    for number in range(skipped, math.ceil(end / MAX_PAGE_SIZE)):
+        records += (await search(wanted, page=number + 1, limit=MAX_PAGE_SIZE)).records
+    shown = records[start - skipped * MAX_PAGE_SIZE : end - skipped * MAX_PAGE_SIZE]
+    if len(shown) < end - start or not _is_oldest_first([*first.records[:1], *shown]):
+        return None
+    return replace(first, records=_newest_first(shown), page=page, limit=limit, has_more=start > 0)
+
+
+def _is_oldest_first(activities: list[Activity]) -> bool:
+    times = [activity.occurred_at or EARLY for activity in activities]
+    return times == sorted(times)
+
+
+def _with_doubts(found: Page[Activity]) -> Page[Activity]:
+    """With a note where not all could be read: these may not be the newest."""
+    return replace(found, notes=[*found.notes, NEWER_MISSING]) if found.bounded else found
 
 
 def _newest_first(activities: list[Activity]) -> list[Activity]:

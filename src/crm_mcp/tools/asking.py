@@ -5,8 +5,9 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
+import anyio
 from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult, Resolve
 from mcp.types.version import is_version_at_least
 from pydantic import BaseModel, Field, create_model
@@ -16,6 +17,7 @@ from crm_mcp.crm.errors import CrmError, InvalidInputError, NotFoundError, Unres
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.references import AmbiguousReferenceError, Meant, find_connection
+from crm_mcp.tenant import Advance
 from crm_mcp.tools.parameters import Crm
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 
@@ -23,6 +25,7 @@ T = TypeVar("T")
 
 # Since this version questions ride on the call's result; before, they need a way back to the client.
 ASKS_IN_RESULTS = "2026-07-28"
+MAX_AT_ONCE = 8
 
 # What is meant by each thing that was said, or what is wrong with it.
 Found = dict[str, T | CrmError]
@@ -42,16 +45,37 @@ def can_ask(ctx: Context[CrmAccess]) -> bool:
     return in_result or ctx.session.can_send_request
 
 
-async def each(said: Iterable[str], find: Callable[[str], Awaitable[T]]) -> Found[T]:
-    """Look for each. What is wrong with no single one, such as the rate limit, ends the call: nothing is done
-    yet."""
-    found: Found[T] = {}
-    for one in said:
-        try:
-            found[one] = await find(one)
-        except (UnresolvedReferenceError, InvalidInputError, NotFoundError) as error:
-            found[one] = error
-    return found
+async def each(
+    said: Iterable[str], find: Callable[[str], Awaitable[T]], advance: Advance | None = None
+) -> Found[T]:
+    """Look for each, a few at once. What is wrong with no single one, such as the rate limit, ends the call:
+    nothing is done yet."""
+    found: dict[str, T | CrmError | None] = dict.fromkeys(said)
+    left = len(found)
+    failures: list[CrmError] = []
+    limit = anyio.CapacityLimiter(MAX_AT_ONCE)
+
+    async def look_up(one: str) -> None:
+        nonlocal left
+        async with limit:
+            try:
+                found[one] = await find(one)
+            except (UnresolvedReferenceError, InvalidInputError, NotFoundError) as error:
+                found[one] = error
+            except CrmError as error:
+                failures.append(error)
+                tasks.cancel_scope.cancel()
+                return
+        left -= 1
+        if advance:
+            await advance(1, left, f"{one}: looked up")
+
+    async with anyio.create_task_group() as tasks:
+        for one in found:
+            tasks.start_soon(look_up, one)
+    if failures:
+        raise failures[0]
+    return cast("Found[T]", found)
 
 
 async def one(said: str, find: Callable[[str], Awaitable[T]]) -> Found[T]:
@@ -186,12 +210,12 @@ async def _connection(connection: str, crm: Crm) -> Found[EmailConnection]:
 
 @asked_each
 async def _companies(companies: list[str], crm: Crm) -> Found[Meant]:
-    return await each(companies, partial(crm.refs.company, writing=True))
+    return await each(companies, partial(crm.refs.company, writing=True), crm.advance)
 
 
 @asked_each
 async def _leads(leads: tuple[str, ...], crm: Crm) -> Found[Meant]:
-    return await each(leads, partial(crm.refs.lead, writing=True))
+    return await each(leads, partial(crm.refs.lead, writing=True), crm.advance)
 
 
 async def _list(list_id: str, crm: Crm) -> str:

@@ -10,8 +10,10 @@ from pydantic import Field
 from crm_mcp.crm.activities import ActivityFilter
 from crm_mcp.crm.companies import Company, CompanyChanges, CompanyFilter, NewCompany, Role, Status
 from crm_mcp.crm.leads import LeadFilter
+from crm_mcp.crm.paging import MAX_CALLS, selected
 from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow
 from crm_mcp.results import DASHBOARD_URI, CompanyList, CompanyResult, CompanyWritten, company_uri
+from crm_mcp.rows import is_open
 from crm_mcp.tenant import Tenant
 from crm_mcp.tools.activities import newest_activities
 from crm_mcp.tools.asking import MaybeOwner, MeantCompany
@@ -91,18 +93,25 @@ async def _contacts(crm: Tenant, company_id: str, notes: list[str]) -> list[Cont
 
 
 async def _open_leads(crm: Tenant, company_id: str, notes: list[str]) -> list[LeadRow]:
-    found = await crm.client.leads.search(LeadFilter(company_id=company_id), limit=50)
+    stages = await crm.rows.known_stages()
+    found = await selected(
+        crm.client.leads.walk(LeadFilter(company_id=company_id)),
+        lambda lead: is_open(lead, stages),
+        page=1,
+        limit=MAX_LEADS,
+        told=crm.reading("leads"),
+        calls=MAX_CALLS,
+    )
     notes += found.notes
-    leads = await crm.rows.open_leads(found.records)
-    shown = leads[:MAX_LEADS]
-    if len(leads) > len(shown) or found.has_more:
-        notes.append(f"{len(shown)} open leads shown; search_leads(company) lists all.")
-    return await crm.rows.leads(shown)
+    if found.has_more:
+        count = f"{found.total} open leads" if found.total is not None else "More open leads"
+        notes.append(f'{count}, {MAX_LEADS} shown; search_leads(company, stage="open") lists all.')
+    return await crm.rows.leads(found.records)
 
 
 async def _activities(crm: Tenant, company_id: str, notes: list[str]) -> list[ActivityRow]:
     wanted = ActivityFilter(company_id=company_id)
-    found = await newest_activities(crm, wanted, page=1, limit=MAX_ACTIVITIES)
+    found = await newest_activities(crm, wanted, page=1, limit=MAX_ACTIVITIES, calls=MAX_CALLS)
     notes += found.notes
     return await crm.rows.activities(found.records)
 

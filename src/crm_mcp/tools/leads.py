@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.contract import plain
-from crm_mcp.crm.errors import InvalidInputError, UnresolvedReferenceError
+from crm_mcp.crm.errors import CrmError, InvalidInputError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead, TimelineEntry
 from crm_mcp.crm.paging import selected
 from crm_mcp.crm.pipeline import PipelineStage
-from crm_mcp.lines import ContactRow, LeadRow
+from crm_mcp.lines import LeadRow
 from crm_mcp.references import AmbiguousReferenceError, Meant
 from crm_mcp.results import (
     DASHBOARD_URI,
@@ -159,9 +160,14 @@ def is_owned(lead: Lead, owners: tuple[str | None, ...]) -> bool | None:
 
 
 def is_idle(lead: Lead, days: int) -> bool | None:
-    """Without activity for so many days; where none is known, its creation counts. None where neither is."""
+    """Without activity for so many days; where there was none, its creation counts. None where neither is
+    known."""
     last = lead.last_activity_at or lead.created_at
-    return datetime.now(UTC) - last > timedelta(days=days) if last else None
+    if last is None:
+        return None
+    idle = datetime.now(UTC) - last > timedelta(days=days)
+    # A CRM that does not show activity may have seen some since the lead was created.
+    return idle if "last_activity_at" in lead.model_fields_set or not idle else None
 
 
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="Get a lead")
@@ -169,13 +175,18 @@ async def get_lead(crm: Crm, lead: LeadRef, detail: Detail = "normal") -> LeadRe
     """A lead with its company, contact, stage and timeline."""
     meant = await crm.refs.lead(lead)
     notes = [meant.note] if meant.note else []
-    found = await crm.client.leads.get(meant.id)
-    [row] = await crm.rows.leads([found])
-    lead_facts = LeadFacts(**found.model_dump() | {"title": row.title}, stage=row.stage, company=row.company)
-    wanted: dict[str, Awaitable[Any]] = {"contact": _contact(crm, found.contact_id)}
+    wanted: dict[str, Awaitable[Any]] = {"lead": _or_error(crm.client.leads.get(meant.id))}
     if detail != "brief":
         wanted["timeline"] = crm.client.leads.timeline(meant.id)
     parts = await at_once(notes, **wanted)
+    found = parts["lead"]
+    if isinstance(found, CrmError):
+        raise found
+    named = await at_once(notes, rows=crm.rows.leads([found]), contact=_contact(crm, found.contact_id))
+    [row] = named["rows"]
+    # Not before: most contacts are at the lead's company, whose name is known now.
+    contacts = await crm.rows.contacts([named["contact"]] if named["contact"] else [])
+    lead_facts = LeadFacts(**found.model_dump() | {"title": row.title}, stage=row.stage, company=row.company)
     timeline: list[TimelineEntry] | None = parts.get("timeline")
     if timeline and len(timeline) > MAX_TIMELINE:
         notes.append(
@@ -183,17 +194,22 @@ async def get_lead(crm: Crm, lead: LeadRef, detail: Detail = "normal") -> LeadRe
         )
     return LeadResult(
         lead=lead_facts,
-        contact=parts["contact"],
+        contact=contacts[0] if contacts else None,
         timeline=timeline and timeline[:MAX_TIMELINE],
         other=found.unknown if detail == "full" else None,
         notes=notes,
     )
 
 
-async def _contact(crm: Tenant, contact_id: str | None) -> ContactRow | None:
-    if contact_id is None:
-        return None
-    return (await crm.rows.contacts([await crm.client.contacts.get(contact_id)]))[0]
+async def _or_error(read: Awaitable[Lead]) -> Lead | CrmError:
+    try:
+        return await read
+    except CrmError as error:
+        return error
+
+
+async def _contact(crm: Tenant, contact_id: str | None) -> Contact | None:
+    return await crm.client.contacts.get(contact_id) if contact_id else None
 
 
 async def get_lead_timeline(crm: Tenant, lead: str) -> TimelineResult:

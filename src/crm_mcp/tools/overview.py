@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from heapq import nsmallest
-from typing import Annotated, Literal, TypeVar
+from operator import itemgetter
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
 from crm_mcp.crm.activities import Activity, TaskFilter
-from crm_mcp.crm.companies import CompanyFilter
-from crm_mcp.crm.contacts import ContactFilter
-from crm_mcp.crm.contract import Entity
+from crm_mcp.crm.companies import Company, CompanyFilter
+from crm_mcp.crm.contacts import Contact, ContactFilter
 from crm_mcp.crm.leads import Lead, LeadFilter
-from crm_mcp.crm.paging import Page
+from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ContactRow, LeadRow, is_overdue
 from crm_mcp.matching import Fit, best
@@ -30,9 +30,11 @@ from crm_mcp.tools.parameters import CompanyRef, Crm, OwnerFilter
 from crm_mcp.tools.parts import at_once, meant_by
 from crm_mcp.wording import money
 
-E = TypeVar("E", bound=Entity)
+Findable: TypeAlias = Company | Contact | Lead
 
 MAX_HITS = 10
+CLOSE_SECONDS = 5.0
+PAGES_AT_ONCE = 4
 MAX_STALE = 5
 MAX_OVERDUE = 5
 MAX_GROUPS = 15
@@ -43,42 +45,70 @@ async def search_crm(crm: Crm, query: str) -> SearchResult:
     """Find companies, contacts and leads at once, best first: for when it is not plain which is meant."""
     notes: list[str] = []
     client = crm.client
-    found = await at_once(
+    pages: dict[str, Page[Any] | None] = await at_once(
         notes,
-        companies=client.companies.search(CompanyFilter(q=query), limit=MAX_HITS),
-        contacts=client.contacts.search(ContactFilter(q=query), limit=MAX_HITS),
-        leads=client.leads.search(LeadFilter(q=query), limit=MAX_HITS),
+        companies=client.companies.search(CompanyFilter(q=query), limit=MAX_PAGE_SIZE),
+        contacts=client.contacts.search(ContactFilter(q=query), limit=MAX_PAGE_SIZE),
+        leads=client.leads.search(LeadFilter(q=query), limit=MAX_PAGE_SIZE),
     )
-    companies = await crm.rows.companies(_records(found["companies"]))
-    contacts = await crm.rows.contacts(_records(found["contacts"]))
-    leads = await crm.rows.leads(_records(found["leads"]))
-    hits = [
-        *(Hit(kind="company", id=one.id, name=one.name, detail=one.website or "") for one in companies),
-        *(Hit(kind="contact", id=one.id, name=one.name, detail=_who(one)) for one in contacts),
-        *(Hit(kind="lead", id=one.id, name=one.title, detail=_deal(one)) for one in leads),
-    ]
-    if not hits:
-        hits = await _close(crm, query)
-    ranked = sorted(hits, key=lambda hit: _rank(query, hit))
-    pages = [page for page in found.values() if page]
-    notes += [note for page in pages for note in page.notes]
-    if len(ranked) > MAX_HITS or any(page.has_more for page in pages):
+    notes += [note for page in pages.values() if page for note in page.notes]
+    best_ones = _best(query, [page.records for page in pages.values() if page])
+    if not best_ones:
+        close = await _close(crm, query, notes)
+        return SearchResult(hits=close, total=len(close), notes=notes)
+    hits = await _hits(crm, best_ones)
+    count = sum(page.total or len(page.records) + page.has_more for page in pages.values() if page)
+    known = all(page and page.total is not None for page in pages.values())
+    if count > len(hits):
         notes.append("There are more; search_companies, search_contacts and search_leads list all.")
-    return SearchResult(hits=ranked[:MAX_HITS], notes=notes)
+    return SearchResult(hits=hits, notes=notes, **{"total" if known else "at_least": count})
 
 
-async def _close(crm: Tenant, query: str) -> list[Hit]:
+def _best(query: str, found: Iterable[Iterable[Findable]]) -> list[Findable]:
+    """Of what was found of each kind, the best. The best of each kind is among them, and of what fits
+    equally well the kinds take turns, so that none crowds out the others."""
+    every: list[tuple[bool, int, int, int, Findable]] = []
+    for kind, records in enumerate(found):
+        turns: Counter[int] = Counter()
+        ranked = sorted(((_fit(query, one.label), one) for one in records), key=itemgetter(0))
+        for place, (fit, one) in enumerate(ranked):
+            every.append((place > 0, fit, turns[fit], kind, one))
+            turns[fit] += 1
+    best = nsmallest(MAX_HITS, every, key=itemgetter(0, 1, 2, 3))
+    return [one[-1] for one in sorted(best, key=itemgetter(1, 3, 2))]
+
+
+async def _hits(crm: Tenant, found: list[Findable]) -> list[Hit]:
+    hits: dict[str, Hit] = {}
+    for company in await crm.rows.companies([one for one in found if isinstance(one, Company)]):
+        hits[company.id] = Hit(kind="company", id=company.id, name=company.name, detail=company.website or "")
+    rest = [one for one in found if not isinstance(one, Company)]
+    await crm.rows.learn_companies(one.company_id for one in rest)
+    for contact in await crm.rows.contacts([one for one in rest if isinstance(one, Contact)]):
+        hits[contact.id] = Hit(kind="contact", id=contact.id, name=contact.name, detail=_who(contact))
+    for lead in await crm.rows.leads([one for one in rest if isinstance(one, Lead)]):
+        hits[lead.id] = Hit(kind="lead", id=lead.id, name=lead.title, detail=_deal(lead))
+    return [hits[one.id] for one in found]
+
+
+async def _close(crm: Tenant, query: str, notes: list[str]) -> list[Hit]:
     """What a reading tool would take for a name that the CRM does not find: spelt otherwise, or misspelt."""
-    finders = {"company": crm.refs.company, "contact": crm.refs.contact, "lead": crm.refs.lead}
+    missed: list[str] = []
+    found = await at_once(
+        missed,
+        CLOSE_SECONDS,
+        companies=meant_by(query, crm.refs.company),
+        contacts=meant_by(query, crm.refs.contact),
+        leads=meant_by(query, crm.refs.lead),
+    )
+    if missed:
+        notes.append("Not all names could be compared with it: a close match may be missing.")
+    kinds = {"companies": "company", "contacts": "contact", "leads": "lead"}
     return [
         Hit(kind=kind, id=one.id, name=one.name or one.id, detail="a close match")
-        for kind, find in finders.items()
-        for one in await meant_by(query, find)
+        for part, kind in kinds.items()
+        for one in found[part] or ()
     ]
-
-
-def _records(page: Page[E] | None) -> list[E]:
-    return page.records if page else []
 
 
 def _who(contact: ContactRow) -> str:
@@ -89,8 +119,8 @@ def _deal(lead: LeadRow) -> str:
     return ", ".join(part for part in (lead.company, lead.stage, money(lead.value, lead.currency)) if part)
 
 
-def _rank(query: str, hit: Hit) -> int:
-    matches = best(query, [hit.name], lambda name: [name])
+def _fit(said: str, name: str) -> int:
+    matches = best(said, [name], lambda name: [name])
     return matches.fit if matches else Fit.CLOSE + 1
 
 
@@ -112,7 +142,7 @@ async def summarize_pipeline(
     stages = await crm.rows.stages()
     tally = _Tally(by, stages, owners, idle_days)
     walk, told = crm.client.leads.walk(wanted), crm.reading("leads")
-    async for leads in walk.pages():
+    async for leads in walk.pages(at_once=PAGES_AT_ONCE):
         tally.add(leads)
         await told(walk.met, walk.told_total)
     if by == "company":
@@ -149,7 +179,7 @@ async def _overdue(crm: Tenant, theirs: set[str] | None, notes: list[str]) -> tu
     longest: list[tuple[datetime, str, Activity]] = []
     count = 0
     silent = telling = False
-    async for tasks in walk.pages():
+    async for tasks in walk.pages(at_once=PAGES_AT_ONCE):
         silent = silent or any("completed_at" not in task.model_fields_set for task in tasks)
         telling = telling or any(task.completed_at for task in tasks)
         overdue = [
@@ -196,6 +226,8 @@ class _Tally:
         self, by: str, stages: list[PipelineStage], owners: tuple[str | None, ...], idle_days: int
     ) -> None:
         self.unclear = 0
+        # Leads of which nobody can tell whether they are stale.
+        self.untold = 0
         self.stale_count = 0
         self.leads: set[str] = set()
         self._by = by
@@ -230,7 +262,9 @@ class _Tally:
         self._sums[key].add(lead, probability)
         self._total.add(lead, probability)
         last = lead.last_activity_at or lead.created_at
-        if last and is_idle(lead, self._idle_days):
+        idle = is_idle(lead, self._idle_days)
+        self.untold += idle is None
+        if last and idle:
             self.stale_count += 1
             self._stalest = nsmallest(MAX_STALE, [*self._stalest, (last, lead.id, lead)])
 
@@ -244,7 +278,9 @@ class _Tally:
         count = len(self._sums)
         shown = f"The {MAX_GROUPS} largest of {count} groups are shown."
         unclear = f"{self.unclear} leads do not show their owner, and were left out."
-        return [shown] * (count > MAX_GROUPS) + [unclear] * bool(self.unclear)
+        untold = f"{self.untold} leads do not show their last activity, and may be stale or not."
+        said = {shown: count > MAX_GROUPS, unclear: self.unclear, untold: self.untold}
+        return [note for note, holds in said.items() if holds]
 
     def groups(self, name_of: Callable[[str | None], str]) -> list[PipelineGroup]:
         return [self._sums[key].group(name_of(key)) for key in self.keys()]

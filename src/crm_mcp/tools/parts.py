@@ -26,19 +26,24 @@ MAX_BATCH = 25
 TELL_SECONDS = 2.0
 
 
-async def at_once(notes: list[str], **parts: Awaitable[Any]) -> dict[str, Any]:
-    """What each part brought, by name; None for one that failed, which `notes` then names."""
+async def at_once(notes: list[str], within: float = math.inf, /, **parts: Awaitable[Any]) -> dict[str, Any]:
+    """What each part brought, by name; None for one that failed, or took more than so many seconds, which
+    `notes` then names."""
     brought: dict[str, Any] = dict.fromkeys(parts)
+    missing = set(parts)
 
     async def fetch(name: str, part: Awaitable[Any]) -> None:
         try:
             brought[name] = await part
         except CrmError as error:
             notes.append(f"{name.replace('_', ' ')} could not be fetched: {error}")
+        missing.remove(name)
 
-    async with anyio.create_task_group() as tasks:
-        for name, part in parts.items():
-            tasks.start_soon(fetch, name, part)
+    with anyio.move_on_after(within):
+        async with anyio.create_task_group() as tasks:
+            for name, part in parts.items():
+                tasks.start_soon(fetch, name, part)
+    notes += [f"{name.replace('_', ' ')} took more than {within:g} s." for name in parts if name in missing]
     return brought
 
 
