@@ -300,6 +300,22 @@ async def test_a_batch_of_more_than_ten_is_guarded_as_a_whole(
     assert len(person.asked) == 1
 
 
+async def test_who_is_asked_about_a_batch_is_told_what_is_left_out_and_nothing_is_called_done(
+    open_client: OpenClient, sandbox: Any
+) -> None:
+    rows = sandbox.all("SELECT id FROM leads WHERE closed_at IS NULL ORDER BY id LIMIT 10")
+    person, told = saying(False), []
+
+    async def progress(_done: float, _total: float | None, message: str | None) -> None:
+        told.append(message or "")
+
+    client = await open_client(policy=ASKING, elicitation_callback=person)
+    arguments = {"leads": [*(row["id"] for row in rows), "Nobody's"], "stage": "Qualified"}
+    assert (await client.call_tool("move_lead_stage", arguments, progress_callback=progress)).is_error
+    assert person.asked[0].splitlines()[-3] == 'Not "Nobody\'s": what it names is not clear.'
+    assert not [message for message in told if "done" in message]
+
+
 async def test_undoing_a_create_needs_the_same_word(
     open_client: OpenClient, era: Options, wire: Any, ledger: Ledger
 ) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from mcp import Client
 from mcp.client.context import ClientRequestContext
-from mcp.types import ElicitRequestParams, ElicitResult
+from mcp.types import INTERNAL_ERROR, ElicitRequestParams, ElicitResult, ErrorData
+
+from crm_mcp.gate import Policy
 
 pytestmark = pytest.mark.anyio
 
@@ -506,3 +508,52 @@ async def test_a_changed_question_is_asked_again(
     assert text.startswith("Moved to Won.\n- Kestrel site expansion · ")
     assert len(person.asked) == 2
     assert len(wire.writes) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ElicitResult(action="accept"),
+        ElicitResult(action="accept", content={}),
+        ElicitResult(action="accept", content={"which_1": "none of them"}),
+    ],
+    ids=["no content", "empty", "no choice"],
+)
+@pytest.mark.parametrize(
+    ("tool", "arguments", "problem"),
+    [
+        ("move_lead_stage", MOVE, "Kestrel Solar Ltd has 2 open leads. Say the id of the one that is meant:"),
+        ("delete_lead", {"lead": "Acme annual licence"}, "Nothing was sent to the CRM."),
+    ],
+)
+async def test_a_client_that_fails_at_a_question_is_told_what_one_is_told_that_cannot_be_asked(
+    open_client: OpenClient,
+    era: Options,
+    wire: Any,
+    answer: ElicitResult,
+    tool: str,
+    arguments: dict[str, Any],
+    problem: str,
+) -> None:
+    async def fail(_context: ClientRequestContext, _params: ElicitRequestParams) -> ElicitResult:
+        return answer
+
+    client = await open_client(policy=Policy(), elicitation_callback=fail, **era)
+    text = await text_of(client, tool, arguments, is_error=True)
+    assert problem in text.splitlines()[0]
+    assert "Resolver" not in text
+    assert wire.writes == []
+
+
+async def test_a_client_whose_question_ends_in_an_error_gets_the_candidates(
+    open_client: OpenClient, wire: Any
+) -> None:
+    """In the newer era it is the client's own library that raises it, so that no call comes back."""
+
+    async def fail(_context: ClientRequestContext, _params: ElicitRequestParams) -> ErrorData:
+        return ErrorData(code=INTERNAL_ERROR, message="no window")
+
+    client = await open_client(elicitation_callback=fail, mode="legacy")
+    text = await text_of(client, "move_lead_stage", MOVE, is_error=True)
+    assert text.startswith("Kestrel Solar Ltd has 2 open leads. Say the id of the one that is meant:")
+    assert wire.writes == []

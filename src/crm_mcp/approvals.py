@@ -8,6 +8,7 @@ from typing import NoReturn
 from crm_mcp.crm.errors import RefusedError
 from crm_mcp.gate import Call, Planned, digest
 from crm_mcp.ledger import Approval, ApprovalError, Ledger, NeverSent, Question
+from crm_mcp.wording import MAX_NAME_CHARS, clean
 
 
 def question_of(call: Call, planned: Sequence[Planned]) -> Question:
@@ -18,13 +19,17 @@ def question_of(call: Call, planned: Sequence[Planned]) -> Question:
         principal=attempt.principal,
         entity=attempt.entity,
         tool=call.tool,
-        preview="\n".join(_lines(planned)),
+        preview="\n".join([*_lines(planned), *map(_left_out, call.left_out)]),
         plan={one.attempt.key: one.before for one in planned},
     )
 
 
 def _lines(planned: Sequence[Planned]) -> list[str]:
     return [line for one in planned for line in (one.attempt.title, *(f"  {part}" for part in one.details))]
+
+
+def _left_out(said: str) -> str:
+    return f'Not "{clean(said, MAX_NAME_CHARS)}": what it names is not clear.'
 
 
 def approval_of(ledger: Ledger, call: Call, planned: Sequence[Planned], *, seconds: float) -> Approval:

@@ -91,12 +91,16 @@ class Call:
     guarded: bool = False
     # Where its writes are collected instead of sent.
     rehearsal: list[Planned] | None = None
+    # What was named and cannot be meant, so that no write is about it.
+    left_out: list[str] = field(default_factory=list)
     # What a person approved: by the writes' keys, the digests of what there was before.
     approval: str | None = None
     approved: Mapping[str, str] = field(default_factory=dict)
     # The approval about which the client's person was asked during it.
     asked: str | None = None
     undoes: str | None = None
+    # Whether the client has failed at a question.
+    unaskable: bool = False
     # Whether the ledger has what became of it.
     on_record: bool = False
     changes: list[str] = field(default_factory=list)

@@ -16,6 +16,7 @@ from crm_mcp.access import CrmAccess
 from crm_mcp.crm.errors import CrmError, InvalidInputError, NotFoundError, UnresolvedReferenceError
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.gate import CALL
 from crm_mcp.references import AmbiguousReferenceError, Meant, find_connection
 from crm_mcp.tenant import Advance
 from crm_mcp.tools.parameters import Crm
@@ -38,7 +39,7 @@ class Choice(BaseModel):
 def can_ask(ctx: Context[CrmAccess]) -> bool:
     """Whether a question would reach a person; asking a client that cannot is a protocol error."""
     declared = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
-    if declared is None or (declared.form is None and declared.url is not None):
+    if CALL.get().unaskable or declared is None or (declared.form is None and declared.url is not None):
         return False
     version = ctx.protocol_version
     in_result = version is not None and is_version_at_least(version, ASKS_IN_RESULTS)

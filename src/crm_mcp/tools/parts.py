@@ -12,6 +12,7 @@ import anyio
 from crm_mcp.crm.contract import Entity, PagedFilter, plain
 from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RateLimitedError, UnresolvedReferenceError
 from crm_mcp.crm.paging import Page
+from crm_mcp.gate import CALL
 from crm_mcp.references import AmbiguousReferenceError, Meant
 from crm_mcp.rendering import counts
 from crm_mcp.results import Batch, BatchItem
@@ -127,6 +128,8 @@ async def one_by_one(
     it where the call is cancelled: that takes effect between items, and the last progress tells how many
     were done, for the call has no answer then.
     """
+    call = CALL.get()
+    call.left_out = [item for item in items if isinstance(found[item], CrmError)]
     outcomes: list[BatchItem] = []
     so_far = Batch.of([])
     done: set[str] = set()
@@ -137,8 +140,9 @@ async def one_by_one(
         so_far = Batch.of([*outcomes, *rest])
         stopped = anyio.current_effective_deadline() == -math.inf
         message = f"Stopped: {so_far.summary()}." if stopped else f"{item}: {outcomes[-1].outcome}"
-        with anyio.move_on_after(TELL_SECONDS, shield=True):
-            await advance(1, len(items) - number, message)
+        if call.rehearsal is None:
+            with anyio.move_on_after(TELL_SECONDS, shield=True):
+                await advance(1, len(items) - number, message)
         await anyio.lowlevel.checkpoint_if_cancelled()
         if outcomes[-1].ends_the_batch:
             break

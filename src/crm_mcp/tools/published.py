@@ -13,6 +13,7 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
+from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import ValidationError
 
@@ -37,8 +38,6 @@ MAX_ERROR_BYTES = 7_900
 
 # What is remembered for seconds of records, and dropped after every write.
 RECORDS = ("companies", "contacts", "leads", "companies page", "leads page")
-
-NO_CHOICE = "The answer to the question was none of its choices. Nothing was done; call again."
 
 OnWrite = Callable[[Context[Any, Any], Any], Awaitable[None]]
 
@@ -155,7 +154,7 @@ class PublishedTool(Tool):
 
     async def _run(self, arguments: dict[str, Any], context: Context[Any, Any], call: Call) -> Any:
         try:
-            return await self._implementation.run(arguments, context)
+            return await self._answered(arguments, context, call)
         except UnexpectedToolError as error:
             from crm_mcp.journal import LedgerError  # noqa: PLC0415  # only where something failed
 
@@ -168,11 +167,25 @@ class PublishedTool(Tool):
                 raise ToolError(_cut(str(cause))) from cause
             raise
         except ToolError as error:
-            if str(error).startswith("Resolver "):
-                raise ToolError(NO_CHOICE) from error
             if isinstance(error.__cause__, ValidationError):
                 raise ToolError(_cut(_in_one_line(error.__cause__))) from error.__cause__
             raise
+
+    async def _answered(self, arguments: dict[str, Any], context: Context[Any, Any], call: Call) -> Any:
+        """A client that fails at a question, or answers none of its choices, is one that cannot be asked.
+
+        All questions are asked before anything is done.
+        """
+        try:
+            return await self._implementation.run(arguments, context)
+        except UnexpectedToolError:
+            raise
+        except (MCPError, ToolError) as error:
+            of_question = str(error.__cause__).startswith("Resolver ")
+            if call.unaskable or not (of_question or isinstance(error, MCPError)):
+                raise
+        call.unaskable = True
+        return await self._implementation.run(arguments, context)
 
     def _done_before(self, context: Context[Any, Any], call: Call, error: CrmError) -> Any:
         """What is gone has no name: a call that ended it, made again, has the answer of the first one."""
