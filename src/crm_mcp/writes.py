@@ -479,7 +479,8 @@ class Extend(Kind):
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         sent = _sent(write)
-        return f"{named(sent['listId'])} by {len(sent['companyIds'])} companies"
+        count = len(sent["companyIds"])
+        return f"{named(sent['listId'])} by {count} {'company' if count == 1 else 'companies'}"
 
 
 class Reorder(Kind):

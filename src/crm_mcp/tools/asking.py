@@ -221,7 +221,11 @@ async def _leads(leads: tuple[str, ...], crm: Crm) -> Found[Meant]:
 
 async def _list(list_id: str, crm: Crm) -> str:
     """Never asked about, since the CRM lists none."""
-    return await crm.refs.marketing_list(list_id)
+    found = await crm.refs.marketing_list(list_id)
+    if found != list_id.strip().lower():
+        # What a person is asked about it calls it so.
+        crm.memory.names.learn(found, list_id.strip(), "marketing list")
+    return found
 
 
 MeantCompany = Annotated[Meant, Resolve(_company)]

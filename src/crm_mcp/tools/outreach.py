@@ -10,6 +10,7 @@ from pydantic import Field
 
 from crm_mcp.crm.errors import CrmError, InvalidInputError, UnresolvedReferenceError
 from crm_mcp.crm.outreach import ListAddition, OutboundEmail
+from crm_mcp.gate import CALL
 from crm_mcp.references import Meant
 from crm_mcp.results import (
     DASHBOARD_URI,
@@ -113,6 +114,7 @@ async def add_to_marketing_list(
     if not ids:
         problems = map(str, meant.values())
         raise UnresolvedReferenceError("\n".join([*problems, "Nothing was put on the list."]))
+    CALL.get().left_out = [said for said, one in meant.items() if isinstance(one, CrmError)]
     told = await crm.client.outreach.add_to_marketing_list(ListAddition(list_id=target, company_ids=ids))
     result = ListAdditionResult(
         list_id=target,

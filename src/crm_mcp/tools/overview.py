@@ -154,7 +154,7 @@ async def summarize_pipeline(
         counted=tally.open,
         complete=walk.complete,
         by=by,
-        groups=tally.groups(partial(_name, crm, stages)),
+        groups=tally.groups(partial(_name, crm, stages, by)),
         total=tally.total(),
         idle_days=idle_days,
         stale=await crm.rows.leads(tally.stalest()),
@@ -165,9 +165,10 @@ async def summarize_pipeline(
     )
 
 
-def _name(crm: Tenant, stages: list[PipelineStage], key: str | None) -> str:
+def _name(crm: Tenant, stages: list[PipelineStage], by: str, key: str | None) -> str:
     names = {stage.id: stage.name for stage in stages}
-    return names.get(key or "") or crm.memory.names.get(key) or key or "none"
+    nobody = "unassigned" if by == "owner" else "none"
+    return names.get(key or "") or crm.memory.names.get(key) or key or nobody
 
 
 async def _overdue(crm: Tenant, theirs: set[str] | None, notes: list[str]) -> tuple[list[Activity], int]:

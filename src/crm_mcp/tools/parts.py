@@ -111,8 +111,10 @@ async def searched(
         one for one in records if all(check.passes(one.wire, value) is not False for check, value in checks)
     ]
     note = f'Nothing has "{query}" in it; shown is what comes close.'
-    notes = [*found.notes, note] if close else found.notes
-    return replace(found, records=close, total=len(close) if close else found.total, notes=notes)
+    if not close:
+        return found
+    # How many more come close nobody has counted.
+    return replace(found, records=close[: found.limit], total=None, notes=[*found.notes, note])
 
 
 async def one_by_one(
