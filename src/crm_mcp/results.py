@@ -459,8 +459,8 @@ class SearchResult(Result):
     at_least: int | None = None
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        count = f"at least {self.at_least}" if self.total is None else str(self.total)
-        of = f" of {count}" if len(self.hits) not in (self.total, self.at_least) else ""
+        count = self.total or self.at_least or 0
+        of = f" of {'at least ' * bool(self.at_least)}{count}" if count > len(self.hits) else ""
         yield f"Found: {len(self.hits)}{of}" if self.hits else "Nothing found."
         yield from listed(self.hits, _hit_line, reader)
 

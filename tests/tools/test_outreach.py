@@ -250,6 +250,8 @@ async def test_nothing_is_sent_to_a_contact_without_an_address(
 async def test_companies_are_put_on_a_marketing_list_once(call: Call, sandbox: Any, find: Find) -> None:
     first, second = (find("companies", name=name)["id"] for name in ("Acme Inc.", "Acme Industries GmbH"))
 
+    # So what the id is called is known.
+    await call("get_company", company="Acme Inc.", detail="brief")
     one = await call("add_to_marketing_list", list_id=LIST_ID, companies=["Acme Inc.", first.upper()])
     both = await call(
         "add_to_marketing_list", list_id=LIST_ID, companies=["acme-inc.example", "Acme Industries"]
