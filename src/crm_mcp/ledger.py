@@ -178,11 +178,14 @@ class Ledger:
             return Begun(self._opened("begun", attempt, now, opening), is_new=True)
 
     def renew(self, change_id: str, *, lease_seconds: float) -> bool:
-        """A fresh lease, right before it is sent; False where somebody has judged the change already."""
+        """A fresh lease, right before it is sent.
+
+        False where the old one is over: somebody may have judged the change, or begun what its claim forbade.
+        """
         with self._journal.transaction():
             now = _now()
             record = self._record(change_id)
-            if record["outcome"] != "pending":
+            if _change(record, now).outcome != "pending":
                 return False
             until = _stamp(now + timedelta(seconds=lease_seconds))
             renewed = {"outcome": "pending", "expires_at": until}

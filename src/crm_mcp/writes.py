@@ -11,7 +11,7 @@ from crm_mcp.crm import activities, companies, contacts, leads, outreach, pipeli
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.contract import Body, Entity, Operation, Record
 from crm_mcp.crm.errors import NotFoundError, RefusedError
-from crm_mcp.preview import Named, Wire, email_lines, in_order, label, recipient, shown, worded
+from crm_mcp.preview import Named, Wire, email_lines, in_order, label, recipient, shown, text_of, worded
 from crm_mcp.same import same_companies, same_contacts, same_leads, same_stages
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 
@@ -453,8 +453,14 @@ class Send(Kind):
         self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
     ) -> Sequence[Wire]:
         there = (before or {}).get(EMAILS, [])
-        subject = _sent(write)["subject"]
-        new = [one for one in await _emails(crm, write) if one.subject == subject and one.id not in there]
+        sent = _sent(write)
+        new = [
+            one
+            for one in await _emails(crm, write)
+            if one.id not in there
+            and one.subject == sent["subject"]
+            and (one.body is None or text_of(one.body) == text_of(sent["htmlBody"]))
+        ]
         return [{"to": (before or {}).get("to"), "sentAt": entry.wire.get("occurredAt")} for entry in new[:1]]
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:

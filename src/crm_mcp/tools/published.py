@@ -17,7 +17,7 @@ from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnno
 from pydantic import ValidationError
 
 from crm_mcp.access import CrmAccess
-from crm_mcp.crm.errors import CrmError, InvalidInputError
+from crm_mcp.crm.errors import CrmError, InvalidInputError, RefusedError
 from crm_mcp.gate import CALL, Call
 from crm_mcp.tools.catalogue import Check, Effect, Toolset, declarations
 from crm_mcp.tools.forgiving import (
@@ -163,16 +163,21 @@ class PublishedTool(Tool):
             if isinstance(cause, CrmError) and not self._is_reading:
                 if done := self._done_before(context, call, cause):
                     return done
-                context.request_context.lifespan_context.put_on_record(call, self.title, cause)
+                self._put_on_record(context, call, cause)
             if isinstance(cause, CrmError | LedgerError):
                 raise ToolError(_cut(str(cause))) from cause
             raise
         except ToolError as error:
-            if str(error).startswith("Resolver "):
+            if str(error.__cause__).startswith("Resolver "):
+                self._put_on_record(context, call, RefusedError(NO_CHOICE))
                 raise ToolError(NO_CHOICE) from error
             if isinstance(error.__cause__, ValidationError):
                 raise ToolError(_cut(_in_one_line(error.__cause__))) from error.__cause__
             raise
+
+    def _put_on_record(self, context: Context[Any, Any], call: Call, error: CrmError) -> None:
+        if not self._is_reading:
+            context.request_context.lifespan_context.put_on_record(call, self.title, error)
 
     def _done_before(self, context: Context[Any, Any], call: Call, error: CrmError) -> Any:
         """What is gone has no name: a call that ended it, made again, has the answer of the first one."""
