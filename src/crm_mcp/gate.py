@@ -171,6 +171,7 @@ class Gate:
             await rows.stages()
         either = (seen.record or {}, write.body.to_wire() if write.body else {})
         await rows.learn_companies(wire.get("companyId") for wire in either)
+        await rows.learn_contacts([write.ids.get("contact_id"), *(wire.get("contactId") for wire in either)])
 
     async def _once(self, kind: Kind, write: Write, call: Call, send: Send) -> Any:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415

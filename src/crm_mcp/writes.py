@@ -319,6 +319,18 @@ class Link(Create):
         return f"of {named(write.ids['contact_id'])} in {named(str(_sent(write).get('companyId')))}"
 
 
+def _membership_called(write: Write, seen: Seen, named: Named) -> str:
+    company = named(str((seen.record or {}).get("companyId", "")))
+    return f"of {named(write.ids['contact_id'])} in {company}"
+
+
+class Relink(Update):
+    """A change of a contact's membership, whose title is the contact's there."""
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        return _membership_called(write, seen, named)
+
+
 class Delete(OfRecord):
     """A record's end."""
 
@@ -364,8 +376,7 @@ class Unlink(Delete):
             yield "it is there again"
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        company = named(str((seen.record or {}).get("companyId", "")))
-        return f"of {named(write.ids['contact_id'])} in {company}"
+        return _membership_called(write, seen, named)
 
 
 class Log(Kind):
@@ -417,6 +428,7 @@ class Send(Kind):
         yield f"To: {recipient(seen.record)}"
         yield f"From: {shown(sent['connectionId'], named)}"
         yield f"Subject: {shown(sent['subject'], str)}"
+        yield f"Lead: {clean(str((seen.record or {}).get('lead')), MAX_NAME_CHARS)}"
         yield from email_lines(sent["htmlBody"])
 
     def subject(self, write: Write, after: Wire | None) -> str | None:
@@ -614,7 +626,7 @@ KINDS: dict[str, Kind] = {
             same_contacts,
             lambda ids: Write(contacts.DELETE_MEMBERSHIP, ids, None),
         ),
-        Update(contacts.UPDATE_MEMBERSHIP, "membership", _membership, "Update"),
+        Relink(contacts.UPDATE_MEMBERSHIP, "membership", _membership, "Update the"),
         Unlink(contacts.DELETE_MEMBERSHIP, "membership", _membership, "End the"),
         Create(leads.CREATE_LEAD, "lead", _lead, same_leads, lambda ids: Write(leads.DELETE_LEAD, ids, None)),
         Update(leads.UPDATE_LEAD, "lead", _lead, "Update"),
