@@ -443,7 +443,8 @@ def called(sandbox: Any) -> dict[str, str]:
     rows = sandbox.all(
         "SELECT id, name FROM companies UNION SELECT id, name FROM stages UNION SELECT id, title FROM leads"
         " UNION SELECT id, first_name || ' ' || last_name FROM contacts"
-        " UNION SELECT id, email FROM connections UNION SELECT m.id, name FROM memberships m JOIN companies ON companies.id = company_id"
+        " UNION SELECT id, email FROM connections"
+        " UNION SELECT m.id, name FROM memberships m JOIN companies ON companies.id = company_id"
     )
     return {LIST_ID: LIST_ID} | {row["id"]: row["name"] for row in rows}
 

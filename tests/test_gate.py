@@ -402,6 +402,15 @@ async def test_what_was_done_although_the_answer_was_lost_is_found(
     assert len(wire.writes) == 1
 
 
+async def test_what_another_change_made_is_not_taken_for_what_this_one_did(
+    client: Client, wire: Any, changes: Any
+) -> None:
+    await facts_of(client, "log_activity", **CALL)
+    wire.inner = losing_the_answer(wire.inner, before=True)
+    await text_of(client, "log_activity", **CALL, repeat=True, fails=True)
+    assert [change.outcome for change in changes()] == ["applied", "unknown"]
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [
