@@ -182,7 +182,8 @@ class Ledger:
 
         False where the old one is over: somebody may have judged the change, or begun what its claim forbade.
         """
-        with self._journal.transaction():
+        # That it was begun has reached the disk; whose lease is lost with the power sends nothing any more.
+        with self._journal.transaction(durable=False):
             now = _now()
             record = self._record(change_id)
             if _change(record, now).outcome != "pending":
