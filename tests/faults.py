@@ -22,6 +22,8 @@ class Write:
     # what is deleted or linked already does not send.
     is_shown: bool = True
     is_sent_again: bool = True
+    # What somebody else makes of the same request at the same time: each is ours but for these fields.
+    lookalikes: tuple[dict[str, Any], ...] = ()
 
 
 LIST = "11111111-1111-4111-8111-111111111111"
@@ -30,20 +32,23 @@ WRITES = (
     Write(
         "create_company",
         "create_company",
-        {"name": "Newcomer AG"},
+        {"name": "Newcomer AG", "phone": "2"},
         "SELECT count(*) FROM companies WHERE name = 'Newcomer AG'",
+        lookalikes=({"phone": "3"}, {"name": "Newcomer GmbH"}),
     ),
     Write(
         "create_contact",
         "create_contact",
-        {"first_name": "New", "last_name": "Comer"},
+        {"first_name": "New", "last_name": "Comer", "phone": "2"},
         "SELECT count(*) FROM contacts WHERE last_name = 'Comer'",
+        lookalikes=({"phone": "3"}, {"firstName": "NEW"}),
     ),
     Write(
         "create_lead",
         "create_lead",
-        {"title": "New deal"},
+        {"title": "New deal", "value": 10},
         "SELECT count(*) FROM leads WHERE title = 'New deal'",
+        lookalikes=({"value": 11}, {"title": "New Deal"}),
     ),
     Write(
         "reorder_pipeline_stages",
@@ -98,14 +103,16 @@ WRITES = (
     Write(
         "log_lead_activity",
         "log_activity",
-        {"type": "call", "subject": "Hello", "lead": DEAL},
+        {"type": "call", "subject": "Hello", "body": "All is well", "lead": DEAL},
         "SELECT count(*) FROM activities WHERE subject = 'Hello'",
+        lookalikes=({"body": "All is lost"}, {"type": "note"}),
     ),
     Write(
         "log_activity",
         "log_activity",
         {"type": "call", "subject": "Good day", "company": "Acme Inc."},
         "SELECT count(*) FROM activities WHERE subject = 'Good day'",
+        lookalikes=({"subject": "Good night"}, {"type": "note"}),
     ),
     Write(
         "create_company_membership",
@@ -149,6 +156,7 @@ WRITES = (
         "send_outbound_email",
         {"lead": DEAL, "subject": "Our offer", "body": "Dear Anna"},
         "SELECT count(*) FROM outbox WHERE subject = 'Our offer'",
+        lookalikes=({"htmlBody": "<p>Dear Otto</p>"}, {"subject": "Your offer"}),
     ),
     Write(
         "add_to_marketing_list",
@@ -284,7 +292,9 @@ def document() -> str:
 
 Made by `python tests/faults.py`, and seen to be so by `tests/test_faults.py`: each write, called over MCP,
 meets a CRM on a real socket that fails in each of these ways; then the same call is made again, and the CRM
-is well.
+is well. In the moment before the write leaves, somebody else makes what resembles it in all but one field;
+and the CRM has an older one that is the same in all. Some of it is seen again with each call approved by a
+person.
 
 A cell says how often the write is done in the CRM, and what the ledger says of it; then both after the
 second call. *Applied* stands only where it is in the CRM; *failed* only where the CRM told so, could not

@@ -125,6 +125,19 @@ def serving(open_crm: Any, ledger: Ledger) -> Serving:
     return serving
 
 
+@pytest.fixture
+def at_the_gate(
+    request: pytest.FixtureRequest, ledger: Ledger, record_property: Callable[[str, object], None]
+) -> Iterator[None]:
+    """Sees afterwards that some call of a tool that writes came to a write: else nothing was shown of it."""
+    yield
+    tool = request.node.callspec.params["tool"]
+    # What came to no write has no operation.
+    reached = [change for change in ledger.changes(tool=tool) if change.operation]
+    record_property("reached the gate", len(reached))
+    assert reached or tool not in WRITING
+
+
 def words(result: Any) -> str:
     [block] = result.content
     return str(block.text)
@@ -134,6 +147,7 @@ def words(result: Any) -> str:
 CASES = [(tool, "client") for tool in SCHEMAS] + [(tool, "ask") for tool in WRITING]
 
 
+@pytest.mark.usefixtures("at_the_gate")
 @pytest.mark.parametrize(("tool", "approval"), CASES)
 @settings(
     derandomize=True,

@@ -1,6 +1,7 @@
 """What is guarded is only done with a person's word, in both protocol eras, whatever anyone tries."""
 
 import dataclasses
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from mcp.types import ElicitRequestParams, ElicitResult
 
 from crm_mcp.gate import GUARDED, Policy
 from crm_mcp.ledger import Ledger
+from crm_mcp.tools.surface import published
+from crm_mcp.writes import KINDS
 
 pytestmark = pytest.mark.anyio
 
@@ -107,6 +110,7 @@ async def test_an_email_is_shown_with_all_that_leads_elsewhere(
         "  To: Anna Müller <anna.muller@acme-inc.example>",
         f"  From: {mailbox['email']}",
         "  Subject: Our offer",
+        "  Lead: Acme annual licence",
         "  Link: https://evil.example/x",
         "  Image from elsewhere: https://track.example/p.png",
         "  Text:",
@@ -358,6 +362,185 @@ async def test_a_repeated_email_needs_a_person(open_client: OpenClient, wire: An
     text = await call(client, MAIL[0], MAIL[1] | {"repeat": True}, fails=True)
     assert text == "The same e-mail again needs a person's approval. Nothing was sent to the CRM."
     assert len(wire.writes) == 1
+
+
+LIST_ID = "11111111-1111-4111-8111-111111111111"
+ACME = {"company": "Acme Inc."}
+DEAL = {"lead": "Acme annual licence"}
+STAGE = {"stage": "Negotiation"}
+MEMBER = {"contact": "Anna Müller", **ACME}
+NEW_MEMBER = {"contact": "Anna Müller", "company": "Kestrel Solar Ltd"}
+COMPANY = {
+    "name": "Newcomer AG",
+    "role": "vendor",
+    "website": "https://newcomer.example",
+    "industry": "Cork",
+    "email": "post@newcomer.example",
+    "phone": "+49 30 5550199",
+    "notes": "Met at the fair",
+    "owner": "me",
+}
+CONTACT = {
+    "first_name": "Quentin",
+    "last_name": "Comer",
+    "email": "quentin@newcomer.example",
+    "phone": "+49 30 5550198",
+    "job_title": "Cork buyer",
+    "company": "Kestrel Solar Ltd",
+    "notes": "Met at the fair",
+}
+LEAD = {
+    "title": "New deal",
+    "company": "Kestrel Solar Ltd",
+    "contact": "Ulrich Castelli",
+    "value": 4711.5,
+    "currency": "CHF",
+    "probability": 37,
+    "expected_close_date": "2031-01-31",
+    "source": "Cork fair",
+    "description": "Stoppers for all",
+    "owner": "me",
+}
+CALLED = {
+    "type": "call",
+    "subject": "Stoppers",
+    "contact": "Ulrich Castelli",
+    "body": "All of cork",
+    "occurred_at": "2026-01-31T12:13:00Z",
+    "duration_minutes": 47,
+}
+NEW_STAGE = {"name": "Trial", "kind": "open", "default_probability": 37, "color_key": "teal"}
+# What each operation is sent for, with as much as the tool takes.
+GUARDED_CALLS: list[tuple[str, str, Options]] = [
+    ("create_company", "create_company", COMPANY),
+    ("update_company", "update_company", ACME | COMPANY | {"status": "inactive"}),
+    ("update_company", "update_company", ACME | {"clear": ["website", "industry", "owner"]}),
+    ("create_contact", "create_contact", CONTACT),
+    ("update_contact", "update_contact", CONTACT | {"contact": "Anna Müller"}),
+    ("delete_contact", "delete_contact", {"contact": "Ulrich Castelli"}),
+    (
+        "create_company_membership",
+        "link_contact_to_company",
+        NEW_MEMBER | {"title": "CTO", "is_primary": True},
+    ),
+    ("update_company_membership", "link_contact_to_company", MEMBER | {"title": "CTO", "is_primary": True}),
+    ("delete_company_membership", "unlink_contact_from_company", MEMBER),
+    ("create_lead", "create_lead", LEAD | STAGE),
+    ("update_lead", "update_lead", DEAL | LEAD),
+    ("update_lead", "update_lead", DEAL | {"clear": ["value", "contact"]}),
+    ("move_lead_stage", "move_lead_stage", DEAL | {"stage": "Lost", "lost_reason": "Stoppers of tin"}),
+    ("move_lead_stage", "move_lead_stage", {"leads": [DEAL["lead"], "Acme pilot project"], **STAGE}),
+    ("delete_lead", "delete_lead", DEAL),
+    ("log_lead_activity", "log_activity", DEAL | CALLED),
+    ("log_lead_activity", "log_activity", CALLED | {"leads": [DEAL["lead"], "Acme pilot project"]}),
+    ("log_activity", "log_activity", DEAL | ACME | CALLED),
+    (
+        "log_activity",
+        "log_activity",
+        ACME | {"type": "task", "subject": "X1", "due_at": "2031-01-31T09:00:00Z"},
+    ),
+    ("create_pipeline_stage", "create_pipeline_stage", NEW_STAGE),
+    ("update_pipeline_stage", "update_pipeline_stage", STAGE | NEW_STAGE),
+    ("reorder_pipeline_stages", *REORDER),
+    ("delete_pipeline_stage", "delete_pipeline_stage", STAGE | {"move_leads_to": "Proposal"}),
+    ("send_outbound_email", *MAIL),
+    (
+        "add_to_marketing_list",
+        "add_to_marketing_list",
+        {"list_id": LIST_ID, "companies": list(ACME.values())},
+    ),
+]
+WRITING = {facts["tool"]["name"] for facts in published() if facts["effect"] != "read"}
+GUARDING_ALL = Policy(guard=frozenset(WRITING))
+
+
+def called(sandbox: Any) -> dict[str, str]:
+    """What people call the records of the CRM, by their ids."""
+    rows = sandbox.all(
+        "SELECT id, name FROM companies UNION SELECT id, name FROM stages UNION SELECT id, title FROM leads"
+        " UNION SELECT id, first_name || ' ' || last_name FROM contacts"
+        " UNION SELECT id, email FROM connections"
+        " UNION SELECT m.id, name FROM memberships m JOIN companies ON companies.id = company_id"
+    )
+    return {LIST_ID: LIST_ID} | {row["id"]: row["name"] for row in rows}
+
+
+def is_told(question: str, field: str, value: Any, names: dict[str, str]) -> bool:
+    """Whether a person can read that this is sent: a record by its name, all else on a line of its own."""
+    if field == "channel":  # the mailbox tells it
+        return True
+    if field == "htmlBody":
+        return "\n  > Dear Anna,\n  > see this [p] .\n  > Max\n" in question
+    if value in names:
+        return names[value] in question
+    label = re.sub("([A-Z])", r" \1", re.sub("Id$|Pct$", "", field))
+    said = re.escape("nothing" if value is None else str(value))
+    return re.search(rf"(?im)^  {label}: (.* → )?{said}$", question) is not None
+
+
+def not_told(question: str, request: Any, names: dict[str, str]) -> list[tuple[str, Any]]:
+    """What a request tells the CRM, and the question does not tell the person."""
+    sent = [("", part) for part in request.path.split("/") if part in names]
+    for field, value in (request.body or {}).items():
+        sent += [(field, one) for one in (value if isinstance(value, list) else [value])]
+    return [one for one in sent if not is_told(question, *one, names)]
+
+
+@pytest.mark.parametrize(("operation", "tool", "arguments"), GUARDED_CALLS)
+async def test_all_that_is_sent_was_shown(
+    open_client: OpenClient,
+    sandbox: Any,
+    wire: Any,
+    ledger: Ledger,
+    operation: str,
+    tool: str,
+    arguments: Options,
+) -> None:
+    person, names = saying(True), called(sandbox)
+    client = await open_client(policy=GUARDING_ALL, elicitation_callback=person)
+    await call(client, tool, arguments)
+    [question] = person.asked
+    assert {change.operation for change in ledger.changes()} == {operation}
+    assert len(wire.writes) == len(arguments.get("leads", [DEAL]))
+    for request in wire.writes:
+        assert not_told(question, request, names) == [], question
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("create_company", COMPANY),
+        ("create_contact", CONTACT),
+        ("create_lead", LEAD),
+        ("create_pipeline_stage", NEW_STAGE),
+        ("link_contact_to_company", NEW_MEMBER),
+        ("link_contact_to_company", MEMBER | {"title": "CTO", "is_primary": True}),
+        ("unlink_contact_from_company", MEMBER),
+        ("update_company", ACME | COMPANY),
+        ("update_contact", CONTACT | {"contact": "Anna Müller"}),
+        ("update_lead", DEAL | LEAD),
+        ("update_pipeline_stage", STAGE | NEW_STAGE),
+        ("move_lead_stage", DEAL | STAGE),
+        REORDER,
+    ],
+)
+async def test_all_that_is_sent_to_take_it_back_was_shown(
+    open_client: OpenClient, sandbox: Any, wire: Any, ledger: Ledger, tool: str, arguments: Options
+) -> None:
+    person = saying(True)
+    client = await open_client(policy=GUARDING_ALL, elicitation_callback=person)
+    await call(client, tool, arguments)
+    names = called(sandbox)
+    # Another process, which has not seen any names.
+    client = await open_client(policy=GUARDING_ALL, elicitation_callback=person)
+    await call(client, "undo_change", {"change": ledger.changes()[0].id})
+    [_, question], [_, request] = person.asked, wire.writes
+    assert not_told(question, request, names) == [], question
+
+
+def test_every_write_there_is_was_looked_at() -> None:
+    assert {operation for operation, _, _ in GUARDED_CALLS} == set(KINDS)
+    assert {tool for _, tool, _ in GUARDED_CALLS} == WRITING - {"undo_change"}
 
 
 @pytest.mark.parametrize(

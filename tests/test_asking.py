@@ -111,7 +111,8 @@ async def test_an_answer_that_was_not_offered_changes_nothing(
     open_client: OpenClient, era: Options, wire: Any, answer: str
 ) -> None:
     client = await open_client(elicitation_callback=Person(lambda _options: answer), **era)
-    await text_of(client, "move_lead_stage", MOVE, is_error=True)
+    text = await text_of(client, "move_lead_stage", MOVE, is_error=True)
+    assert text == "The answer to the question was none of its choices. Nothing was done; call again."
     assert wire.writes == []
 
 

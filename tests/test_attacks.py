@@ -254,6 +254,19 @@ async def test_who_cannot_be_asked_cannot_answer(
     assert (wire.writes, set(outcomes(ledger))) == ([], {"refused"})
 
 
+@pytest.mark.parametrize("era", [{}, {"mode": "legacy"}], ids=["modern", "legacy"])
+@pytest.mark.parametrize("word", ["yes", "true", "True", 1, 1.0, "1"])
+async def test_only_a_true_is_a_yes(
+    open_client: OpenClient, wire: Any, ledger: Ledger, era: Arguments, word: Any
+) -> None:
+    almost = Person(ElicitResult(action="accept", content={"approve": word}))
+    client = await open_client(policy=ASKING, elicitation_callback=almost, **era)
+    text = await call(client, "send_outbound_email", MAIL, fails=True)
+    assert text == "The answer to the question was none of its choices. Nothing was done; call again."
+    assert len(almost.asked) == 1
+    assert (wire.writes, set(outcomes(ledger))) == ([], {"refused"})
+
+
 async def test_an_answer_to_another_question_is_none(
     open_client: OpenClient, wire: Any, ledger: Ledger, guarded: Any
 ) -> None:

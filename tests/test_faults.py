@@ -1,10 +1,14 @@
 """Whatever goes wrong at the CRM: each write is done at most once, and the ledger tells the truth of it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import httpx2
 import pytest
 from mcp import Client
+from mcp.client.context import ClientRequestContext
+from mcp.types import ElicitRequestParams, ElicitResult
 
 from crm_mcp.access import CrmAccess
 from crm_mcp.crm import CrmClient, Timeouts
@@ -35,7 +39,20 @@ TOTAL_SECONDS = {
     "reset, and nothing can be read then, done": 0.75,
 }
 PATIENT_SECONDS = 20
+# What is seen with a person's approval as well: of each kind one.
+APPROVED = (
+    "reset before it is read",
+    "reset after it was read, not done",
+    "reset after it was read, done",
+    "429 with `Retry-After`",
+    "500, done",
+    "200 with an HTML page, not done",
+)
 DRIP_SECONDS = 0.05
+LONG_AGO = "2026-01-31T12:00:00.000Z"
+# The timeline has one of the same text, sent before.
+OLDER_EMAIL = "UPDATE activities SET type = 'email', subject = 'Our offer', body = '<p>Dear Anna</p>'"
+TABLES = ("companies", "contacts", "leads", "activities")
 HTML = b"<h1>Sorry</h1>\n"
 
 
@@ -111,16 +128,51 @@ BEHAVIOURS: dict[str, Behaviour] = {
 }
 
 
+class Others:
+    """Somebody else who writes at the same time what resembles ours."""
+
+    def __init__(self, crm: MisbehavingCrm, sandbox: Store, write: Write) -> None:
+        self._crm, self._sandbox, self._write = crm, sandbox, write
+        # The ids of what is not ours, and what the query for ours counts of it.
+        self.theirs: set[str] = set()
+        self.effects = 0
+
+    async def meanwhile(self, request: httpx2.Request) -> None:
+        table = request.url.path.rpartition("/")[2]
+        for other in self._write.lookalikes:
+            await self._do(request, other)
+        if self._write.lookalikes and table in TABLES:
+            await self._do(request, {})
+            self._sandbox.execute(
+                f"UPDATE {table} SET created_at = ? WHERE rowid = (SELECT max(rowid) FROM {table})",  # noqa: S608
+                LONG_AGO,
+            )
+        if table in TABLES:
+            self.theirs = {row["id"] for row in self._sandbox.all(f"SELECT id FROM {table}")}  # noqa: S608
+        if self._write.lookalikes:
+            self.effects = self._sandbox.number(self._write.effects)
+
+    async def _do(self, request: httpx2.Request, other: dict[str, Any]) -> None:
+        body = json.dumps(json.loads(await request.aread()) | other).encode()
+        headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+        theirs = httpx2.Request(request.method, request.url, headers=headers, content=body)
+        assert (await self._crm.app.handle_async_request(theirs)).is_success
+
+
 class Impatient(httpx2.AsyncBaseTransport):
     """Real sockets; tells of each write before it leaves, and waits for its answer as long as said."""
 
     def __init__(self) -> None:
         self._inner = httpx2.AsyncHTTPTransport()
+        self.meanwhile: Callable[[httpx2.Request], Awaitable[None]] | None = None
         self.before_write: Callable[[], object] = lambda: None
         self.write_seconds: float = PATIENT_SECONDS
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if request.method != "GET":
+            meanwhile, self.meanwhile = self.meanwhile, None
+            if meanwhile:
+                await meanwhile(request)
             request.extensions["timeout"] = request.extensions["timeout"] | {"read": self.write_seconds}
             self.before_write()
         return await self._inner.handle_async_request(request)
@@ -141,8 +193,13 @@ def transport() -> Impatient:
 
 
 @pytest.fixture
+def policy() -> Policy:
+    return Policy(approval="client")
+
+
+@pytest.fixture
 async def client(
-    fault: Fault, crm: MisbehavingCrm, transport: Impatient, ledger: Ledger
+    fault: Fault, crm: MisbehavingCrm, transport: Impatient, ledger: Ledger, policy: Policy
 ) -> AsyncIterator[Client]:
     key, total_seconds = crm.credentials, TOTAL_SECONDS.get(fault.name, PATIENT_SECONDS)
     access = CrmAccess(
@@ -154,10 +211,15 @@ async def client(
             timeouts=Timeouts(total_seconds=total_seconds),
         ),
         open_ledger=lambda: ledger,
-        policy=Policy(approval="client"),
+        policy=policy,
     )
-    async with Client(build_server(access, frozenset(Toolset), read_only=False, sandbox=False)) as client:
+    server = build_server(access, frozenset(Toolset), read_only=False, sandbox=False)
+    async with Client(server, elicitation_callback=approve) as client:
         yield client
+
+
+async def approve(_context: ClientRequestContext, _params: ElicitRequestParams) -> ElicitResult:
+    return ElicitResult(action="accept", content={"approve": True})
 
 
 @pytest.fixture
@@ -199,12 +261,18 @@ async def fares(
         return [change for change in ledger.changes()[::-1] if change.operation == write.operation]
 
     def so_far() -> tuple[int, tuple[str, ...]]:
-        return sandbox.number(write.effects), tuple(change.outcome for change in changes())
+        assert not {change.subject and change.subject.id for change in changes()} & others.theirs
+        effects = sandbox.number(write.effects) - others.effects
+        return effects, tuple(change.outcome for change in changes())
 
+    others = Others(crm, sandbox, write)
+    transport.meanwhile = others.meanwhile
     crm.written.clear()
     misbehave(fault, crm, transport)
     transport.write_seconds = WRITE_SECONDS.get(fault.name, PATIENT_SECONDS)
-    result = await client.call_tool(write.tool, write.arguments)
+    # What somebody else makes at the same time is the same by now, and it is made all the same.
+    anyway = {"allow_duplicate": True} if write.lookalikes and write.tool.startswith("create") else {}
+    result = await client.call_tool(write.tool, write.arguments | anyway)
     first = so_far()
     [change] = changes()
     [block] = result.content
@@ -215,7 +283,7 @@ async def fares(
         assert (result.is_error, block.text) == (True, told(fault, write, change.id))
     crm.behave()
     transport.write_seconds = PATIENT_SECONDS
-    await client.call_tool(write.tool, write.arguments)
+    await client.call_tool(write.tool, write.arguments | anyway)
     # What is on a list already is not put on it again.
     assert len(crm.written) <= (1 if write.is_shown else 2)
     return Cell(*first, *so_far())
@@ -230,12 +298,34 @@ async def test_a_write_is_done_at_most_once_and_the_ledger_is_right(
     ledger: Ledger,
     fault: Fault,
 ) -> None:
+    sandbox.execute(f"{OLDER_EMAIL} WHERE subject = 'Pricing call'")
     seen = {
         write.operation: await fares(fault, write, client, crm, transport, sandbox, ledger)
         for write in WRITES
     }
     assert seen == {write.operation: expected(fault, write) for write in WRITES}
     assert ledger.verify().broken is None
+
+
+@pytest.mark.parametrize("policy", [Policy(guard=frozenset(write.tool for write in WRITES))], ids=["ask"])
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FAULTS if fault.name in APPROVED], ids=lambda fault: fault.name
+)
+async def test_what_a_person_approved_is_done_at_most_once_too(
+    client: Client,
+    crm: MisbehavingCrm,
+    transport: Impatient,
+    sandbox: Store,
+    ledger: Ledger,
+    fault: Fault,
+) -> None:
+    sandbox.execute(f"{OLDER_EMAIL} WHERE subject = 'Pricing call'")
+    for write in WRITES:
+        assert await fares(fault, write, client, crm, transport, sandbox, ledger) == expected(fault, write)
+    sent = [change for change in ledger.changes() if change.outcome != "refused"]
+    used = [ledger.approval(change.approval or "") for change in sent]
+    assert {approval.state for approval in used} == {"used"}
+    assert len({approval.id for approval in used}) == len(sent)
 
 
 def test_every_write_there_is_meets_every_fault() -> None:

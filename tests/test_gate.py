@@ -1,6 +1,8 @@
 """Writes are sent once, looked for when nobody answered, and can be taken back."""
 
+import json
 from collections.abc import Awaitable, Callable
+from itertools import chain, repeat
 from typing import Any
 
 import anyio
@@ -8,6 +10,7 @@ import httpx2
 import pytest
 from mcp import Client
 
+from crm_mcp import gate
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import NewCompany
 from crm_mcp.crm.contacts import ContactChanges
@@ -187,6 +190,25 @@ async def test_what_was_created_and_deleted_is_created_again(client: Client, fin
     assert find("leads", title="New deal")["id"] == second["lead"]["id"] != first["lead"]["id"]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE contacts SET email = 'anna@new.example' WHERE id = (SELECT contact_id FROM leads WHERE {})",
+        "UPDATE leads SET contact_id = (SELECT id FROM contacts WHERE last_name = 'Castelli') WHERE {}",
+    ],
+    ids=["another address", "another contact"],
+)
+async def test_the_same_text_to_another_address_is_another_email(
+    client: Client, wire: Any, sandbox: Any, changes: Any, statement: str
+) -> None:
+    await facts_of(client, "send_outbound_email", **MAIL)
+    sandbox.execute(statement.format("title = 'Acme annual licence'"))
+    second = await facts_of(client, "send_outbound_email", **MAIL)
+    assert "repeat" not in second
+    assert len(wire.writes) == 2
+    assert len({change.after["to"] for change in changes()}) == 2
+
+
 async def test_a_repeat_on_purpose_is_sent(client: Client, wire: Any) -> None:
     await facts_of(client, "log_activity", **CALL)
     second = await facts_of(client, "log_activity", **CALL, repeat=True)
@@ -229,6 +251,79 @@ async def test_what_was_seen_before_its_equal_was_done_makes_no_second_one(clien
         await facts_of(client, "update_company", **update)
         release.set()
     assert len(wire.writes) == 1
+
+
+# Leases
+
+LEASE_SECONDS = 0.2
+NEWCOMER = {"name": "Newcomer AG"}
+
+
+@pytest.fixture
+def _first_lease_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it lapses while a test holds the call that has it."""
+    leases = chain([LEASE_SECONDS], repeat(60.0))
+    monkeypatch.setattr(gate.Gate, "_lease_seconds", property(lambda _: next(leases)))
+
+
+class Held:
+    """A CRM that keeps the first of some requests waiting: it is `met`, until it is `let_go`."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, which: Callable[[httpx2.Request], bool]) -> None:
+        self._inner, self._which = inner, which
+        self.met, self.let_go = anyio.Event(), anyio.Event()
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        response = await self._inner.handle_async_request(request)
+        if self._which(request) and not self.met.is_set():
+            self.met.set()
+            await self.let_go.wait()
+        return response
+
+
+@pytest.mark.usefixtures("_first_lease_is_short")
+@pytest.mark.parametrize("name", ["Newcomer AG", "Newcomer GmbH"], ids=["equal", "the same"])
+async def test_a_write_that_another_process_took_over_is_not_sent(
+    open_client: OpenClient, wire: Any, changes: Any, name: str
+) -> None:
+    slow, other = await open_client(), await open_client()
+    search = Held(wire.inner, lambda request: "q" in request.url.params)
+    wire.inner = httpx2.MockTransport(search)
+    texts = []
+
+    async def create_slowly() -> None:
+        texts.append(await text_of(slow, "create_company", **NEWCOMER, fails=True))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(create_slowly)
+        await search.met.wait()
+        await anyio.sleep(LEASE_SECONDS)
+        await facts_of(other, "create_company", name=name)
+        search.let_go.set()
+    assert texts == [
+        "It took so long that somebody else may have taken it over. Nothing was sent to the CRM."
+    ]
+    assert len(wire.writes) == 1
+    assert [change.outcome for change in changes()] == ["failed", "applied"]
+
+
+@pytest.mark.usefixtures("_first_lease_is_short")
+async def test_what_is_on_its_way_has_a_lease_that_began_when_it_was_sent(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    slow, other = await open_client(), await open_client()
+    post = Held(wire.inner, lambda request: request.method == "POST")
+    wire.inner = httpx2.MockTransport(post)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: facts_of(slow, "create_company", **NEWCOMER))
+        await post.met.wait()
+        await anyio.sleep(LEASE_SECONDS)
+        assert [change.outcome for change in changes()] == ["pending"]
+        tasks.start_soon(lambda: facts_of(other, "create_company", **NEWCOMER))
+        await anyio.sleep(LEASE_SECONDS)
+        post.let_go.set()
+    assert len(wire.writes) == 1
+    assert [change.outcome for change in changes()] == ["applied"]
 
 
 # What is there already
@@ -347,6 +442,15 @@ async def test_what_was_done_although_the_answer_was_lost_is_found(
     assert len(wire.writes) == 1
 
 
+async def test_what_another_change_made_is_not_taken_for_what_this_one_did(
+    client: Client, wire: Any, changes: Any
+) -> None:
+    await facts_of(client, "log_activity", **CALL)
+    wire.inner = losing_the_answer(wire.inner, before=True)
+    await text_of(client, "log_activity", **CALL, repeat=True, fails=True)
+    assert [change.outcome for change in changes()] == ["applied", "unknown"]
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [
@@ -387,6 +491,56 @@ async def test_an_email_of_which_nobody_knows_is_not_sent_again(
         f"The same was tried at {unknown.opened_at:%H:%M} UTC (change {unknown.id}), and nobody knows "
         "whether it was done: ask the person to look. `repeat` does it again. Nothing was sent to the CRM."
     )
+    assert len(wire.writes) == 1
+
+
+COMPANY = {"name": "Newcomer AG", "website": "newcomer.example", "industry": "Steel", "phone": "1"}
+CONTACT = {"first_name": "New", "last_name": "Comer", "email": "new@acme.example", "phone": "1"}
+LEAD = {"title": "New deal", "company": "Acme Inc.", "value": 10, "currency": "EUR", "source": "Fair"}
+NOTE = {"type": "note", "subject": "Hello", "body": "All is well", "duration_minutes": 5}
+AT_NOON = {"occurred_at": "2026-01-31T12:00:00Z"}
+LOOKALIKES = [
+    *(
+        ("create_company", COMPANY, field)
+        for field in ({"industry": "Wood"}, {"phone": "2"}, {"name": "Newcomer GmbH"})
+    ),
+    *(("create_contact", CONTACT, field) for field in ({"firstName": "Old"}, {"phone": None})),
+    *(
+        ("create_lead", LEAD, field)
+        for field in ({"value": 11}, {"currency": "USD"}, {"source": None}, {"title": "New Deal"})
+    ),
+    *(
+        ("log_activity", NOTE | about, field)
+        for about in ({"lead": "Acme annual licence"}, {"company": "Acme Inc."})
+        for field in ({"subject": "Hallo"}, {"type": "call"}, {"body": "All is lost"}, {"durationMinutes": 6})
+    ),
+    ("log_activity", CALL | AT_NOON, {"occurredAt": "2026-01-31T12:01:00Z"}),
+    ("send_outbound_email", MAIL, {"subject": "Hallo"}),
+    ("send_outbound_email", MAIL, {"htmlBody": "<p>Dear Otto</p>"}),
+]
+
+
+@pytest.mark.parametrize(("tool", "arguments", "other"), LOOKALIKES)
+async def test_what_somebody_else_made_is_not_taken_for_ours(
+    client: Client, wire: Any, changes: Any, tool: str, arguments: dict[str, Any], other: dict[str, Any]
+) -> None:
+    inner = wire.inner
+
+    async def somebody_elses(request: httpx2.Request) -> httpx2.Response:
+        if request.method != "POST":
+            response: httpx2.Response = await inner.handle_async_request(request)
+            return response
+        body = {**json.loads(request.content), **other}
+        headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+        theirs = httpx2.Request("POST", request.url, headers=headers, content=json.dumps(body).encode())
+        response = await inner.handle_async_request(theirs)
+        assert response.is_success
+        raise httpx2.ReadError("broken", request=request)
+
+    wire.inner = httpx2.MockTransport(somebody_elses)
+    await text_of(client, tool, **arguments, fails=True)
+    [change] = changes()
+    assert (change.outcome, change.after) == ("unknown", None)
     assert len(wire.writes) == 1
 
 
@@ -461,6 +615,38 @@ async def test_what_was_changed_since_is_not_taken_back(client: Client, sandbox:
     text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
     assert text == "It was changed since: phone is 2 now. Nothing was undone."
     assert find("companies", name="Acme Inc.")["industry"] == "Steel"
+
+
+@pytest.mark.parametrize(
+    ("create", "hang", "there"),
+    [
+        (
+            ("create_contact", {"first_name": "New", "last_name": "Comer"}),
+            ("create_lead", {"title": "New deal", "contact": "New Comer"}),
+            "its place in the deal New deal",
+        ),
+        (
+            ("create_lead", {"title": "New deal"}),
+            ("log_activity", {"type": "note", "subject": "Hello", "lead": "New deal"}),
+            "1 timeline entries",
+        ),
+        (
+            ("create_lead", {"title": "New deal", "contact": "Anna Müller"}),
+            ("send_outbound_email", {"lead": "New deal", "subject": "Hello", "body": "Dear Anna"}),
+            "1 timeline entries",
+        ),
+    ],
+    ids=["a deal", "an activity", "an e-mail"],
+)
+async def test_what_was_created_stays_when_something_hangs_on_it(
+    client: Client, wire: Any, create: Any, hang: Any, there: str
+) -> None:
+    done = await facts_of(client, create[0], **create[1])
+    await facts_of(client, hang[0], **hang[1])
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    assert text.startswith("It was changed since: ")
+    assert text.endswith(f"there is {there}. Nothing was undone.")
+    assert [request.method for request in wire.writes] == ["POST", "POST"]
 
 
 async def test_who_changed_it_since_is_told_where_it_was_us(client: Client) -> None:

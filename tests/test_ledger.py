@@ -346,6 +346,14 @@ def test_past_its_lease_a_change_reads_as_unknown_and_holds_no_claim(ledger: Led
     assert ledger.begin(replace(CREATE, key="k2"), window_seconds=600, lease_seconds=60).is_new
 
 
+def test_a_lease_is_renewed_while_it_lasts_and_not_after(ledger: Ledger) -> None:
+    change = begun(ledger, CREATE, lease_seconds=60)
+    assert ledger.renew(change.id, lease_seconds=0)
+    assert ledger.get(change.id).outcome == "unknown"
+    assert not ledger.renew(change.id, lease_seconds=60)
+    assert ledger.get(change.id).outcome == "unknown"
+
+
 def test_processes_that_begin_the_same_at_once_open_one_change(path: Path) -> None:
     processes = [started(BEGIN, path, "same") for _ in range(6)]
     tell_to_go(processes)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from crm_mcp.gate import GUARDED
 from crm_mcp.settings import Settings, SettingsError, load_settings
 from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS, Toolset
 
@@ -22,6 +23,7 @@ NO_ADDRESS = "CRM_MCP_HTTP: must be [HOST:]PORT, such as 8000 or 127.0.0.1:8000"
 SHORT_TOKEN = "CRM_MCP_HTTP_TOKEN must have at least 32 characters, without spaces"
 EMBEDDED = "with none of them set, the embedded CRM is used"
 TOOLSETS = "Toolsets: read, sales, email, lists, delete, pipeline, all"
+ONLY_WRITING = "must be +TOOL or -TOOL of a writing tool, once each;"
 
 
 def complaint(**variables: str) -> str:
@@ -121,6 +123,15 @@ def test_wrong_crm_is_refused(name: str, value: str, sentence: str) -> None:
             "Input should be a valid integer, unable to parse string as an integer",
         ),
         ("READ_ONLY", "perhaps", "Input should be a valid boolean, unable to interpret input"),
+        ("LEDGER", ":memory:", "must be a file: what is kept in memory nobody could approve or find again"),
+        ("APPROVAL", "always", "Input should be 'ask', 'client' or 'never'"),
+        ("GUARD", "update_company", f"{ONLY_WRITING} 'update_company' is not; did you mean update_company?"),
+        ("GUARD", "+update_compny", f"{ONLY_WRITING} '+update_compny' is not; did you mean update_company?"),
+        ("GUARD", "+search_crm", f"{ONLY_WRITING} '+search_crm' is not"),
+        ("GUARD", "+", f"{ONLY_WRITING} '+' is not"),
+        ("GUARD", "+ move_lead", f"{ONLY_WRITING} '+ move_lead' is not; did you mean move_lead_stage?"),
+        ("GUARD", "+update_lead,-update_lead", f"{ONLY_WRITING} '+update_lead' is not"),
+        ("GUARD", "-delete_lead,-delete_lead", f"{ONLY_WRITING} '-delete_lead' is not"),
         ("LOG_LEVEL", "loud", "Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
     ],
 )
@@ -424,6 +435,20 @@ def test_blank_counts_as_unset(blank: str) -> None:
 def test_space_around_what_was_pasted_does_not_matter() -> None:
     settings = load_settings({}, environ={name: f" {value}\n" for name, value in WHOLE.items()})
     assert settings == Settings.model_validate(WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("said", "guarded"),
+    [
+        ("", GUARDED),
+        ("+update_company", GUARDED | {"update_company"}),
+        ("-delete_lead", GUARDED - {"delete_lead"}),
+        (" +update_company , -delete_lead ,", (GUARDED | {"update_company"}) - {"delete_lead"}),
+        ("+delete_lead,-update_company", GUARDED),
+    ],
+)
+def test_what_is_guarded_is_added_to_and_taken_from(said: str, guarded: frozenset[str]) -> None:
+    assert load_settings({}, environ={"CRM_MCP_GUARD": said}).policy.guard == guarded
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ class Gate:
             await rows.stages()
         either = (seen.record or {}, write.body.to_wire() if write.body else {})
         await rows.learn_companies(wire.get("companyId") for wire in either)
+        await rows.learn_contacts([write.ids.get("contact_id"), *(wire.get("contactId") for wire in either)])
 
     async def _once(self, kind: Kind, write: Write, call: Call, send: Send) -> Any:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
@@ -300,15 +301,24 @@ class Gate:
             await self._refuse_unwanted(kind, write, seen, call, change)
         except CrmError as error:
             outcome: Outcome = "refused" if isinstance(error, RefusedError) else "failed"
-            self._ledger().close(change.id, outcome, detail=str(error))
+            self._close_unsent(change, outcome, str(error))
             raise
         except anyio.get_cancelled_exc_class():
-            self._ledger().close(change.id, "failed", detail="It was cancelled before it was sent.")
+            self._close_unsent(change, "failed", "It was cancelled before it was sent.")
             raise
         if not self._ledger().renew(change.id, lease_seconds=self._lease_seconds):
-            raise RefusedError(f"It took too long, and somebody else took it over. {NOTHING_SENT}")
+            problem = f"It took so long that somebody else may have taken it over. {NOTHING_SENT}"
+            self._close_unsent(change, "failed", problem)
+            raise RefusedError(problem)
         with anyio.CancelScope(shield=True):
             return await self._done(kind, write, call, change, send)
+
+    def _close_unsent(self, change: Change, outcome: Outcome, problem: str) -> None:
+        from crm_mcp.journal import LedgerError  # noqa: PLC0415
+
+        # Who took it over has closed it.
+        with suppress(LedgerError):
+            self._ledger().close(change.id, outcome, detail=problem)
 
     async def _done(self, kind: Kind, write: Write, call: Call, change: Change, send: Send) -> Any:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415

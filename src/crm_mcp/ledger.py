@@ -178,11 +178,15 @@ class Ledger:
             return Begun(self._opened("begun", attempt, now, opening), is_new=True)
 
     def renew(self, change_id: str, *, lease_seconds: float) -> bool:
-        """A fresh lease, right before it is sent; False where somebody has judged the change already."""
-        with self._journal.transaction():
+        """A fresh lease, right before it is sent.
+
+        False where the old one is over: somebody may have judged the change, or begun what its claim forbade.
+        """
+        # That it was begun has reached the disk; whose lease is lost with the power sends nothing any more.
+        with self._journal.transaction(durable=False):
             now = _now()
             record = self._record(change_id)
-            if record["outcome"] != "pending":
+            if _change(record, now).outcome != "pending":
                 return False
             until = _stamp(now + timedelta(seconds=lease_seconds))
             renewed = {"outcome": "pending", "expires_at": until}

@@ -61,9 +61,7 @@ def email_lines(html: str) -> Iterator[str]:
 
     The text is last, for an error shows only the start; and quoted, so that it cannot pass for our lines.
     """
-    email = _Email()
-    email.feed(html)
-    email.close()
+    email = _read(html)
     yield from _first("links", [f"Link: {link}" for link in _addresses(email.links)], MAX_LINKS)
     images = [f"Image from elsewhere: {image}" for image in _addresses(email.images)]
     yield from _first("images", images, MAX_LINKS)
@@ -71,6 +69,18 @@ def email_lines(html: str) -> Iterator[str]:
     paragraphs = [on_one_line(part) for part in "".join(email.text).split("\n")]
     lines = [line for paragraph in paragraphs for line in wrap(paragraph, LINE_CHARS)]
     yield from _first("lines", [f"> {line}" for line in lines], MAX_LINES)
+
+
+def text_of(html: str) -> str:
+    """What an e-mail says, on one line: a CRM may follow its links, or keep no tags."""
+    return on_one_line("".join(_read(html).text))
+
+
+def _read(html: str) -> _Email:
+    email = _Email()
+    email.feed(html)
+    email.close()
+    return email
 
 
 def _addresses(found: list[str]) -> list[str]:

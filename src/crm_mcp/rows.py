@@ -108,6 +108,16 @@ class Rows:
 
         await self._learn("companies", ids, page, one)
 
+    async def learn_contacts(self, ids: Iterable[str | None]) -> None:
+        async def page() -> None:
+            for contact in (await self._crm.contacts.search(limit=PAGE)).records:
+                self._names.learn(contact.id, contact.label, "contact")
+
+        async def one(contact_id: str) -> None:
+            self._names.learn(contact_id, (await self._crm.contacts.get(contact_id)).label, "contact")
+
+        await self._learn("contacts", ids, page, one)
+
     async def _learn_leads(self, ids: Iterable[str | None]) -> None:
         async def page() -> None:
             for lead in (await self._crm.leads.search(limit=PAGE)).records:

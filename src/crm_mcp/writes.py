@@ -11,7 +11,7 @@ from crm_mcp.crm import activities, companies, contacts, leads, outreach, pipeli
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.contract import Body, Entity, Operation, Record
 from crm_mcp.crm.errors import NotFoundError, RefusedError
-from crm_mcp.preview import Named, Wire, email_lines, in_order, label, recipient, shown, worded
+from crm_mcp.preview import Named, Wire, email_lines, in_order, label, recipient, shown, text_of, worded
 from crm_mcp.same import same_companies, same_contacts, same_leads, same_stages
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 
@@ -319,6 +319,18 @@ class Link(Create):
         return f"of {named(write.ids['contact_id'])} in {named(str(_sent(write).get('companyId')))}"
 
 
+def _membership_called(write: Write, seen: Seen, named: Named) -> str:
+    company = named(str((seen.record or {}).get("companyId", "")))
+    return f"of {named(write.ids['contact_id'])} in {company}"
+
+
+class Relink(Update):
+    """A change of a contact's membership, whose title is the contact's there."""
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        return _membership_called(write, seen, named)
+
+
 class Delete(OfRecord):
     """A record's end."""
 
@@ -364,8 +376,7 @@ class Unlink(Delete):
             yield "it is there again"
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        company = named(str((seen.record or {}).get("companyId", "")))
-        return f"of {named(write.ids['contact_id'])} in {company}"
+        return _membership_called(write, seen, named)
 
 
 class Log(Kind):
@@ -417,6 +428,7 @@ class Send(Kind):
         yield f"To: {recipient(seen.record)}"
         yield f"From: {shown(sent['connectionId'], named)}"
         yield f"Subject: {shown(sent['subject'], str)}"
+        yield f"Lead: {clean(str((seen.record or {}).get('lead')), MAX_NAME_CHARS)}"
         yield from email_lines(sent["htmlBody"])
 
     def subject(self, write: Write, after: Wire | None) -> str | None:
@@ -453,8 +465,14 @@ class Send(Kind):
         self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
     ) -> Sequence[Wire]:
         there = (before or {}).get(EMAILS, [])
-        subject = _sent(write)["subject"]
-        new = [one for one in await _emails(crm, write) if one.subject == subject and one.id not in there]
+        sent = _sent(write)
+        new = [
+            one
+            for one in await _emails(crm, write)
+            if one.id not in there
+            and one.subject == sent["subject"]
+            and (one.body is None or text_of(one.body) == text_of(sent["htmlBody"]))
+        ]
         return [{"to": (before or {}).get("to"), "sentAt": entry.wire.get("occurredAt")} for entry in new[:1]]
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
@@ -609,7 +627,7 @@ KINDS: dict[str, Kind] = {
             same_contacts,
             lambda ids: Write(contacts.DELETE_MEMBERSHIP, ids, None),
         ),
-        Update(contacts.UPDATE_MEMBERSHIP, "membership", _membership, "Update"),
+        Relink(contacts.UPDATE_MEMBERSHIP, "membership", _membership, "Update the"),
         Unlink(contacts.DELETE_MEMBERSHIP, "membership", _membership, "End the"),
         Create(leads.CREATE_LEAD, "lead", _lead, same_leads, lambda ids: Write(leads.DELETE_LEAD, ids, None)),
         Update(leads.UPDATE_LEAD, "lead", _lead, "Update"),

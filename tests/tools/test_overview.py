@@ -72,7 +72,7 @@ def sums(leads: Iterable[Row]) -> dict[str, Any]:
 def grouped(leads: Iterable[Row], by: str) -> dict[str, dict[str, Any]]:
     groups: defaultdict[str, list[Row]] = defaultdict(list)
     for lead in leads:
-        groups[lead[by] or "none"].append(lead)
+        groups[lead[by] or "unassigned"].append(lead)
     return {name: sums(rows) for name, rows in groups.items()}
 
 
