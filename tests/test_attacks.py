@@ -262,7 +262,7 @@ async def test_only_a_true_is_a_yes(
     almost = Person(ElicitResult(action="accept", content={"approve": word}))
     client = await open_client(policy=ASKING, elicitation_callback=almost, **era)
     text = await call(client, "send_outbound_email", MAIL, fails=True)
-    assert text == "The answer to the question was none of its choices. Nothing was done; call again."
+    assert text.startswith("A person must approve this. Nothing was sent to the CRM.\n")
     assert len(almost.asked) == 1
     assert (wire.writes, set(outcomes(ledger))) == ([], {"refused"})
 

@@ -6,6 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
+from weakref import WeakValueDictionary
+
+import anyio
 
 T = TypeVar("T")
 
@@ -56,10 +59,16 @@ class Recent:
     def __init__(self, seconds: float = KEPT_SECONDS) -> None:
         self._seconds = seconds
         self._kept: dict[tuple[str, str], tuple[float, Any]] = {}
+        self._fetching: WeakValueDictionary[tuple[str, str], anyio.Lock] = WeakValueDictionary()
         self._drops = 0
 
     async def get(self, kind: str, key: str, fetch: Callable[[], Awaitable[T]]) -> T:
-        """The kept answer, or a fresh one."""
+        """The kept answer, or a fresh one, for which nobody asks twice at once."""
+        fetching = self._fetching.setdefault((kind, key), anyio.Lock())
+        async with fetching:
+            return await self._kept_or_fresh(kind, key, fetch)
+
+    async def _kept_or_fresh(self, kind: str, key: str, fetch: Callable[[], Awaitable[T]]) -> T:
         until, value = self._kept.get((kind, key), (0.0, None))
         if time.monotonic() < until:
             return cast("T", value)

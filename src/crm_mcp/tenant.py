@@ -2,49 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
-
-import anyio
+from typing import TYPE_CHECKING
 
 from crm_mcp.crm.paging import Told
-from crm_mcp.memory import Memory, Recent
+from crm_mcp.memory import Memory
 from crm_mcp.references import References
 from crm_mcp.rows import Rows
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
 
-T = TypeVar("T")
-
 # How much is done, of how much where that is known, and what that is.
 Tell = Callable[[float, float | None, str], Awaitable[None]]
 # How much more is done, how much is left where that is known, and what that is.
-Advance = Callable[[float, float | None, str], Awaitable[None]]
+Advance = Tell
 
 
 async def _nobody(_done: float, _total: float | None, _what: str) -> None:
     """Where nobody waits for a call."""
-
-
-class _OnceAtATime(Recent):
-    """What is kept between calls, of which the look-ups of one call ask the CRM for nothing twice at once."""
-
-    def __init__(self, kept: Recent) -> None:
-        super().__init__()
-        self._between_calls = kept
-        self._locks: defaultdict[tuple[str, str], anyio.Lock] = defaultdict(anyio.Lock)
-
-    async def get(self, kind: str, key: str, fetch: Callable[[], Awaitable[T]]) -> T:
-        async with self._locks[kind, key]:
-            return await self._between_calls.get(kind, key, fetch)
-
-    def drop(self, *kinds: str) -> None:
-        self._between_calls.drop(*kinds)
 
 
 @dataclass
@@ -62,9 +40,7 @@ class Tenant:
 
     @cached_property
     def refs(self) -> References:
-        memory = copy(self.memory)
-        memory.recent = _OnceAtATime(self.memory.recent)
-        return References(self.client, memory, self.rows, self.lists, self.reading)
+        return References(self.client, self.memory, self.rows, self.lists, self.reading)
 
     @cached_property
     def rows(self) -> Rows:

@@ -262,7 +262,7 @@ async def test_companies_are_put_on_a_marketing_list_once(call: Call, sandbox: A
         == f"""\
 Companies put on list {LIST_ID}: 1 (1 new).
 - done · Acme Inc.
-- done · {first.upper()}"""
+- done · {first.upper()} · Acme Inc."""
     )
     assert one.facts == {
         "list_id": LIST_ID,
@@ -276,7 +276,7 @@ Companies put on list {LIST_ID}: 1 (1 new).
             "not_attempted": 0,
             "items": [
                 {"item": "Acme Inc.", "outcome": "done", "detail": ""},
-                {"item": first.upper(), "outcome": "done", "detail": ""},
+                {"item": first.upper(), "outcome": "done", "detail": "Acme Inc."},
             ],
         },
     }

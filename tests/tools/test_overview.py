@@ -91,7 +91,7 @@ async def test_the_sums_are_those_of_all_open_leads(call: Call, sandbox: Store, 
 
 async def test_owners_have_short_ids_in_text_and_whole_ones_in_facts(call: Call) -> None:
     text, facts = await call("summarize_pipeline", by="owner")
-    owners = [group["name"] for group in facts["groups"] if group["name"] != "none"]
+    owners = [group["name"] for group in facts["groups"] if group["name"] != "unassigned"]
     assert owners
     for owner in owners:
         assert owner not in text

@@ -184,7 +184,7 @@ class PublishedTool(Tool):
             of_question = str(error.__cause__).startswith("Resolver ")
             if call.unaskable or not (of_question or isinstance(error, MCPError)):
                 raise
-        call.unaskable = True
+        call.unaskable, call.asked = True, None
         return await self._implementation.run(arguments, context)
 
     def _done_before(self, context: Context[Any, Any], call: Call, error: CrmError) -> Any:
