@@ -50,7 +50,7 @@ def add_completions(server: MCPServer[CrmAccess], access: CrmAccess) -> None:
             names, more = await find(await access.tenant(), argument.value)
         except CrmError:
             return None
-        return Completion(values=list(dict.fromkeys(names))[:MAX_VALUES], has_more=more)
+        return Completion(values=list(dict.fromkeys(names))[:MAX_VALUES], has_more=more and bool(names))
 
     server.completion()(complete)  # type: ignore[no-untyped-call]  # the SDK's decorator is untyped
 

@@ -59,6 +59,7 @@ LEGAL_SUFFIXES = frozenset(
         "ug",
     ]
 )
+AND = frozenset(["and", "und", "et"])
 SAME_FORM = {"incorporated": "inc", "limited": "ltd", "corporation": "corp", "company": "co"}
 # By the name before the country or `.com`: whoever has such an address shares it with everybody.
 FREE_MAIL = frozenset(
@@ -104,6 +105,8 @@ def core(text: str, *, legal: bool = True) -> str:
     Only companies have those: `Sá` is a surname.
     """
     every = words(text)
+    # What `&` is read as; the sign itself is no word.
+    every = [word for word in every if word not in AND] or every
     while legal and len(every) > 1 and every[-1] in LEGAL_SUFFIXES:
         every.pop()
     return " ".join(every)
