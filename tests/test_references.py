@@ -11,7 +11,7 @@ import anyio
 import httpx2
 import pytest
 
-from crm_mcp import references
+from crm_mcp import finding
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import CompanyChanges, NewCompany
 from crm_mcp.crm.contacts import ContactChanges
@@ -19,9 +19,9 @@ from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import NewLead
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.finding import SCAN_PAGES
 from crm_mcp.references import (
     MAX_CANDIDATES,
-    SCAN_PAGES,
     SEARCH_ROWS,
     AmbiguousReferenceError,
     Meant,
@@ -967,7 +967,7 @@ class Hanging(Endless):
 async def test_a_scan_ends_in_time_even_within_a_request_and_tells_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(references, "SCAN_SECONDS", 0.5)
+    monkeypatch.setattr(finding, "SCAN_SECONDS", 0.5)
     told: list[tuple[float, str]] = []
 
     async def tell(done: float, _total: float | None, what: str) -> None:
@@ -990,7 +990,7 @@ async def test_what_is_newer_than_a_kept_scan_is_found_when_it_is_some_seconds_o
 ) -> None:
     await refusal(refs.company("Newcomer"))
     await crm.companies.create(NewCompany(name="Newcomer"))
-    monkeypatch.setattr(references, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(finding, "FRESH_SECONDS", 0.0)
     assert (await refs.company("Newcomer", writing=True)).name == "Newcomer"
 
 

@@ -69,11 +69,11 @@ async def _names(kind: str, tenant: Tenant, typed: str) -> Names:
         "contacts": lambda q, rows: client.contacts.search(ContactFilter(q=q), limit=rows),
         "leads": lambda q, rows: client.leads.search(LeadFilter(q=q), limit=rows),
     }
-    if not typed or await tenant.refs.searches(kind):
+    if not typed or await tenant.refs.kinds[kind].searches():
         found = await searches[kind](typed or None, MAX_VALUES)
         if found.records or not typed:
             return [on_one_line(record.label) for record in found.records], found.has_more
-    records, more = await tenant.refs.at_hand(kind)
+    records, more = await tenant.refs.kinds[kind].at_hand()
     wanted = plain(typed)
     names = [on_one_line(record.label) for record in records if wanted in plain(record.label)]
     return names, more or len(names) > MAX_VALUES

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import anyio
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
@@ -20,10 +17,11 @@ from crm_mcp.crm.contract import UUID_PATTERN, Entity, plain
 from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.outreach import EmailConnection
-from crm_mcp.crm.paging import Page, Told, Walk
+from crm_mcp.crm.paging import Page, Told
 from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.finding import Finder, Looked, only, those
 from crm_mcp.lines import company_line, contact_line, lead_line
-from crm_mcp.matching import Fit, Matches, best, core, domain, longest_word, site_of, without_forms
+from crm_mcp.matching import Fit, Matches, best, core, domain, site_of
 from crm_mcp.memory import Memory
 from crm_mcp.rows import Rows
 from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean
@@ -38,12 +36,6 @@ SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.IGNORECASE)
 ADDRESS = re.compile(r"(?:^\s*|<|mailto:)([^\s<>@:]+@[^\s<>@]+\.[^\s<>@]+?)(?:>|\s*$)", re.IGNORECASE)
 MAX_CANDIDATES = 5
 SEARCH_ROWS = 100
-SCAN_PAGES = 100
-SCAN_SECONDS = 8.0
-# What was read so lately is not read again for what it lacks.
-FRESH_SECONDS = 5.0
-# Nothing is called so: a CRM that brings rows for it does not search.
-ODD_WORD = "qxzjvkwqpy"
 
 
 class AmbiguousReferenceError(UnresolvedReferenceError):
@@ -82,50 +74,6 @@ class Meant:
         return self.id
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind(Generic[E]):
-    """How records of a kind are called, shown and found."""
-
-    noun: str
-    plural: str
-    names_of: Callable[[E], Sequence[str]]
-    lines: Callable[[Sequence[E]], Awaitable[list[str]]]
-    search: Callable[[str | None], Awaitable[Page[E]]]
-    walk: Callable[[str | None], Walk[E]]
-    # Companies have legal forms.
-    of_companies: bool = False
-
-    def best(self, said: str, records: Iterable[E]) -> Matches[E] | None:
-        return best(said, records, self.names_of, legal=self.of_companies)
-
-
-@dataclass(frozen=True, slots=True)
-class _Looked(Generic[E]):
-    """What a search brought: the best matches, and how far it looked when not at everything."""
-
-    matches: Matches[E] | None
-    bound: str = ""
-    # By the CRM's search, which may not find what is spelt another way.
-    searched: bool = False
-
-    @property
-    def sure(self) -> bool:
-        """Whether nothing that was not looked at can fit better, or as well but for its spelling."""
-        return not self.searched or (self.fits(Fit.EXACT) and not self.bound)
-
-    def fits(self, worst: Fit) -> bool:
-        return self.matches is not None and self.matches.fit <= worst
-
-
-@dataclass(frozen=True, slots=True)
-class _Scan(Generic[E]):
-    """All records of a kind, as far as they could be read; where that was not all, `bound` says so."""
-
-    records: list[E]
-    bound: str
-    ended: float
-
-
 class References:
     """Finds what is meant, in one tenant's CRM.
 
@@ -146,51 +94,36 @@ class References:
         self._memory = memory
         self._rows = rows
         self._lists = lists
-        self._companies: _Kind[Company] = _Kind(
+        self._companies: Finder[Company] = Finder(
             "company",
             "companies",
             lambda company: [company.label],
-            self._company_lines,
             lambda q: client.companies.search(CompanyFilter(q=q), limit=SEARCH_ROWS),
             lambda q: client.companies.walk(CompanyFilter(q=q)),
+            memory,
+            reading,
             of_companies=True,
         )
-        self._contacts: _Kind[Contact] = _Kind(
+        self._contacts: Finder[Contact] = Finder(
             "contact",
             "contacts",
             lambda contact: [contact.label],
-            self._contact_lines,
             lambda q: client.contacts.search(ContactFilter(q=q), limit=SEARCH_ROWS),
             lambda q: client.contacts.walk(ContactFilter(q=q)),
+            memory,
+            reading,
         )
-        self._leads: _Kind[Lead] = _Kind(
+        self._leads: Finder[Lead] = Finder(
             "lead",
             "leads",
             lambda lead: [lead.label],
-            self._lead_lines,
             lambda q: client.leads.search(LeadFilter(q=q), limit=SEARCH_ROWS),
             lambda q: client.leads.walk(LeadFilter(q=q)),
+            memory,
+            reading,
         )
-        kinds: tuple[_Kind[Any], ...] = (self._companies, self._contacts, self._leads)
-        self._kinds = {kind.plural: kind for kind in kinds}
-
-    async def at_hand(self, plural: str) -> tuple[list[Any], bool]:
-        """Records that one request brings, and whether there are more: all where they were read lately."""
-        kind: _Kind[Any] = self._kinds[plural]
-        scan: _Scan[Any] | None = self._memory.recent.kept(plural, "every page")
-        if scan is not None:
-            return scan.records, bool(scan.bound)
-        page = await self._first_page(kind)
-        return page.records, page.has_more or page.bounded
-
-    async def searches(self, plural: str) -> bool:
-        """Whether the CRM searches this kind, or sends just any rows; asked once."""
-        known = self._memory.searches
-        if plural not in known:
-            walk: Walk[Any] = self._kinds[plural].walk(ODD_WORD)
-            async for _ in walk.pages(1):
-                known[plural] = walk.met == 0
-        return known.get(plural, True)
+        kinds: tuple[Finder[Any], ...] = (self._companies, self._contacts, self._leads)
+        self.kinds: dict[str, Finder[Any]] = {kind.plural: kind for kind in kinds}
 
     async def company(self, said: str, *, writing: bool = False) -> Meant:
         """By id, short id, name, website or e-mail domain, or part of the name."""
@@ -215,10 +148,10 @@ class References:
                 people = await self._client.companies.contacts(there.id) if there else None
                 at_company = self._contacts.best(name, people.records) if people else None
                 if there and people and at_company:
-                    looked = _Looked(at_company, _join(*people.notes))
+                    looked = Looked(at_company, _join(*people.notes))
                     meant = await self._decided(self._contacts, said, looked, writing=writing)
                     return replace(meant, note=_join(there.note, meant.note) or None)
-            looked = await self._search(self._contacts, said, writing=writing)
+            looked = await self._contacts.search_for(said, writing=writing)
             return await self._decided(self._contacts, said, looked, writing=writing)
 
         return await self._by_id(self._contacts, said) or await self._kept("contacts", said, writing, find)
@@ -231,26 +164,24 @@ class References:
         is good enough: writing, one that is spelt just so.
         """
 
-        async def among_all_companies() -> _Looked[Company]:
+        async def among_all_companies() -> Looked[Company]:
             look = partial(self._companies.best, said)
-            return await recent.get(
-                "companies", f"of lead {said}", lambda: self._among_all(self._companies, look)
-            )
+            return await recent.get("companies", f"of lead {said}", lambda: self._companies.among_all(look))
 
         async def find() -> Meant:
             named = await recent.get("companies", f"near lead {said}", lambda: self._near_company(said))
             if writing and named and not named.sure:
                 named = await among_all_companies()
             titled = None
-            if not (named and _only(named, Fit.NORMALISED)):
-                titled = await self._near(self._leads, said)
+            if not (named and only(named, Fit.NORMALISED)):
+                titled = await self._leads.near(said)
                 good_enough = titled and titled.fits(Fit.PART) and (titled.sure or not writing)
                 if named is None and not good_enough:
                     named = await among_all_companies()
-            company = _only(named, Fit.PART) if named and not (writing and named.bound) else None
+            company = only(named, Fit.PART) if named and not (writing and named.bound) else None
             if named and company and named.fits(Fit.NORMALISED):
                 return await self._only_open_lead(said, company, writing=writing)
-            looked = await self._among_all_if(self._leads, said, titled, writing=writing)
+            looked = await self._leads.among_all_if(said, titled, writing=writing)
             looked = await self._open_ones(looked, said, writing=writing)
             if company and not looked.fits(Fit.PART):
                 return await self._only_open_lead(said, company, writing=writing)
@@ -338,7 +269,7 @@ class References:
         except UnresolvedReferenceError:
             return None
 
-    async def _by_id(self, kind: _Kind[E], said: str) -> Meant | None:
+    async def _by_id(self, kind: Finder[E], said: str) -> Meant | None:
         """What an id or a short id names; None where it is neither."""
         word = said.strip().lower()
         if UUID_PATTERN.fullmatch(word):
@@ -357,7 +288,7 @@ class References:
         if shown:
             return Meant(shown[0], self._memory.names.get(shown[0]))
         # Perhaps shown before this process began; a name can look like this too, so it is no error yet.
-        looked = await self._among_all(kind, _those(lambda record: record.id.startswith(word)))
+        looked = await kind.among_all(those(lambda record: record.id.startswith(word)))
         records = looked.matches.found if looked.matches else []
         if len(records) == 1 and not looked.bound:
             return Meant(records[0].id, kind.names_of(records[0])[0])
@@ -365,7 +296,7 @@ class References:
             raise await self._ambiguous(kind, _join(f"Ids start with {word}.", looked.bound), records)
         return None
 
-    def _refuse_other_kind(self, kind: _Kind[E], full: str) -> None:
+    def _refuse_other_kind(self, kind: Finder[E], full: str) -> None:
         known = self._memory.names.kind(full)
         if known not in (None, kind.noun):
             raise UnresolvedReferenceError(f"{full} is the id of a {known}, not of a {kind.noun}.")
@@ -373,38 +304,36 @@ class References:
     async def _kept(self, kind: str, said: str, writing: bool, find: Callable[[], Awaitable[Meant]]) -> Meant:
         return await self._memory.recent.get(kind, f"{writing} {said}", find)
 
-    async def _company(self, said: str, *, writing: bool) -> _Looked[Company]:
+    async def _company(self, said: str, *, writing: bool) -> Looked[Company]:
         """By name, and by the domain of its website or mail: who is called like a website may not have it."""
         site = domain(said)
         of_site = await self._of_site(site) if site else None
         if of_site is None or of_site.matches is None:
-            return await self._search(self._companies, said, writing=writing)
-        named = await self._called(self._companies, said)
+            return await self._companies.search_for(said, writing=writing)
+        named = await self._companies.called(said)
         found = {company.id: company for company in (*named, *of_site.matches.found)}
-        return _Looked(Matches(Fit.EXACT, list(found.values())), of_site.bound)
+        return Looked(Matches(Fit.EXACT, list(found.values())), of_site.bound)
 
-    async def _near_company(self, said: str) -> _Looked[Company] | None:
+    async def _near_company(self, said: str) -> Looked[Company] | None:
         """The same without reading all that there are, where that may be spared."""
-        return await (
-            self._company(said, writing=False) if domain(said) else self._near(self._companies, said)
-        )
+        return await (self._company(said, writing=False) if domain(said) else self._companies.near(said))
 
-    async def _of_site(self, site: str) -> _Looked[Company]:
+    async def _of_site(self, site: str) -> Looked[Company]:
         def is_theirs(company: Company) -> bool:
             return site in site_of(company.website, company.email)
 
-        theirs = _those(is_theirs)
-        few = await self._few(self._companies)
+        theirs = those(is_theirs)
+        few = await self._companies.few()
         if few is not None:
-            return _Looked(theirs(few))
+            return Looked(theirs(few))
         name = site.split(".", maxsplit=1)[0].replace("-", " ")
         for query in dict.fromkeys([name, *name.split()[:1]]):
-            page = await self._searched(self._companies, query)
+            page = await self._companies.searched(query)
             if page and (found := theirs(page.records)):
-                return _Looked(found, _more_than_seen(self._companies, page))
-        return await self._among_all(self._companies, theirs)
+                return Looked(found, self._companies.more_than_seen(page))
+        return await self._companies.among_all(theirs)
 
-    async def _of_address(self, address: str, said: str) -> _Looked[Contact]:
+    async def _of_address(self, address: str, said: str) -> Looked[Contact]:
         """Whoever has this very address; what is only like it is a close match."""
 
         def look(people: list[Contact]) -> Matches[Contact] | None:
@@ -413,132 +342,18 @@ class References:
             like = best(said, people, lambda contact: [contact.email or ""], legal=False)
             return Matches(Fit.CLOSE, like.found) if like else None
 
-        few = await self._few(self._contacts)
+        few = await self._contacts.few()
         if few is not None:
-            return _Looked(look(few))
-        page = await self._searched(self._contacts, address)
-        found = _Looked(look(page.records) if page else None)
-        return found if found.fits(Fit.EXACT) else await self._among_all(self._contacts, look)
+            return Looked(look(few))
+        page = await self._contacts.searched(address)
+        found = Looked(look(page.records) if page else None)
+        return found if found.fits(Fit.EXACT) else await self._contacts.among_all(look)
 
     async def _is_whole_name(self, said: str) -> bool:
         """Whether somebody is called just so, company and all: `Duke of Wellington`."""
-        return bool(await self._called(self._contacts, said))
+        return bool(await self._contacts.called(said))
 
-    async def _called(self, kind: _Kind[E], said: str) -> list[E]:
-        """Those that are called just so, of all that one search shows."""
-        few = await self._few(kind)
-        matches = kind.best(said, await self._spelt_so(kind, said) if few is None else few)
-        return matches.found if matches and matches.fit <= Fit.NORMALISED else []
-
-    async def _spelt_so(self, kind: _Kind[E], said: str) -> list[E]:
-        """Those among which one called just so would be: all that there are where the CRM cannot search."""
-        page = await self._searched(kind, said)
-        return page.records if page else (await self._everything(kind)).records
-
-    async def _search(self, kind: _Kind[E], said: str, *, writing: bool) -> _Looked[E]:
-        return await self._among_all_if(kind, said, await self._near(kind, said), writing=writing)
-
-    async def _among_all_if(
-        self, kind: _Kind[E], said: str, near: _Looked[E] | None, *, writing: bool
-    ) -> _Looked[E]:
-        """What is near, where that will do; else, and for a write that it is not sure for, among all.
-
-        Only what is spelt as it was said, but for its case, is found by any search: one that tells accents
-        or spaces apart may hide another that is called the same, or one that fits better.
-        """
-        if near and (near.sure or not writing):
-            return near
-        # These may be newer than those that are kept.
-        newer = near.matches.found if near and near.matches else []
-
-        def look(records: list[E]) -> Matches[E] | None:
-            return kind.best(said, {record.id: record for record in (*records, *newer)}.values())
-
-        return await self._among_all(kind, look)
-
-    async def _near(self, kind: _Kind[E], said: str) -> _Looked[E] | None:
-        """Look at all records where there are few; else ask the CRM for the name and for its longest word.
-
-        None where nothing but a close match would come of it, and only reading all records can tell.
-        A CRM's search may tell accents apart, so that it finds one of two that are called the same: what is
-        spelt with accents is searched for once more as it is spelt, and without them.
-        """
-        few = await self._few(kind)
-        if few is not None:
-            matches = kind.best(said, few)
-            if matches is None or matches.fit is Fit.CLOSE:
-                # It may be newer than what is kept.
-                self._memory.recent.drop(kind.plural)
-                matches = kind.best(said, await self._few(kind) or few)
-            return _Looked(matches)
-        for asked in _queries(said, legal=kind.of_companies):
-            page = await self._searched(kind, asked)
-            if page is None:
-                return None
-            matches = kind.best(said, page.records)
-            if matches and matches.fit < Fit.CLOSE:
-                spelt = kind.names_of(matches.found[0])[0]
-                every = {record.id: record for record in page.records}
-                for other in {spelt, plain(spelt)} - {asked} if not spelt.isascii() else ():
-                    every |= {record.id: record for record in (await self._page(kind, other)).records}
-                return _Looked(kind.best(said, every.values()), _more_than_seen(kind, page), searched=True)
-        return None
-
-    async def _few(self, kind: _Kind[E]) -> list[E] | None:
-        """All records of the kind where they fit on a page, kept for seconds; None where there are more."""
-        page = await self._first_page(kind)
-        return None if page.has_more or page.bounded else page.records
-
-    async def _first_page(self, kind: _Kind[E]) -> Page[E]:
-        return await self._memory.recent.get(kind.plural, "all", lambda: self._page(kind, None))
-
-    async def _page(self, kind: _Kind[E], query: str | None) -> Page[E]:
-        page = await kind.search(query)
-        self._learn(kind, page.records)
-        return page
-
-    def _learn(self, kind: _Kind[E], records: Iterable[E]) -> None:
-        for record in records:
-            self._memory.names.learn(record.id, kind.names_of(record)[0], kind.noun)
-
-    async def _searched(self, kind: _Kind[E], query: str) -> Page[E] | None:
-        """What the CRM finds; None where it does not search this kind, and sends just any rows.
-
-        Whether it does is asked when it first sends more than a search seems to.
-        """
-        if not self._memory.searches.get(kind.plural, True):
-            return None
-        page = await self._page(kind, query)
-        odd = page.left_out or page.has_more or page.bounded
-        return None if odd and not await self.searches(kind.plural) else page
-
-    async def _among_all(self, kind: _Kind[E], look: Callable[[list[E]], Matches[E] | None]) -> _Looked[E]:
-        """What `look` finds among all records; what it does not may be newer than those that are kept."""
-        scan = await self._everything(kind)
-        looked = _Looked(look(scan.records), scan.bound)
-        if not looked.fits(Fit.PART) and time.monotonic() - scan.ended > FRESH_SECONDS:
-            self._memory.recent.drop(kind.plural)
-            scan = await self._everything(kind)
-            looked = _Looked(look(scan.records), scan.bound)
-        return looked
-
-    async def _everything(self, kind: _Kind[E]) -> _Scan[E]:
-        """All records, kept for seconds, so that what one call looks for costs one scan."""
-        return await self._memory.recent.get(kind.plural, "every page", lambda: self._scan(kind))
-
-    async def _scan(self, kind: _Kind[E]) -> _Scan[E]:
-        """All records, within a bound on calls and time."""
-        found: list[E] = []
-        walk, told = kind.walk(None), self._reading(kind.plural)
-        with anyio.move_on_after(SCAN_SECONDS):
-            async for records in walk.pages(SCAN_PAGES):
-                self._learn(kind, records)
-                found += records
-                await told(walk.met, walk.told_total)
-        bound = f"Only {walk.met} {kind.plural} were looked at, there are more."
-        return _Scan(found, "" if walk.complete else bound, time.monotonic())
-
-    async def _open_ones(self, looked: _Looked[Lead], said: str, *, writing: bool) -> _Looked[Lead]:
+    async def _open_ones(self, looked: Looked[Lead], said: str, *, writing: bool) -> Looked[Lead]:
         """Of leads that part of a title fits, those that are open, if there are any.
 
         A closed one is not reopened by half its name: writing, it has to be said in full.
@@ -580,7 +395,7 @@ class References:
 
         Where one page has all leads, that is all it takes.
         """
-        of_company, titled = await self._page(self._leads, None), None
+        of_company, titled = await self._leads.page(None), None
         if (
             of_company.has_more
             or of_company.bounded
@@ -588,15 +403,15 @@ class References:
         ):
             wanted = LeadFilter(company_id=company.id)
             of_company = await self._client.leads.search(wanted, limit=SEARCH_ROWS)
-            self._learn(self._leads, of_company.records)
-            titled = await self._spelt_so(self._leads, said)
+            self._leads.learn(of_company.records)
+            titled = await self._leads.spelt_so(said)
         matches = self._leads.best(said, of_company.records if titled is None else titled)
         own = [one for one in of_company.records if titled is not None or one.company_id == company.id]
         return replace(of_company, records=own), (
             matches.found if matches and matches.fit <= Fit.NORMALISED else []
         )
 
-    async def _decided(self, kind: _Kind[E], said: str, looked: _Looked[E], *, writing: bool) -> Meant:
+    async def _decided(self, kind: Finder[E], said: str, looked: Looked[E], *, writing: bool) -> Meant:
         """The one record that is meant, or an error that says why it is none."""
         matches = looked.matches
         if matches is None:
@@ -616,10 +431,12 @@ class References:
         certain = matches.fit is Fit.EXACT or (matches.fit is Fit.NORMALISED and whole)
         return Meant(matches.found[0].id, called, _join(note, looked.bound) or None, certain)
 
-    async def _ambiguous(self, kind: _Kind[E], problem: str, records: Sequence[E]) -> AmbiguousReferenceError:
+    async def _ambiguous(
+        self, kind: Finder[E], problem: str, records: Sequence[E]
+    ) -> AmbiguousReferenceError:
         shown = records[:MAX_CANDIDATES]
         meant = [Meant(one.id, clean(kind.names_of(one)[0], MAX_NAME_CHARS)) for one in shown]
-        candidates = dict(zip(await kind.lines(shown), meant, strict=True))
+        candidates = dict(zip(await self.lines(kind.noun, shown), meant, strict=True))
         return AmbiguousReferenceError(problem, candidates, len(records))
 
     async def lines(self, kind: str, records: Sequence[Any]) -> list[str]:
@@ -649,31 +466,6 @@ def _name_and_company(said: str) -> tuple[str, str]:
     """`Anna at Acme` in its two parts; the second is empty where it has one."""
     parts = re.split(r"\s+(?:at|@|from|of|bei|chez)\s+", said.strip(), maxsplit=1, flags=re.IGNORECASE)
     return (parts[0], parts[1]) if len(parts) == 2 else (said, "")
-
-
-def _queries(said: str, *, legal: bool) -> Iterable[str]:
-    """What to search for: all of a name first, though that may not find another spelling of it."""
-    return dict.fromkeys([without_forms(said, legal=legal), *longest_word(said, legal=legal)])
-
-
-def _those(wanted: Callable[[E], bool]) -> Callable[[list[E]], Matches[E] | None]:
-    """Finds those that are wanted, which is no question of how well they fit."""
-
-    def look(records: list[E]) -> Matches[E] | None:
-        found = list(filter(wanted, records))
-        return Matches(Fit.EXACT, found) if found else None
-
-    return look
-
-
-def _more_than_seen(kind: _Kind[E], page: Page[E]) -> str:
-    return f"More {kind.plural} fit it than were looked at." if page.has_more or page.bounded else ""
-
-
-def _only(looked: _Looked[E], worst: Fit) -> E | None:
-    """The one that fits at least so well, where it is one."""
-    found = looked.matches.found if looked.matches and looked.fits(worst) else []
-    return found[0] if len(found) == 1 else None
 
 
 def _join(*sentences: str | None) -> str:

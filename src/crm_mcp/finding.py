@@ -1,0 +1,222 @@
+"""Looking for records of a kind by what they are called: among all where that is cheap, else by search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import anyio
+
+from crm_mcp.crm.contract import Entity, plain
+from crm_mcp.crm.paging import Page, Told, Walk
+from crm_mcp.matching import Fit, Matches, best, longest_word, without_forms
+from crm_mcp.memory import Memory
+
+E = TypeVar("E", bound=Entity)
+
+SCAN_PAGES = 100
+SCAN_SECONDS = 8.0
+# What was read so lately is not read again for what it lacks.
+FRESH_SECONDS = 5.0
+# Nothing is called so: a CRM that brings rows for it does not search.
+ODD_WORD = "qxzjvkwqpy"
+
+
+@dataclass(frozen=True, slots=True)
+class Looked(Generic[E]):
+    """What a search brought: the best matches, and how far it looked when not at everything."""
+
+    matches: Matches[E] | None
+    bound: str = ""
+    # By the CRM's search, which may not find what is spelt another way.
+    searched: bool = False
+
+    @property
+    def sure(self) -> bool:
+        """Whether nothing that was not looked at can fit better, or as well but for its spelling."""
+        return not self.searched or (self.fits(Fit.EXACT) and not self.bound)
+
+    def fits(self, worst: Fit) -> bool:
+        return self.matches is not None and self.matches.fit <= worst
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan(Generic[E]):
+    """All records of a kind, as far as they could be read; where that was not all, `bound` says so."""
+
+    records: list[E]
+    bound: str
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finder(Generic[E]):
+    """How records of a kind are called, and looked for by name."""
+
+    noun: str
+    plural: str
+    names_of: Callable[[E], Sequence[str]]
+    search: Callable[[str | None], Awaitable[Page[E]]]
+    walk: Callable[[str | None], Walk[E]]
+    memory: Memory
+    reading: Callable[[str], Told]
+    # Companies have legal forms.
+    of_companies: bool = False
+
+    def best(self, said: str, records: Iterable[E]) -> Matches[E] | None:
+        return best(said, records, self.names_of, legal=self.of_companies)
+
+    async def at_hand(self) -> tuple[list[E], bool]:
+        """Records that one request brings, and whether there are more: all where they were read lately."""
+        scan: _Scan[E] | None = self.memory.recent.kept(self.plural, "every page")
+        if scan is not None:
+            return scan.records, bool(scan.bound)
+        page = await self._first_page()
+        return page.records, page.has_more or page.bounded
+
+    async def searches(self) -> bool:
+        """Whether the CRM searches this kind, or sends just any rows; asked once."""
+        known = self.memory.searches
+        if self.plural not in known:
+            walk = self.walk(ODD_WORD)
+            async for _ in walk.pages(1):
+                known[self.plural] = walk.met == 0
+        return known.get(self.plural, True)
+
+    async def called(self, said: str) -> list[E]:
+        """Those that are called just so, of all that one search shows."""
+        few = await self.few()
+        matches = self.best(said, await self.spelt_so(said) if few is None else few)
+        return matches.found if matches and matches.fit <= Fit.NORMALISED else []
+
+    async def spelt_so(self, said: str) -> list[E]:
+        """Those among which one called just so would be: all that there are where the CRM cannot search."""
+        page = await self.searched(said)
+        return page.records if page else (await self._everything()).records
+
+    async def search_for(self, said: str, *, writing: bool) -> Looked[E]:
+        return await self.among_all_if(said, await self.near(said), writing=writing)
+
+    async def among_all_if(self, said: str, near: Looked[E] | None, *, writing: bool) -> Looked[E]:
+        """What is near, where that will do; else, and for a write that it is not sure for, among all.
+
+        Only what is spelt as it was said, but for its case, is found by any search: one that tells accents
+        or spaces apart may hide another that is called the same, or one that fits better.
+        """
+        if near and (near.sure or not writing):
+            return near
+        # These may be newer than those that are kept.
+        newer = near.matches.found if near and near.matches else []
+
+        def look(records: list[E]) -> Matches[E] | None:
+            return self.best(said, {record.id: record for record in (*records, *newer)}.values())
+
+        return await self.among_all(look)
+
+    async def near(self, said: str) -> Looked[E] | None:
+        """Look at all records where there are few; else ask the CRM for the name and for its longest word.
+
+        None where nothing but a close match would come of it, and only reading all records can tell.
+        A CRM's search may tell accents apart, so that it finds one of two that are called the same: what is
+        spelt with accents is searched for once more as it is spelt, and without them.
+        """
+        few = await self.few()
+        if few is not None:
+            matches = self.best(said, few)
+            if matches is None or matches.fit is Fit.CLOSE:
+                # It may be newer than what is kept.
+                self.memory.recent.drop(self.plural)
+                matches = self.best(said, await self.few() or few)
+            return Looked(matches)
+        for asked in _queries(said, legal=self.of_companies):
+            page = await self.searched(asked)
+            if page is None:
+                return None
+            matches = self.best(said, page.records)
+            if matches and matches.fit < Fit.CLOSE:
+                spelt = self.names_of(matches.found[0])[0]
+                every = {record.id: record for record in page.records}
+                for other in {spelt, plain(spelt)} - {asked} if not spelt.isascii() else ():
+                    every |= {record.id: record for record in (await self.page(other)).records}
+                return Looked(self.best(said, every.values()), self.more_than_seen(page), searched=True)
+        return None
+
+    async def few(self) -> list[E] | None:
+        """All records of the kind where they fit on a page, kept for seconds; None where there are more."""
+        page = await self._first_page()
+        return None if page.has_more or page.bounded else page.records
+
+    async def _first_page(self) -> Page[E]:
+        return await self.memory.recent.get(self.plural, "all", lambda: self.page(None))
+
+    async def page(self, query: str | None) -> Page[E]:
+        page = await self.search(query)
+        self.learn(page.records)
+        return page
+
+    def learn(self, records: Iterable[E]) -> None:
+        for record in records:
+            self.memory.names.learn(record.id, self.names_of(record)[0], self.noun)
+
+    async def searched(self, query: str) -> Page[E] | None:
+        """What the CRM finds; None where it does not search this kind, and sends just any rows.
+
+        Whether it does is asked when it first sends more than a search seems to.
+        """
+        if not self.memory.searches.get(self.plural, True):
+            return None
+        page = await self.page(query)
+        odd = page.left_out or page.has_more or page.bounded
+        return None if odd and not await self.searches() else page
+
+    async def among_all(self, look: Callable[[list[E]], Matches[E] | None]) -> Looked[E]:
+        """What `look` finds among all records; what it does not may be newer than those that are kept."""
+        scan = await self._everything()
+        looked = Looked(look(scan.records), scan.bound)
+        if not looked.fits(Fit.PART) and time.monotonic() - scan.ended > FRESH_SECONDS:
+            self.memory.recent.drop(self.plural)
+            scan = await self._everything()
+            looked = Looked(look(scan.records), scan.bound)
+        return looked
+
+    async def _everything(self) -> _Scan[E]:
+        """All records, kept for seconds, so that what one call looks for costs one scan."""
+        return await self.memory.recent.get(self.plural, "every page", self._scan)
+
+    async def _scan(self) -> _Scan[E]:
+        """All records, within a bound on calls and time."""
+        found: list[E] = []
+        walk, told = self.walk(None), self.reading(self.plural)
+        with anyio.move_on_after(SCAN_SECONDS):
+            async for records in walk.pages(SCAN_PAGES):
+                self.learn(records)
+                found += records
+                await told(walk.met, walk.told_total)
+        bound = f"Only {walk.met} {self.plural} were looked at, there are more."
+        return _Scan(found, "" if walk.complete else bound, time.monotonic())
+
+    def more_than_seen(self, page: Page[E]) -> str:
+        return f"More {self.plural} fit it than were looked at." if page.has_more or page.bounded else ""
+
+
+def _queries(said: str, *, legal: bool) -> Iterable[str]:
+    """What to search for: all of a name first, though that may not find another spelling of it."""
+    return dict.fromkeys([without_forms(said, legal=legal), *longest_word(said, legal=legal)])
+
+
+def those(wanted: Callable[[E], bool]) -> Callable[[list[E]], Matches[E] | None]:
+    """Finds those that are wanted, which is no question of how well they fit."""
+
+    def look(records: list[E]) -> Matches[E] | None:
+        found = list(filter(wanted, records))
+        return Matches(Fit.EXACT, found) if found else None
+
+    return look
+
+
+def only(looked: Looked[E], worst: Fit) -> E | None:
+    """The one that fits at least so well, where it is one."""
+    found = looked.matches.found if looked.matches and looked.fits(worst) else []
+    return found[0] if len(found) == 1 else None
