@@ -161,6 +161,30 @@ async def test_a_declined_question_leaves_the_approval_open_and_a_no_ends_it(
     assert ledger.waiting() == []
 
 
+async def test_what_a_person_declined_elsewhere_is_said_and_on_record(
+    open_client: OpenClient, era: Options, ledger: Ledger, wire: Any
+) -> None:
+    client = await open_client(policy=ASKING, **era)
+    await call(client, *DELETE, fails=True)
+    [waiting] = ledger.waiting()
+    declined = ledger.decide(waiting.id, approved=False, by="terminal")
+    text = await call(client, *DELETE, fails=True)
+    assert text.splitlines()[1] == (
+        f"A person declined the same at {declined.decided_at:%H:%M} UTC: ask them before trying again."
+    )
+    assert (outcomes(ledger), wire.writes) == (["refused", "declined"], [])
+
+
+async def test_an_approval_that_ran_out_is_said_and_on_record(
+    open_client: OpenClient, ledger: Ledger, wire: Any
+) -> None:
+    client = await open_client(policy=dataclasses.replace(ASKING, approval_seconds=0.0))
+    await call(client, *DELETE, fails=True)
+    text = await call(client, *DELETE, fails=True)
+    assert text.splitlines()[1].startswith("The earlier approval ended at ")
+    assert (outcomes(ledger), wire.writes) == (["refused", "expired"], [])
+
+
 async def test_without_elicitation_it_waits_for_an_approval_that_counts_once(
     open_client: OpenClient, era: Options, ledger: Ledger, wire: Any, find: Find
 ) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self, get_args
 
 from crm_mcp.journal import Journal, LedgerError, Record, Verification
 
@@ -354,6 +354,15 @@ class Ledger:
             approval_id = _new_id(128)
             self._journal.append("asked", _stamp(now), "approvals", approval_id, record)
             return _approval({"id": approval_id} | record, now)
+
+    def let_down(self, approval: Approval) -> Approval | None:
+        """The approval of the same that was asked for right before, where it was declined or ran out."""
+        wanted = _wanted(digest=approval.digest, principal=approval.principal, entity=approval.entity)
+        with self._journal.transaction(write=False):
+            for earlier in self._approvals(wanted, get_args(State), _now()):
+                if earlier.id != approval.id:
+                    return earlier if earlier.state in ("declined", "expired") else None
+        return None
 
     def approval(self, approval_id: str) -> Approval:
         """Raises ApprovalError when there is none."""

@@ -140,6 +140,10 @@ def _approve(ctx: Context[CrmAccess], planned: Sequence[Planned], word: Elicitat
         approval = _approval(ctx, planned)
         if approval.state != "approved":
             outcome: NeverSent = "declined" if call.asked else "refused"
+            before = None if call.asked else access.ledger().let_down(approval)
+            if before:
+                outcome = "declined" if before.state == "declined" else "expired"
+                call.notes.append(_let_down(before))
             refuse(
                 access.ledger(),
                 call,
@@ -163,6 +167,12 @@ def _answered(access: CrmAccess, planned: Sequence[Planned], approval_id: str, a
         ledger.void(approval_id)
         refuse(ledger, CALL.get(), planned, "declined", DeclinedError(f"The person said no. {NOTHING_SENT}"))
     return approval
+
+
+def _let_down(before: Approval) -> str:
+    if before.state == "declined":
+        return f"A person declined the same at {before.decided_at:%H:%M} UTC: ask them before trying again."
+    return f"The earlier approval ended at {before.expires_at:%H:%M} UTC without being used."
 
 
 def _how(access: CrmAccess, call: Call, approval: Approval, *, declined: bool) -> str:
