@@ -159,6 +159,25 @@ async def test_a_call_that_only_reads_is_not_on_record(client: Client, changes: 
     assert changes() == []
 
 
+async def test_an_old_activity_of_a_busy_lead_is_a_repeat_and_found_after_a_lost_answer(
+    client: Client, wire: Any, sandbox: Any
+) -> None:
+    """Neither of them stands on the first page of what is logged there."""
+    for number in range(101):
+        await facts_of(client, "log_activity", **(CALL | {"subject": f"Note {number}"}))
+    old = CALL | {"occurred_at": "2020-01-01T10:00:00Z"}
+    first = await facts_of(client, "log_activity", **old)
+    assert await facts_of(client, "log_activity", **old) == first | {"repeat": True}
+    older = CALL | {"occurred_at": "2019-01-01T10:00:00Z"}
+    healthy = wire.inner
+    wire.inner = losing_the_answer(healthy)
+    await text_of(client, "log_activity", **older, fails=False)
+    wire.inner = healthy
+    await facts_of(client, "log_activity", **older)
+    [logged] = sandbox.all("SELECT count(*) AS times FROM activities WHERE occurred_at LIKE '2019-01-01%'")
+    assert logged["times"] == 1
+
+
 async def test_a_write_in_other_words_is_the_same(client: Client, wire: Any, find: Find) -> None:
     first = await facts_of(client, "move_lead_stage", **MOVE)
     lead = find("leads", title="Acme annual licence")["id"]

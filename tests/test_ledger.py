@@ -536,6 +536,26 @@ def test_a_removed_event_is_found(path: Path, ledger: Ledger, statement: str, mi
     assert altered(path, statement) == Verification(missing - 1, missing, f"Event {missing} is missing.")
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM events",
+        "DELETE FROM events WHERE seq = 1",
+        "UPDATE events SET data = '{}'",
+        "UPDATE events SET data = json_remove(data, '$.title')",
+        "UPDATE events SET data = 'x'",
+        "UPDATE changes SET id = 'same' || id",
+    ],
+)
+def test_what_cannot_be_read_any_more_is_said_to_be_altered(
+    path: Path, ledger: Ledger, statement: str
+) -> None:
+    applied(ledger)
+    altered(path, statement)
+    with pytest.raises(LedgerError, match="altered"):
+        ledger.changes()
+
+
 def test_a_removed_tail_is_found_after_more_was_written(path: Path, ledger: Ledger) -> None:
     applied(ledger)
     altered(path, "DELETE FROM events WHERE seq = 2")

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -107,6 +108,12 @@ class Endless(httpx2.AsyncBaseTransport):
 
 # How many other companies, contacts and leads there are beside the demo's, and whether the CRM knows `q`: by
 # these a name is looked for among all records at once, by the CRM's search, or by reading every page.
+def told_by(read: Meant, said: str) -> Meant:
+    """What a read took, less that it only asked a search for a part of the name."""
+    only = f'"{said}" is taken for {read.name}; what is spelt otherwise was not looked at.'
+    return dataclasses.replace(read, note=None) if read.note == only else read
+
+
 EVERY_SIZE = pytest.mark.parametrize(
     ("others", "searching"),
     [(0, True), (SEARCH_ROWS, True), (2_000, False)],
@@ -232,7 +239,8 @@ async def test_a_company_is_meant_by_name_part_of_the_name_website_or_address(
     refs: References, find: Find, said: str, name: str
 ) -> None:
     wanted = Meant(find("companies", name=name)["id"], name)
-    assert await refs.company(said, writing=True) == await refs.company(said) == wanted
+    assert await refs.company(said, writing=True) == wanted
+    assert told_by(await refs.company(said), said) == wanted
 
 
 async def test_an_id_is_taken_as_it_is(refs: References, wire: Any) -> None:
@@ -368,7 +376,8 @@ async def test_a_contact_is_meant_by_address_name_or_name_and_company(
 ) -> None:
     contact = find("contacts", email=email)
     wanted = Meant(contact["id"], f"{contact['first_name']} {contact['last_name']}")
-    assert await refs.contact(said, writing=True) == await refs.contact(said) == wanted
+    assert await refs.contact(said, writing=True) == wanted
+    assert told_by(await refs.contact(said), said) == wanted
 
 
 @EVERY_SIZE
@@ -443,7 +452,8 @@ async def test_a_lead_is_meant_by_title_or_by_the_company_that_has_one_open(
     refs: References, find: Find, said: str, title: str
 ) -> None:
     wanted = Meant(find("leads", title=title)["id"], title)
-    assert await refs.lead(said, writing=True) == await refs.lead(said) == wanted
+    assert await refs.lead(said, writing=True) == wanted
+    assert told_by(await refs.lead(said), said) == wanted
 
 
 @EVERY_SIZE

@@ -303,8 +303,9 @@ class Gate:
             outcome: Outcome = "refused" if isinstance(error, RefusedError) else "failed"
             self._close_unsent(change, outcome, str(error))
             raise
-        except anyio.get_cancelled_exc_class():
-            self._close_unsent(change, "failed", "It was cancelled before it was sent.")
+        except BaseException:
+            # Cancelled, or nobody knows what.
+            self._close_unsent(change, "failed", "It ended before it was sent.")
             raise
         if not self._ledger().renew(change.id, lease_seconds=self._lease_seconds):
             problem = f"It took so long that somebody else may have taken it over. {NOTHING_SENT}"

@@ -63,6 +63,16 @@ class LedgerError(Exception):
     """The ledger cannot do what it was asked; the text says why, and which file where it is the file's."""
 
 
+class AlteredError(LedgerError):
+    """A record that nobody can read any more."""
+
+    def __init__(self, record_id: str) -> None:
+        super().__init__(
+            f"Somebody altered the ledger: what it has of {record_id} cannot be read. "
+            "`crm-mcp changes --verify` tells what was altered."
+        )
+
+
 class NoLedgerError(LedgerError):
     """There is no such file."""
 
@@ -177,7 +187,10 @@ class Journal:
             "SELECT data FROM events WHERE about = ? ORDER BY seq", (record_id,)
         )
         for (data,) in events:
-            record.update(json.loads(data))
+            try:
+                record.update(json.loads(data))
+            except (ValueError, TypeError) as error:
+                raise AlteredError(record_id) from error
         return record
 
     # The chain

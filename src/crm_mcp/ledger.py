@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self, get_args
 
-from crm_mcp.journal import Journal, LedgerError, Record, Verification
+from crm_mcp.journal import AlteredError, Journal, LedgerError, Record, Verification
 
 Json = Any
 Outcome = Literal["pending", "applied", "refused", "declined", "expired", "failed", "unknown", "undone"]
@@ -423,6 +423,13 @@ class Ledger:
 
 
 def _change(record: Record, now: datetime) -> Change:
+    try:
+        return _as_change(record, now)
+    except (KeyError, TypeError, ValueError) as error:
+        raise AlteredError(record["id"]) from error
+
+
+def _as_change(record: Record, now: datetime) -> Change:
     values = _read(record)
     kind, subject_id = values.pop("subject_kind"), values.pop("subject_id")
     process = values.pop("process", None)

@@ -424,6 +424,8 @@ class References:
             problem = f'No {kind.noun} is called "{_cut(said)}".' if close else f'"{_cut(said)}" fits {fits}.'
             raise await self._ambiguous(kind, _join(problem, looked.bound), matches.found)
         note = f'No {kind.noun} is called "{_cut(said)}"; taken for {called}.' if close else ""
+        if looked.searched and matches.fit is Fit.PART and not writing:
+            note = f'"{_cut(said)}" is taken for {called}; what is spelt otherwise was not looked at.'
         legal = kind.of_companies
         whole = any(
             core(said, legal=legal) == core(name, legal=legal) for name in kind.names_of(matches.found[0])
@@ -435,6 +437,9 @@ class References:
         self, kind: Finder[E], problem: str, records: Sequence[E]
     ) -> AmbiguousReferenceError:
         shown = records[:MAX_CANDIDATES]
+        for one in shown:
+            # How short an id can be said depends on the others.
+            self._memory.shown.short(one.id)
         meant = [Meant(one.id, clean(kind.names_of(one)[0], MAX_NAME_CHARS)) for one in shown]
         candidates = dict(zip(await self.lines(kind.noun, shown), meant, strict=True))
         return AmbiguousReferenceError(problem, candidates, len(records))

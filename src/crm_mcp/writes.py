@@ -27,6 +27,8 @@ KEPT_BY_CRM = frozenset({"createdAt", "updatedAt", "leadCount", "sortOrder"})
 CLOCK_TOLERANCE = timedelta(minutes=2)
 # Where the e-mails are kept that a lead's timeline showed before one was sent.
 EMAILS = "emails"
+# As far as an activity is looked for whose answer was lost.
+MAX_PAGES = 100
 MAX_TITLE_CHARS = 240
 MAX_PART_CHARS = 40
 
@@ -389,24 +391,22 @@ class Log(Kind):
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         yield from (f"{worded(name)}: {shown(value, named)}" for name, value in _sent(write).items())
 
-    async def is_there(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
-        return record_id is None or any(one.id == record_id for one in await self._listed(crm, write))
-
     async def found(
         self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
     ) -> Sequence[Wire]:
-        return _newly(await self._listed(crm, write), write.body, since)
-
-    async def _listed(self, crm: CrmClient, write: Write) -> list[activities.Activity]:
-        """The latest activities of what it is about."""
+        """Of all that is logged on what it is about: in which order the CRM lists it nobody knows."""
         sent = _sent(write)
         lead, company = write.ids.get("lead_id") or sent.get("leadId"), sent.get("companyId")
         wanted = activities.ActivityFilter(lead_id=lead, company_id=company)
-        listed = (await crm.activities.search(wanted, limit=100)).records
+        walks = [crm.activities.walk(wanted)]
         if sent.get("type") == "task":
-            tasks = await crm.activities.tasks(activities.TaskFilter(lead_id=lead), limit=100)
-            listed = [*listed, *tasks.records]
-        return listed
+            walks.append(crm.activities.walk_tasks(activities.TaskFilter(lead_id=lead)))
+        return [
+            wire
+            for walk in walks
+            async for rows in walk.pages(MAX_PAGES)
+            for wire in _newly(rows, write.body, since)
+        ]
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         sent = _sent(write)
