@@ -43,9 +43,21 @@ _STANDING: Final[dict[State, str]] = {
     "used": "was already used",
     "void": "no longer holds",
 }
+
+
+def _host() -> str:
+    """Where a process number means it: a container may share its host's name, and not its numbers."""
+    if sys.platform == "win32":
+        return ""
+    try:
+        return f"{os.uname().nodename} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # no Linux
+        return os.uname().nodename
+
+
 # Tells this process from an earlier one that had its number, as the first one of a container always has.
 _PROCESS: Final = secrets.token_hex(4)
-_HOST: Final = "" if sys.platform == "win32" else os.uname().nodename
+_HOST: Final = _host()
 
 
 class ApprovalError(LedgerError):
