@@ -165,6 +165,14 @@ def ledger_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def ledger(ledger_file: Path) -> Iterator[Ledger]:
+    """The record of writes that the server keeps, seen from beside it."""
+    ledger = Ledger.open(ledger_file)
+    yield ledger
+    ledger.shut()
+
+
+@pytest.fixture
 async def client(open_client: OpenClient) -> Client:
     """An assistant's connection to a server with all toolsets."""
     return await open_client()

@@ -60,13 +60,6 @@ def era(request: pytest.FixtureRequest) -> Options:
     return options
 
 
-@pytest.fixture
-def ledger(ledger_file: Any) -> Any:
-    ledger = Ledger.open(ledger_file)
-    yield ledger
-    ledger.shut()
-
-
 async def call(client: Client, tool: str, arguments: dict[str, Any], *, fails: bool = False) -> str:
     result = await client.call_tool(tool, arguments)
     [block] = result.content

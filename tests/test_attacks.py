@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,6 @@ class Person:
         if self.before:
             await self.before()
         return self.answer
-
-
-@pytest.fixture
-def ledger(ledger_file: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(ledger_file)
-    yield ledger
-    ledger.shut()
 
 
 @pytest.fixture

@@ -81,20 +81,7 @@ def losing_the_answer(inner: httpx2.AsyncBaseTransport, *, before: bool = False)
         ("create_lead", {"title": "New deal", "company": "Acme Inc."}),
         ("update_company", {"company": "Acme Inc.", "phone": "1"}),
         ("send_outbound_email", MAIL),
-    ],
-)
-async def test_the_same_write_again_is_answered_and_not_sent(
-    client: Client, wire: Any, tool: str, arguments: dict[str, Any]
-) -> None:
-    first = await facts_of(client, tool, **arguments)
-    second = await facts_of(client, tool, **arguments)
-    assert second == first | {"repeat": True}
-    assert len(wire.writes) == 1
-
-
-@pytest.mark.parametrize(
-    ("tool", "arguments"),
-    [
+        # What is gone has no name any more.
         ("delete_lead", {"lead": "Acme annual licence"}),
         ("delete_contact", {"contact": "anna.muller@acme-inc.example"}),
         (
@@ -103,7 +90,7 @@ async def test_the_same_write_again_is_answered_and_not_sent(
         ),
     ],
 )
-async def test_what_is_gone_has_no_name_but_the_call_that_ended_it_is_answered_again(
+async def test_the_same_write_again_is_answered_and_not_sent(
     client: Client, wire: Any, tool: str, arguments: dict[str, Any]
 ) -> None:
     first = await facts_of(client, tool, **arguments)

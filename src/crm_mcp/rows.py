@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
 
 from crm_mcp.crm.activities import Activity
-from crm_mcp.crm.companies import Company
-from crm_mcp.crm.contacts import Contact
+from crm_mcp.crm.companies import Companies, Company
+from crm_mcp.crm.contacts import Contact, Contacts
 from crm_mcp.crm.errors import CrmError
-from crm_mcp.crm.leads import Lead
+from crm_mcp.crm.leads import Lead, Leads
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow
 
@@ -85,7 +85,7 @@ class Rows:
         return []
 
     async def activities(self, activities: Sequence[Activity]) -> list[ActivityRow]:
-        await self._learn_leads(activity.lead_id for activity in activities)
+        await self._learn("lead", "leads", (activity.lead_id for activity in activities), self._crm.leads)
         await self.learn_companies(one.company_id for one in activities if not one.lead_id)
         return [
             ActivityRow.of(
@@ -99,60 +99,40 @@ class Rows:
     async def learn_companies(self, ids: Iterable[str | None]) -> None:
         """Make sure that the names of these companies are known, as far as that is cheap."""
 
-        async def page() -> None:
-            for company in (await self._crm.companies.search(limit=PAGE)).records:
-                self._names.learn(company.id, company.label, "company")
-
-        async def one(company_id: str) -> None:
-            self._names.learn(company_id, (await self._crm.companies.get(company_id)).label, "company")
-
-        await self._learn("companies", ids, page, one)
+        await self._learn("company", "companies", ids, self._crm.companies)
 
     async def learn_contacts(self, ids: Iterable[str | None]) -> None:
-        async def page() -> None:
-            for contact in (await self._crm.contacts.search(limit=PAGE)).records:
-                self._names.learn(contact.id, contact.label, "contact")
-
-        async def one(contact_id: str) -> None:
-            self._names.learn(contact_id, (await self._crm.contacts.get(contact_id)).label, "contact")
-
-        await self._learn("contacts", ids, page, one)
-
-    async def _learn_leads(self, ids: Iterable[str | None]) -> None:
-        async def page() -> None:
-            for lead in (await self._crm.leads.search(limit=PAGE)).records:
-                self._names.learn(lead.id, lead.label, "lead")
-
-        async def one(lead_id: str) -> None:
-            self._names.learn(lead_id, (await self._crm.leads.get(lead_id)).label, "lead")
-
-        await self._learn("leads", ids, page, one)
+        await self._learn("contact", "contacts", ids, self._crm.contacts)
 
     async def _learn(
         self,
         kind: str,
+        plural: str,
         ids: Iterable[str | None],
-        page: Callable[[], Awaitable[None]],
-        one: Callable[[str], Awaitable[None]],
+        every: Companies | Contacts | Leads,
     ) -> None:
         """A page of the list names many, single calls the rest; what is left stays unnamed."""
+
+        async def page() -> None:
+            for record in (await every.search(limit=PAGE)).records:
+                self._names.learn(record.id, record.label, kind)
+
+        async def one(record_id: str) -> None:
+            with suppress(CrmError):
+                self._names.learn(record_id, (await every.get(record_id)).label, kind)
+
         wanted = {identifier for identifier in ids if identifier}
         missing = [identifier for identifier in wanted if not self._names.get(identifier)]
         with suppress(CrmError):
             if len(missing) > FEW:
-                await self._recent.get(f"{kind} page", "", page)
+                await self._recent.get(f"{plural} page", "", page)
                 missing = [identifier for identifier in missing if not self._names.get(identifier)]
         async with anyio.create_task_group() as tasks:
             for identifier in missing[:MAX_SINGLE_LOOKUPS]:
-                tasks.start_soon(_forgiving, one, identifier)
+                tasks.start_soon(one, identifier)
 
 
 def is_open(lead: Lead, stages: Iterable[PipelineStage]) -> bool:
     """Not closed, and in no stage that is for closed ones: of the two only the stage's kind is documented."""
     kind = next((stage.kind for stage in stages if stage.id == lead.stage_id), None)
     return lead.closed_at is None and kind in (None, "open")
-
-
-async def _forgiving(one: Callable[[str], Awaitable[None]], identifier: str) -> None:
-    with suppress(CrmError):
-        await one(identifier)

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -114,13 +114,6 @@ def run(*arguments: str, home: Path, said: str = "", **variables: str) -> Ended:
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
-
-
-@pytest.fixture
-def ledger(ledger_file: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(ledger_file)
-    yield ledger
-    ledger.shut()
 
 
 @pytest.fixture

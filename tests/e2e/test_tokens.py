@@ -57,13 +57,6 @@ def url(server: Program) -> str:
 
 
 @pytest.fixture
-def ledger(ledger_file: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(ledger_file)
-    yield ledger
-    ledger.shut()
-
-
-@pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
     async with httpx2.AsyncClient(timeout=SECONDS) as client:
         yield client

@@ -17,13 +17,6 @@ Find = Callable[..., dict[str, Any]]
 OpenClient = Callable[..., Awaitable[Client]]
 
 
-@pytest.fixture
-def ledger(ledger_file: Any) -> Any:
-    ledger = Ledger.open(ledger_file)
-    yield ledger
-    ledger.shut()
-
-
 async def written(client: Client) -> list[str]:
     """A company that was created, one that was refused, and a phone number that was changed and changed back;
     the ids of what was done."""

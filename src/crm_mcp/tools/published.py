@@ -37,7 +37,7 @@ COUNTED = "Counted is what a model sees: name, description and input schema, not
 MAX_ERROR_BYTES = 7_900
 
 # What is remembered for seconds of records, and dropped after every write.
-RECORDS = ("companies", "contacts", "leads", "companies page", "leads page")
+RECORDS = ("companies", "contacts", "leads", "companies page", "contacts page", "leads page")
 
 OnWrite = Callable[[Context[Any, Any], Any], Awaitable[None]]
 
