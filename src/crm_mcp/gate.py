@@ -294,7 +294,7 @@ class Gate:
         if earlier.outcome == "unknown":
             traces = await self._found(kind, write, earlier)
             if traces.ours is None:
-                if problem := lost.why_not_again(kind, call, earlier, traces):
+                if problem := lost.why_not_again(kind, call.arguments, earlier, traces):
                     self._refuse(attempt, problem, await self._listed(kind, traces.like))
                 if call.rehearsal is None and lost.is_not_done(kind, earlier, traces):
                     self._ledger().close(earlier.id, "failed", detail="The CRM did not show it later.")

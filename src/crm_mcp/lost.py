@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
     from crm_mcp.crm.client import Write
     from crm_mcp.crm.contract import Record
-    from crm_mcp.gate import Call
     from crm_mcp.ledger import Attempt, Change, Ledger
     from crm_mcp.writes import Kind
 
@@ -57,13 +56,13 @@ def may_be_late(change: Change) -> bool:
     return change.expires_at is not None and change.expires_at > datetime.now(UTC)
 
 
-def why_not_again(kind: Kind, call: Call, earlier: Change, traces: Traces) -> str | None:
+def why_not_again(kind: Kind, arguments: Mapping[str, Any], earlier: Change, traces: Traces) -> str | None:
     """What keeps a write from being done again that may have been done; None where nothing does."""
-    if call.arguments.get("repeat"):
+    if arguments.get("repeat"):
         return None
     tried = f"The same was tried at {earlier.opened_at:%H:%M} UTC (change {earlier.id}), and"
     ask = "ask the person to look. `repeat` does it again."
-    if traces.like and not call.arguments.get("allow_duplicate"):
+    if traces.like and not arguments.get("allow_duplicate"):
         return f"{tried} its answer was lost. The CRM shows what may have come of it: {ask}"
     if kind.absence is Absence.FOR_A_PERSON:
         return f"{tried} nobody knows whether it was done: {ask}"
