@@ -11,9 +11,9 @@ from mcp.client.context import ClientRequestContext
 from mcp.types import ElicitRequestParams, ElicitResult
 
 from crm_mcp.gate import GUARDED, Policy
+from crm_mcp.kinds import KINDS
 from crm_mcp.ledger import Ledger
 from crm_mcp.tools.surface import published
-from crm_mcp.writes import KINDS
 
 pytestmark = pytest.mark.anyio
 

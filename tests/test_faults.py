@@ -14,11 +14,11 @@ from mcp.types import ElicitRequestParams, ElicitResult
 from crm_mcp.access import CrmAccess
 from crm_mcp.crm import CrmClient, Timeouts
 from crm_mcp.gate import Policy
+from crm_mcp.kinds import KINDS
 from crm_mcp.ledger import Change, Ledger
 from crm_mcp.sandbox.store import Store
 from crm_mcp.server import build_server
 from crm_mcp.tools.catalogue import Toolset
-from crm_mcp.writes import KINDS
 
 from .faults import DOCUMENT, FAULTS, WRITES, Cell, Fault, Write, document, expected, told
 from .misbehaving import Behaviour, Exchange, MisbehavingCrm, answer, json_answer, well

@@ -284,6 +284,32 @@ async def test_what_was_before_a_write_is_what_the_one_before_it_left(
     assert [before.after["phone"], after.before["phone"], after.after["phone"]] == ["1", "1", "2"]
 
 
+async def test_what_was_renamed_since_it_was_looked_up_is_not_what_was_meant(
+    client: Client, wire: Any, sandbox: Any, find: Find
+) -> None:
+    company = find("companies", name="Kestrel Solar Ltd")["id"]
+    await facts_of(client, "get_company", company="Kestrel Solar")
+    sandbox.execute("UPDATE companies SET name = 'Another AG' WHERE id = ?", company)
+    text = await text_of(client, "update_company", company="Kestrel Solar", phone="1", fails=True)
+    assert text == (
+        'What was called "Kestrel Solar Ltd" is called "Another AG" now. Nothing was sent to the CRM. '
+        f"If it is meant all the same, say {company}."
+    )
+    text = await text_of(client, "update_company", company="Kestrel Solar", phone="1", fails=True)
+    assert text.startswith('No company "Kestrel Solar"')
+    assert wire.writes == []
+    await facts_of(client, "update_company", company=company, phone="1")
+
+
+async def test_by_its_id_a_record_is_meant_whatever_it_is_called(
+    client: Client, sandbox: Any, find: Find
+) -> None:
+    await facts_of(client, "get_company", company="Kestrel Solar")
+    company = find("companies", name="Kestrel Solar Ltd")["id"]
+    sandbox.execute("UPDATE companies SET name = 'Another AG' WHERE id = ?", company)
+    await facts_of(client, "update_company", company=company[:8], phone="1")
+
+
 # Leases
 
 LEASE_SECONDS = 0.2
@@ -512,9 +538,7 @@ async def test_what_was_not_done_is_unknown_first_and_done_when_it_is_called_aga
     )
     wire.inner = inner
     await facts_of(client, tool, **arguments)
-    # Whether an update was done, another value does not tell.
-    first = "unknown" if tool == "update_company" else "failed"
-    assert [change.outcome for change in changes()] == [first, "applied"]
+    assert [change.outcome for change in changes()] == ["failed", "applied"]
 
 
 class Late(httpx2.MockTransport):
@@ -746,6 +770,23 @@ async def test_an_update_is_taken_back_and_taken_back_again(
     assert rows() == after
 
 
+@pytest.mark.parametrize("approval", ["ask", "client", "never"])
+async def test_what_an_undo_would_do_is_shown_on_demand_and_nothing_done(
+    open_client: OpenClient, wire: Any, find: Find, approval: Any, changes: Any
+) -> None:
+    client = await open_client(policy=Policy(approval=approval))
+    before = find("companies", name="Acme Inc.")["phone"]
+    done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    shown = await facts_of(client, "undo_change", change=done["change_ids"][0], preview=True)
+    assert shown["did"] == ["Update company Acme Inc.", f"phone: 1 → {before}"]
+    assert (shown["undone"]["outcome"], "change_ids" in shown) == ("applied", False)
+    assert [change.outcome for change in changes()] == ["applied"]
+    await facts_of(client, "update_company", company="Acme Inc.", phone="2")
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], preview=True, fails=True)
+    assert "phone is 2 now" in text
+    assert len(wire.writes) == 2
+
+
 async def test_what_the_crm_changed_along_and_does_not_change_back_is_told(
     client: Client, sandbox: Any
 ) -> None:
@@ -790,12 +831,12 @@ async def test_what_was_changed_since_is_not_taken_back(client: Client, sandbox:
         (
             ("create_lead", {"title": "New deal"}),
             ("log_activity", {"type": "note", "subject": "Hello", "lead": "New deal"}),
-            "1 timeline entries",
+            "1 timeline entry",
         ),
         (
             ("create_lead", {"title": "New deal", "contact": "Anna Müller"}),
             ("send_outbound_email", {"lead": "New deal", "subject": "Hello", "body": "Dear Anna"}),
-            "1 timeline entries",
+            "1 timeline entry",
         ),
     ],
     ids=["a deal", "an activity", "an e-mail"],
@@ -816,8 +857,8 @@ async def test_who_changed_it_since_is_told_where_it_was_us(client: Client) -> N
     second = await facts_of(client, "update_company", company="Acme Inc.", phone="2")
     text = await text_of(client, "undo_change", change=first["change_ids"][0], fails=True)
     assert text == (
-        f"It was changed since (change {second['change_ids'][0]}: Update company Acme Inc.): phone is 2 now. "
-        "Nothing was undone."
+        f"It was changed since by local (change {second['change_ids'][0]}: Update company Acme Inc.): "
+        "phone is 2 now. Nothing was undone."
     )
 
 

@@ -302,20 +302,44 @@ def test_an_equal_change_in_flight_stands_in_the_way_even_of_a_repeat(ledger: Le
     assert ledger.begin(MOVE, window_seconds=0, lease_seconds=60) == (first, False)
 
 
-@pytest.mark.parametrize("outcome", ["applied", "unknown"])
-def test_an_equal_change_within_the_window_is_answered_unless_repeated(
-    ledger: Ledger, outcome: Outcome
+def test_an_equal_change_within_the_window_is_answered_and_an_older_one_not(
+    ledger: Ledger,
 ) -> None:
-    first = ledger.close(begun(ledger).id, outcome)
+    first = applied(ledger)
     assert ledger.begin(MOVE, window_seconds=600, lease_seconds=60) == (first, False)
     again, is_new = ledger.begin(MOVE, window_seconds=0, lease_seconds=60)
     assert is_new
     assert ledger.changes() == [again, first]
 
 
-def test_an_equal_change_before_the_window_does_not_count(ledger: Ledger) -> None:
-    applied(ledger)
-    assert ledger.begin(MOVE, window_seconds=0, lease_seconds=60).is_new
+def test_an_equal_change_of_which_nobody_knows_stands_however_long_ago_it_was(ledger: Ledger) -> None:
+    first = ledger.close(begun(ledger).id, "unknown")
+    assert ledger.begin(MOVE, window_seconds=0, lease_seconds=60) == (first, False)
+
+
+@pytest.mark.parametrize("outcome", ["applied", "unknown"])
+def test_a_repeat_on_purpose_is_begun_despite_the_one_before_and_no_other(
+    ledger: Ledger, outcome: Outcome
+) -> None:
+    first = ledger.close(begun(ledger).id, outcome)
+    second, is_new = ledger.begin(MOVE, window_seconds=600, lease_seconds=60, despite=first.id)
+    assert is_new
+    assert ledger.begin(MOVE, window_seconds=600, lease_seconds=60, despite=first.id) == (second, False)
+    ledger.close(second.id, "applied")
+    assert ledger.begin(MOVE, window_seconds=600, lease_seconds=60, despite=first.id) == (
+        ledger.get(second.id),
+        False,
+    )
+
+
+def test_what_the_crm_may_still_do_holds_its_claim_until_it_cannot_be_late_any_more(ledger: Ledger) -> None:
+    late = ledger.close(begun(ledger, CREATE).id, "unknown", late_seconds=60)
+    assert ledger.may_be_late(replace(CREATE, key="k2", principal="ben")) == [late]
+    assert ledger.may_be_late(replace(CREATE, claim="another")) == []
+    assert ledger.may_be_late(replace(CREATE, entity="e2")) == []
+    ledger.close(late.id, "applied")
+    ledger.close(begun(ledger, replace(CREATE, key="k3")).id, "unknown", late_seconds=0)
+    assert ledger.may_be_late(CREATE) == []
 
 
 @pytest.mark.parametrize("outcome", ["refused", "declined", "expired", "failed"])
@@ -442,9 +466,8 @@ def test_what_undoes_a_change_marks_it_undone_once_applied(ledger: Ledger) -> No
     assert ledger.get(original.id) == original
     ledger.close(undo.id, "applied")
     assert ledger.get(original.id) == replace(original, outcome="undone", undone_by=undo.id)
-    redo = applied(ledger, replace(MOVE, key="k-redo", undoes=undo.id))
+    applied(ledger, replace(MOVE, key="k-redo", undoes=undo.id))
     assert [change.outcome for change in ledger.changes()] == ["applied", "undone", "undone"]
-    assert ledger.last_on(LEAD, entity="e1") == redo
     assert begun(ledger, MOVE).outcome == "pending"
 
 
@@ -473,16 +496,6 @@ def test_changes_are_filtered(ledger: Ledger) -> None:
     assert ledger.changes(outcomes=["pending"]) == [other]
     assert ledger.changes(outcomes=["unknown"], limit=1) == [lapsed]
     assert ledger.changes(since=create.opened_at) == [lapsed, other, create]
-
-
-def test_the_last_change_of_a_record_is_the_one_applied_last(ledger: Ledger) -> None:
-    assert ledger.last_on(LEAD, entity="e1") is None
-    slow = begun(ledger)
-    applied(ledger, replace(MOVE, key="k-quick"))
-    ledger.close(begun(ledger, replace(MOVE, key="k-failed")).id, "failed")
-    last = ledger.close(slow.id, "applied")
-    assert ledger.last_on(LEAD, entity="e1") == last
-    assert ledger.last_on(LEAD, entity="e2") is None
 
 
 # Nothing altered unseen

@@ -8,9 +8,9 @@ import pytest
 from mcp import Client
 
 from crm_mcp.crm.errors import ReadOnlyError
+from crm_mcp.kinds import KINDS
 from crm_mcp.ledger import Ledger
 from crm_mcp.tools.surface import published
-from crm_mcp.writes import KINDS
 
 pytestmark = pytest.mark.anyio
 

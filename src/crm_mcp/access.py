@@ -87,9 +87,16 @@ class CrmAccess:
         gate = Gate(tenant, self.ledger, self.policy, self.principal())
         return replace(tenant, client=tenant.client.through(gate))
 
-    def done_before(self, call: Call) -> Change | None:
-        """What the same call of this principal did lately."""
-        return done_before(self.ledger(), self._attempted(call, ""))
+    async def done_before(self, call: Call) -> Change | None:
+        """What the same call of this principal did lately, as far as the CRM shows that it did."""
+        from crm_mcp.crm.errors import CrmError  # noqa: PLC0415
+        from crm_mcp.lost import settle_recorded  # noqa: PLC0415
+
+        done = done_before(self.ledger(), self._attempted(call, ""))
+        if done and done.outcome == "unknown":
+            with suppress(CrmError):
+                done = await settle_recorded((await self.tenant()).client, self.ledger(), done)
+        return done if done and done.outcome == "applied" else None
 
     def put_on_record(self, call: Call, title: str, error: CrmError) -> None:
         """Keep a call that came to no write, unless what it tried is on record already."""

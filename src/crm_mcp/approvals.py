@@ -15,7 +15,7 @@ def question_of(call: Call, planned: Sequence[Planned]) -> Question:
     """What a person is to be asked about these writes."""
     attempt = planned[0].attempt
     return Question(
-        digest=digest([attempt.tool, *(one.attempt.key for one in planned)]),
+        digest=digest([attempt.tool, *((one.attempt.key, one.again) for one in planned)]),
         principal=attempt.principal,
         entity=attempt.entity,
         tool=call.tool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
     from crm_mcp.ledger import Ledger
     from crm_mcp.sandbox.store import Store
+
+
+# How every SQLite file begins.
+SQLITE_HEAD = b"SQLite format 3\0"
 
 
 class UnusableSandboxError(SettingsError, UnavailableError):
@@ -101,6 +106,31 @@ def ledger_opener(settings: Settings) -> OpenLedger:
         return Ledger.open(path, keep=timedelta(days=settings.ledger_days))
 
     return opened
+
+
+def check_ledger(settings: Settings) -> None:
+    """See that the file that an operator named can be the ledger, as far as that is told without opening it.
+
+    Raises SettingsError.
+    """
+    if not settings.ledger or settings.read_only:
+        return
+    path = Path(settings.ledger)
+    problem = ""
+    try:
+        if path.is_file():
+            with path.open("r+b") as file:
+                head = file.read(len(SQLITE_HEAD))
+            problem = "it is no ledger" if head not in (b"", SQLITE_HEAD) else ""
+        elif path.exists():
+            problem = "it is no file"
+        else:
+            place = next(parent for parent in path.absolute().parents if parent.exists())
+            problem = "" if place.is_dir() and os.access(place, os.W_OK) else f"{place} cannot be written to"
+    except OSError as error:
+        problem = str(error.strerror)
+    if problem:
+        raise SettingsError(f"the ledger cannot be {path}: {problem}")
 
 
 def existing_ledger(settings: Settings) -> Ledger:

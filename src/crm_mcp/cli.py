@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import os
 import re
@@ -71,11 +72,18 @@ def run() -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = main()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # nobody wants to read it
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader has seen enough, as in `crm-mcp tools | head`; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = OK
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO):
+            raise
+        print(f"crm-mcp: cannot write the output: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = PROBLEM
     sys.exit(code)
 
 
@@ -254,6 +262,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from crm_mcp.server import build_server  # noqa: PLC0415
 
     settings = _settings(arguments)
+    backend.check_ledger(settings)
     access = CrmAccess(
         backend.opener(settings),
         settings.marketing_lists,
@@ -434,10 +443,11 @@ def _changes(arguments: argparse.Namespace) -> int:
             tool=arguments.tool,
             principal=arguments.principal,
         )
+        told = [(change, ledger.approved_by(change)) for change in found]
     if arguments.json:
-        _print_json([review.change_fields(change) for change in found])
+        _print_json([review.change_fields(*one) for one in told])
     else:
-        _print_table([review.ChangeLine(change) for change in found], "There is no such change on record.")
+        _print_table([review.ChangeLine(*one) for one in told], "There is no such change on record.")
     return OK
 
 

@@ -9,28 +9,34 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import anyio
 
 from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RefusedError, UnexpectedResponseError
-from crm_mcp.wording import on_one_line
+from crm_mcp.memory import MIN_SHORT_CHARS
+from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
     from crm_mcp.crm.client import Write
-    from crm_mcp.crm.contract import Entity, Record
-    from crm_mcp.ledger import Attempt, Change, Ledger, NeverSent, Outcome, Subject
-    from crm_mcp.lost import Traces
+    from crm_mcp.crm.contract import Record
+    from crm_mcp.ledger import Attempt, Begun, Change, Ledger, NeverSent, Outcome
     from crm_mcp.tenant import Tenant
-    from crm_mcp.writes import Kind, Seen
+    from crm_mcp.writes import Kind, Seen, Verdict
 
 Send = Callable[[], Awaitable[Any]]
+Wire = dict[str, Any]
 
-# How long the same write again is taken for a repeat; and one of which nobody knows whether it was done.
+# How long the same write again is taken for a repeat; and how long a person is told that it was done.
 REPEAT_SECONDS = 600
-UNKNOWN_SECONDS = 86_400
+DAY_SECONDS = 86_400
 POLL_SECONDS = 0.05
+# What is in flight is waited for, but not longer than clients wait for a call.
+WAIT_SECONDS = 30.0
+# In place of an approval's id, where the operator trusts the client to have asked.
+TRUSTED_CLIENT = "client"
 LEASE_MARGIN_SECONDS = 5.0
 MAX_UNGUARDED_BATCH = 10
 MAX_CANDIDATES = 5
@@ -89,6 +95,8 @@ class Planned:
     attempt: Attempt
     details: Sequence[str]
     before: str
+    # The equal change that was done before, or may have been.
+    again: str = ""
 
 
 @dataclass(slots=True)
@@ -147,24 +155,32 @@ class Gate:
         What was sent is waited for, although the call is cancelled. Raises RefusedError, and whatever sending
         raises.
         """
-        from crm_mcp.writes import KINDS  # noqa: PLC0415  # only writing needs it
+        from crm_mcp.kinds import KINDS  # noqa: PLC0415  # only writing needs it
 
         kind, call = KINDS[write.operation.name], CALL.get()
         if call.undoes and TOOL_OF.get(write.operation.name, write.operation.name) in self._policy.guard:
             call.guarded = True
+        if call.guarded and self._policy.trusts_client(call.tool, call.arguments):
+            call.approval = TRUSTED_CLIENT
         if call.rehearsal is not None:
             return await self._rehearsed(kind, write, call, call.rehearsal)
         return await self._once(kind, write, call, send)
 
+    # Before it is sent
+
     async def _rehearsed(self, kind: Kind, write: Write, call: Call, rehearsal: list[Planned]) -> Any:
         """Nothing is sent; what would be goes into the rehearsal, and a repeat would not."""
-        seen = await kind.seen(self._crm, write)
-        await self._learn_names(write, seen)
-        attempt = self._attempt(kind, write, seen, call)
-        earlier = self._ledger().earlier(attempt, window_seconds=UNKNOWN_SECONDS)
+        while True:
+            seen = await kind.seen(self._crm, write)
+            await self._learn_names(write, seen)
+            attempt = self._attempt(kind, write, seen, call)
+            earlier = self._ledger().earlier(attempt, window_seconds=DAY_SECONDS)
+            if earlier is None or earlier.outcome != "pending":
+                break
+            await self._until_closed(earlier)
         if earlier and not await self._goes_anew(kind, write, call, earlier, attempt):
             call.on_record = True
-            return _restored(earlier.after, write)
+            return _restored(self._ledger().get(earlier.id).after, write)
         try:
             await self._refuse_unwanted(kind, write, seen, call, attempt)
         except RefusedError as error:
@@ -174,7 +190,8 @@ class Gate:
         if earlier:
             was = "may have been" if earlier.outcome == "unknown" else "was"
             details.insert(0, f"The same {was} done at {earlier.opened_at:%H:%M} UTC already.")
-        rehearsal.append(Planned(attempt, details, digest(seen.what_counts())))
+        done = earlier.id if earlier else ""
+        rehearsal.append(Planned(attempt, details, digest(seen.what_counts()), done))
         return None
 
     async def _learn_names(self, write: Write, seen: Seen) -> None:
@@ -195,16 +212,10 @@ class Gate:
             seen = await kind.seen(self._crm, write) if kind.is_email else None
             attempt = self._attempt(kind, write, seen or Seen(), call)
             try:
-                begun = self._ledger().begin(
-                    attempt, window_seconds=UNKNOWN_SECONDS, lease_seconds=self._lease_seconds
-                )
+                begun = self._begun(attempt)
                 if not begun.is_new and await self._goes_anew(kind, write, call, begun.change, attempt):
                     # One that another process began since then still stands in the way.
-                    begun = self._ledger().begin(
-                        attempt,
-                        window_seconds=_age(begun.change).total_seconds(),
-                        lease_seconds=self._lease_seconds,
-                    )
+                    begun = self._begun(attempt, despite=begun.change.id)
             except LedgerError as error:
                 raise RefusedError(f"{error} {NOTHING_SENT}") from error
             call.on_record = True
@@ -215,11 +226,25 @@ class Gate:
                 return _restored(begun.change.after, write)
             await self._until_closed(begun.change)
 
+    def _begun(self, attempt: Attempt, despite: str = "") -> Begun:
+        return self._ledger().begin(
+            attempt, window_seconds=DAY_SECONDS, lease_seconds=self._lease_seconds, despite=despite
+        )
+
     async def _until_closed(self, change: Change) -> None:
-        """What is in flight decides; only the ledger is asked whether it still is."""
+        """What is in flight decides; only the ledger is asked whether it still is.
+
+        Raises RefusedError where that takes longer than anybody waits for a call.
+        """
         await anyio.sleep(POLL_SECONDS)
-        while self._ledger().get(change.id).outcome == "pending":  # noqa: ASYNC110  # of another process
-            await anyio.sleep(POLL_SECONDS)
+        with anyio.move_on_after(WAIT_SECONDS):
+            while self._ledger().get(change.id).outcome == "pending":  # noqa: ASYNC110  # of another process
+                await anyio.sleep(POLL_SECONDS)
+            return
+        raise RefusedError(
+            f'"{change.title}" (change {change.id}) is on its way since {change.opened_at:%H:%M:%S} UTC. '
+            f"Try again later. {NOTHING_SENT}"
+        )
 
     @property
     def _lease_seconds(self) -> float:
@@ -258,17 +283,6 @@ class Gate:
         """What an id stands for, where that is known."""
         return self._tenant.memory.names.get(said) or said
 
-    def _check_approval(self, change: Change, call: Call, seen: Seen) -> None:
-        """Raises RefusedError for what a person must approve and did not."""
-        if not call.guarded or self._policy.trusts_client(call.tool, call.arguments):
-            return
-        if change.key not in call.approved:
-            raise RefusedError(f"Nobody approved: {change.title}. {NOTHING_SENT}")
-        if call.approved[change.key] != digest(seen.what_counts()):
-            raise RefusedError(
-                f"The record changed since it was shown, so that the approval is void. {NOTHING_SENT}"
-            )
-
     def _refuse(self, attempt: Attempt, problem: str, listed: Sequence[str] = ()) -> NoReturn:
         self._record(attempt, "refused", problem)
         raise RefusedError("\n".join([f"{problem} {NOTHING_SENT}", *listed]))
@@ -285,25 +299,110 @@ class Gate:
         self, kind: Kind, write: Write, call: Call, earlier: Change, attempt: Attempt
     ) -> bool:
         """Whether the write is to be done although an equal one was lately, or may have been."""
-        from crm_mcp import lost  # noqa: PLC0415
+        from crm_mcp.lost import why_not_again  # noqa: PLC0415
+        from crm_mcp.writes import CannotTell, WasDone  # noqa: PLC0415
 
         if earlier.outcome == "pending" or earlier.key != attempt.key:
             return False
-        if kind.is_email and call.arguments.get("repeat") and call.rehearsal is None and not call.approved:
+        again = bool(call.arguments.get("repeat"))
+        if kind.is_email and again and call.rehearsal is None and not call.approved:
             self._refuse(attempt, "The same e-mail again needs a person's approval.")
         if earlier.outcome == "unknown":
-            traces = await self._found(kind, write, earlier)
-            if traces.ours is None:
-                if problem := lost.why_not_again(kind, call.arguments, earlier, traces):
-                    self._refuse(attempt, problem, await self._listed(kind, traces.like))
-                if call.rehearsal is None and lost.is_not_done(kind, earlier, traces):
-                    self._ledger().close(earlier.id, "failed", detail="The CRM did not show it later.")
-                return True
-        return (
-            _age(earlier) > timedelta(seconds=REPEAT_SECONDS)
-            or bool(call.arguments.get("repeat"))
-            or not await kind.stands(self._crm, write, earlier.subject and earlier.subject.id)
+            verdict = await self._settled(kind, write, earlier)
+            if isinstance(verdict, WasDone):
+                return again
+            if problem := why_not_again(kind, call.arguments, earlier, verdict):
+                like = verdict.like if isinstance(verdict, CannotTell) else ()
+                self._refuse(attempt, problem, await self._listed(kind, like))
+            return True
+        lately = _age(earlier) <= timedelta(seconds=REPEAT_SECONDS)
+        return again or not lately or not await kind.stands(self._crm, write, earlier.after)
+
+    async def _refuse_unwanted(
+        self, kind: Kind, write: Write, seen: Seen, call: Call, attempt: Attempt
+    ) -> None:
+        """Raises RefusedError. Before it is sent the claim is held, so that nobody comes in between."""
+        from crm_mcp.lost import why_not_now  # noqa: PLC0415
+
+        kind.refuse(write, seen)
+        if problem := why_not_now(self._ledger(), kind, write, attempt):
+            raise RefusedError(f"{problem} {NOTHING_SENT}")
+        self._refuse_renamed(kind, write, seen, call)
+        if kind.is_email:
+            self._refuse_too_many(seen, attempt)
+        if kind.ends:
+            self._refuse_namesake(attempt)
+        on_purpose = call.arguments.get("allow_duplicate") or call.arguments.get("repeat")
+        if seen.same and not on_purpose:
+            problem = (
+                f"This {kind.record} seems to be there already. {NOTHING_SENT} Use the one that is there; "
+                "if it is another one, say `allow_duplicate`:"
+            )
+            raise RefusedError("\n".join([problem, *await self._listed(kind, seen.same)]))
+
+    def _refuse_renamed(self, kind: Kind, write: Write, seen: Seen, call: Call) -> None:
+        """What was said was looked up some seconds ago, and may be another one's name now."""
+        from crm_mcp.matching import core  # noqa: PLC0415
+        from crm_mcp.preview import label  # noqa: PLC0415
+
+        memory, about, now = self._tenant.memory, kind.subject(write, None) or "", label(seen.record)
+        known = memory.names.get(about)
+        if not (known and now) or core(known) == core(now) or call.undoes or _says(call.arguments, about):
+            return
+        memory.names.learn(about, now)
+        memory.recent.drop("companies", "contacts", "leads", "stages")
+        raise RefusedError(
+            f'What was called "{clean(known, MAX_NAME_CHARS)}" is called "{clean(now, MAX_NAME_CHARS)}" now. '
+            f"{NOTHING_SENT} If it is meant all the same, say {about}."
         )
+
+    def _refuse_namesake(self, attempt: Attempt) -> None:
+        """A call made again must not end what is called like the record that it ended before."""
+        done = done_before(self._ledger(), attempt)
+        if done and done.outcome == "applied" and done.targets != attempt.targets:
+            raise RefusedError(
+                f"The same call did this at {done.opened_at:%H:%M} UTC (change {done.id}): {done.title}. "
+                f"What fits it now is another record: if that one is meant too, say its id. {NOTHING_SENT}"
+            )
+
+    def _refuse_too_many(self, seen: Seen, attempt: Attempt) -> None:
+        """E-mail is bounded by what the ledger has, whatever the arguments say."""
+        now = datetime.now(UTC)
+        day = self._ledger().changes(
+            since=now - timedelta(days=1),
+            outcomes=("applied", "unknown"),
+            tool=attempt.tool,
+            entity=attempt.entity,
+        )
+        sent = [one for one in day if one.operation == attempt.operation]
+        hour = [one for one in sent if one.opened_at >= now - timedelta(hours=1)]
+        to = _address(seen.record)
+        # Where the CRM does not tell, there is one person behind each lead.
+        theirs = [
+            one
+            for one in sent
+            if (to in (_address(one.before), _address(one.after)) if to else one.subject == attempt.subject)
+        ]
+        for what, found, most in (
+            ("an hour", hour, self._policy.emails_per_hour),
+            ("a day", sent, self._policy.emails_per_day),
+            (f"a day to {to or 'this lead'}", theirs, self._policy.emails_per_recipient),
+        ):
+            if len(found) >= most:
+                raise RefusedError(f"At most {most} e-mails {what} are sent from here. {NOTHING_SENT}")
+
+    def _check_approval(self, change: Change, call: Call, seen: Seen) -> None:
+        """Raises RefusedError for what a person must approve and did not."""
+        if not call.guarded or self._policy.trusts_client(call.tool, call.arguments):
+            return
+        if change.key not in call.approved:
+            raise RefusedError(f"Nobody approved: {change.title}. {NOTHING_SENT}")
+        if call.approved[change.key] != digest(seen.what_counts()):
+            raise RefusedError(
+                f"The record changed since it was shown, so that the approval is void. {NOTHING_SENT}"
+            )
+
+    # On its way
 
     async def _sent(
         self, kind: Kind, write: Write, seen: Seen | None, call: Call, change: Change, send: Send
@@ -351,118 +450,97 @@ class Gate:
         except CrmError as error:
             self._ledger().close(change.id, "failed", detail=str(error))
             raise
+        after = await self._after(kind, write, change, answer)
+        if isinstance(after, OutcomeUnknownError):
+            return await self._after_silence(kind, write, call, change, after)
+        if call.undoes and (lost := _not_kept(kind, write, after)):
+            problem = f"The CRM did not take it back: it shows other values for {', '.join(lost)}."
+            self._ledger().close(change.id, "failed", after=after, detail=problem)
+            raise UnexpectedResponseError(problem)
         call.changes.append(change.id)
-        after = None
+        call.notes += kind.notes(change.before, after)
         try:
-            after = await self._after(kind, write, change, answer)
             self._close(kind, write, change, after)
         except LedgerError as error:
             call.notes.append(f"This was done, but it is not on record that it was: {error}")
         return answer if after is None else after
 
-    async def _refuse_unwanted(
-        self, kind: Kind, write: Write, seen: Seen, call: Call, attempt: Attempt
-    ) -> None:
-        """Raises RefusedError. Before it is sent the claim is held, so that nobody comes in between."""
-        from crm_mcp import lost  # noqa: PLC0415
+    # After it was sent
 
-        kind.refuse(write, seen)
-        if problem := lost.why_not_now(self._ledger(), kind, write, attempt):
-            raise RefusedError(f"{problem} {NOTHING_SENT}")
-        if kind.is_email:
-            self._refuse_too_many(seen, attempt)
-        if kind.ends:
-            self._refuse_namesake(attempt)
-        if call.arguments.get("allow_duplicate") or call.arguments.get("repeat"):
-            return
-        same = await kind.same(self._crm, write)
-        if same:
-            problem = (
-                f"This {kind.record} seems to be there already. {NOTHING_SENT} Use the one that is there; "
-                "if it is another one, say `allow_duplicate`:"
-            )
-            raise RefusedError("\n".join([problem, *await self._listed(kind, same)]))
+    async def _after(
+        self, kind: Kind, write: Write, change: Change, answer: Any
+    ) -> Wire | OutcomeUnknownError | None:
+        """The record as it is now, looked for where the CRM's answer does not show it, or only a part.
 
-    def _refuse_namesake(self, attempt: Attempt) -> None:
-        """A call made again must not end what is called like the record that it ended before."""
-        done = done_before(self._ledger(), attempt)
-        if done and done.targets != attempt.targets:
-            raise RefusedError(
-                f"The same call did this at {done.opened_at:%H:%M} UTC (change {done.id}): {done.title}. "
-                f"What fits it now is another record: if that one is meant too, say its id. {NOTHING_SENT}"
-            )
+        Where the CRM then shows that nothing was done, its answer is no better than none.
+        """
+        from crm_mcp.writes import NotDone, WasDone  # noqa: PLC0415
 
-    def _refuse_too_many(self, seen: Seen, attempt: Attempt) -> None:
-        """E-mail is bounded by what the ledger has, whatever the arguments say."""
-        now = datetime.now(UTC)
-        day = self._ledger().changes(
-            since=now - timedelta(days=1),
-            outcomes=("applied", "unknown"),
-            tool=attempt.tool,
-            entity=attempt.entity,
-        )
-        sent = [one for one in day if one.operation == attempt.operation]
-        hour = [one for one in sent if one.opened_at >= now - timedelta(hours=1)]
-        to = _address(seen.record)
-        theirs = [one for one in sent if to and _address(one.before) == to]
-        for what, found, most in (
-            ("an hour", hour, self._policy.emails_per_hour),
-            ("a day", sent, self._policy.emails_per_day),
-            (f"a day to {to}", theirs, self._policy.emails_per_recipient),
-        ):
-            if len(found) >= most:
-                raise RefusedError(f"At most {most} e-mails {what} are sent from here. {NOTHING_SENT}")
-
-    async def _after(self, kind: Kind, write: Write, change: Change, answer: Any) -> Any:
-        """The record as it is now, looked for where the CRM's answer does not show it."""
-        record: Entity | None = write.operation.answer.read(answer)
-        if record is not None:
-            return record.wire
+        record: Record | None = write.operation.answer.read(answer)
+        target = None if kind.is_new else next(reversed([*write.ids.values()]), None)
+        if record is not None and target in (None, getattr(record, "id", target)):
+            return await self._whole(kind, write, record)
         with suppress(CrmError):
-            if kind.is_new:
-                return (await self._traces(kind, write, change)).ours
+            verdict = await self._look(kind, write, change)
+            if isinstance(verdict, WasDone):
+                return verdict.after or None
+            if isinstance(verdict, NotDone):
+                return OutcomeUnknownError(
+                    "The CRM says that it was done, but does not show it. Look before doing it again."
+                )
             return await kind.now(self._crm, write.ids)
         return None
 
-    def _close(self, kind: Kind, write: Write, change: Change, after: Any) -> None:
-        from crm_mcp.ledger import Subject  # noqa: PLC0415
-
-        about = kind.subject(write, after if isinstance(after, dict) else None)
-        subject: Subject | None = Subject(kind.record, about) if about else None
-        if isinstance(after, dict):
-            after = _without(after, self._hidden(kind))
-        self._ledger().close(change.id, "applied", after=after, subject=subject)
+    async def _whole(self, kind: Kind, write: Write, record: Record) -> Wire:
+        """A record, with what the CRM's answer left out of what was sent."""
+        if write.body is None or not write.body.not_kept_by(record)[1]:
+            return record.wire
+        ids = dict(write.ids)
+        if kind.is_new:
+            ids[f"{kind.record}_id"] = str(record.wire.get("id"))
+        with suppress(CrmError):
+            return record.wire | (await kind.now(self._crm, ids) or {})
+        return record.wire
 
     async def _after_silence(
         self, kind: Kind, write: Write, call: Call, change: Change, error: CrmError
     ) -> Any:
         """No usable answer came: what the CRM shows decides, and where it shows nothing, nobody knows."""
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
+        from crm_mcp.writes import WasDone  # noqa: PLC0415
 
-        found = None
         may_be_late = isinstance(error, OutcomeUnknownError) and error.may_be_late
         late_seconds = self._policy.late_seconds if may_be_late else 0
         # What the ledger cannot be told now reads as unknown later.
         with suppress(CrmError, LedgerError):
             change = self._ledger().close(change.id, "unknown", detail=str(error), late_seconds=late_seconds)
-            found = (await self._found(kind, write, change)).ours
-        if found is None:
-            raise type(error)(f"{error} (Change {change.id}; {kind.absence.value}.)") from error
-        call.changes.append(change.id)
-        call.notes.append("The CRM's answer was lost, but it shows that this was done.")
-        return found
+            verdict = await self._look(kind, write, change)
+            if isinstance(verdict, WasDone):
+                self._close(kind, write, change, verdict.after)
+                call.changes.append(change.id)
+                call.notes.append("The CRM's answer was lost, but it shows that this was done.")
+                return verdict.after
+        again = "does no harm" if kind.is_idempotent else "looks first"
+        raise type(error)(f"{error} (Change {change.id}; the same call again {again}.)") from error
 
-    async def _found(self, kind: Kind, write: Write, change: Change) -> Traces:
-        """What the CRM shows of a change without an answer; that it was done is on record then."""
-        traces = await self._traces(kind, write, change)
-        if traces.ours is not None:
-            self._close(kind, write, change, traces.ours)
-        return traces
+    async def _settled(self, kind: Kind, write: Write, change: Change) -> Verdict:
+        from crm_mcp.lost import settle  # noqa: PLC0415
 
-    async def _traces(self, kind: Kind, write: Write, change: Change) -> Traces:
+        hidden = self._hidden(kind)
+        return await settle(
+            self._crm, self._ledger(), kind, write, change, keep=lambda after: _without(after, hidden)
+        )
+
+    async def _look(self, kind: Kind, write: Write, change: Change) -> Verdict:
         from crm_mcp.lost import look  # noqa: PLC0415
 
         return await look(self._crm, self._ledger(), kind, write, change)
+
+    def _close(self, kind: Kind, write: Write, change: Change, after: Wire | None) -> None:
+        from crm_mcp.lost import close  # noqa: PLC0415
+
+        kept = None if after is None else _without(after, self._hidden(kind))
+        close(self._ledger(), kind, write, change, kept)
 
 
 def attempted(call: Call, principal: str, entity: str, title: str, policy: Policy) -> Attempt:
@@ -482,11 +560,21 @@ def attempted(call: Call, principal: str, entity: str, title: str, policy: Polic
     )
 
 
+def _not_kept(kind: Kind, write: Write, after: Wire | None) -> list[str]:
+    """The fields that the record shows otherwise than they were sent."""
+    from crm_mcp.preview import worded  # noqa: PLC0415
+
+    if not after or write.body is None:
+        return []
+    other, _ = write.body.not_kept_by(kind.read(after))
+    return [worded(write.body.wire_name(name)) for name in other]
+
+
 def done_before(ledger: Ledger, attempt: Attempt) -> Change | None:
-    """What the same call did within the time of a repeat, whatever its arguments mean now."""
+    """What the same call did or may have done within the time of a repeat, whatever its words mean now."""
     lately = ledger.changes(
         since=datetime.now(UTC) - timedelta(seconds=REPEAT_SECONDS),
-        outcomes=["applied"],
+        outcomes=["applied", "unknown"],
         tool=attempt.tool,
         principal=attempt.principal,
         entity=attempt.entity,
@@ -525,6 +613,13 @@ def _as_digest(text: str) -> str:
 
 def _age(change: Change) -> timedelta:
     return datetime.now(UTC) - (change.closed_at or change.opened_at)
+
+
+def _says(arguments: Mapping[str, Any], full: str) -> bool:
+    """Whether one of the arguments is the id, or the start of it."""
+    each = (value if isinstance(value, list | tuple) else [value] for value in arguments.values())
+    said = [one.strip().lower() for one in chain(*each) if isinstance(one, str)]
+    return any(len(start) >= MIN_SHORT_CHARS and full.startswith(start) for start in said)
 
 
 def _is_email_again(tool: str, arguments: Mapping[str, Any]) -> bool:

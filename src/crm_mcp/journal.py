@@ -110,6 +110,7 @@ class Journal:
             except BaseException:
                 self._connection.close()
                 raise
+            self._file = _identity(path) if path is not None else None
 
     def close(self) -> None:
         with self._lock:
@@ -130,6 +131,7 @@ class Journal:
         What is not durable outlives this process, but may not outlive a loss of power.
         """
         with self._lock, self._explained():
+            self._refuse_if_replaced()
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
@@ -138,6 +140,13 @@ class Journal:
             finally:
                 if self._connection.in_transaction:
                     self._connection.rollback()
+
+    def _refuse_if_replaced(self) -> None:
+        """What is written into a file that was removed or put in another's place, nobody will ever read."""
+        if self._path is not None and _identity(self._path) != self._file:
+            raise LedgerError(
+                f"The ledger {self._path} was removed or replaced while it was open: start the server anew."
+            )
 
     # Records
 
@@ -283,6 +292,15 @@ def _digest(before: str, event: Collection[object]) -> str:
 
 def _canonical(value: object, default: Callable[[object], str] | None = None) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=default)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What stays the same of a file while it is one; None where it is gone."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _create_private(path: Path) -> None:

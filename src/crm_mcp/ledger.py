@@ -171,18 +171,20 @@ class Ledger:
 
     # Changes
 
-    def begin(self, attempt: Attempt, *, window_seconds: float, lease_seconds: float) -> Begun:
-        """Open the change; unless an equal one is in flight, or was opened or closed within the window and
-        is or may be applied, or one in flight holds its claim: then that one, and nothing may be sent.
+    def begin(
+        self, attempt: Attempt, *, window_seconds: float, lease_seconds: float, despite: str = ""
+    ) -> Begun:
+        """Open the change; unless an equal one is in flight or unknown, or was applied within the window, or
+        one in flight holds its claim: then that one, and nothing may be sent.
 
         Equal are changes of one key, principal and entity; whoever meets one with another key met the claim,
-        waits and begins again. An equal write on purpose has a window that begins after the one before. Past
-        its lease, or when its process is gone, a change without an answer reads as `unknown`.
+        waits and begins again. An equal write on purpose is begun `despite` the one before. Past its lease,
+        or when its process is gone, a change without an answer reads as `unknown`.
         """
         with self._journal.transaction():
             now = _now()
             since = now - timedelta(seconds=window_seconds)
-            if earlier := self._equal(attempt, now, since) or self._claimed(attempt, now):
+            if earlier := self._equal(attempt, now, since, despite) or self._claimed(attempt, now):
                 return Begun(earlier, is_new=False)
             expires_at = _stamp(now + timedelta(seconds=lease_seconds))
             process = [_HOST, os.getpid(), _PROCESS]
@@ -287,12 +289,6 @@ class Ledger:
         with self._journal.transaction(write=False):
             return list(islice(self._changes(wanted, outcomes, _now(), since, before), limit))
 
-    def last_on(self, subject: Subject, *, entity: str) -> Change | None:
-        """The change that was applied to the record last, and not undone."""
-        with self._journal.transaction(write=False):
-            applied = self._changes(_wanted(subject, entity=entity), ["applied"], _now())
-            return max(applied, key=lambda change: change.closed_at or change.opened_at, default=None)
-
     def verify(self) -> Verification:
         return self._journal.verify()
 
@@ -311,12 +307,13 @@ class Ledger:
             self._prune(now - self._keep, now)
             self._forget_at = now + min(self._keep, FORGET_EVERY)
 
-    def _equal(self, attempt: Attempt, now: datetime, since: datetime) -> Change | None:
-        """The latest equal change that is in flight, or that may have been applied since."""
+    def _equal(self, attempt: Attempt, now: datetime, since: datetime, despite: str = "") -> Change | None:
+        """The latest equal change that is in flight, of which nobody knows, or that was applied since."""
         wanted = _wanted(key=attempt.key, principal=attempt.principal, entity=attempt.entity)
         for change in self._changes(wanted, ["pending", "applied", "unknown"], now):
-            at = change.closed_at or change.opened_at
-            if change.outcome == "pending" or at >= since:
+            if change.id == despite:
+                return None
+            if change.outcome != "applied" or (change.closed_at or change.opened_at) >= since:
                 return change
         return None
 
@@ -431,6 +428,14 @@ class Ledger:
             if approval.state not in ("waiting", "approved"):
                 return approval
             return self._became(approval, "void", now)
+
+    def approved_by(self, change: Change) -> str | None:
+        """Where a person approved the change; None where nobody had to."""
+        with self._journal.transaction(write=False):
+            for record in self._journal.find("approvals", {"id": [change.approval or ""]}):
+                return _approval(record, _now()).decided_by
+        # The client, or an approval that is not on record any more.
+        return change.approval
 
     def _became(self, approval: Approval, state: State, now: datetime, **news: str) -> Approval:
         self._journal.append(state, _stamp(now), "approvals", approval.id, {"state": state, **news})

@@ -2,71 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from crm_mcp.crm.client import Write
+from crm_mcp.kinds import KINDS
 from crm_mcp.ledger import Subject
-from crm_mcp.writes import Absence
+from crm_mcp.preview import Wire
+from crm_mcp.writes import CannotTell, Kind, NotDone, Trail, Verdict, WasDone, written
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
-    from crm_mcp.crm.client import Write
-    from crm_mcp.crm.contract import Record
     from crm_mcp.ledger import Attempt, Change, Ledger
-    from crm_mcp.writes import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Traces:
-    """What the CRM shows of a write: that it was done, as its answer would be; else what may be of it."""
-
-    ours: Any = None
-    like: Sequence[Record] = ()
-
-
-async def look(crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, change: Change) -> Traces:
-    """A record that another change made is no trace of this one.
+async def look(crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, change: Change) -> Verdict:
+    """What the CRM shows of a change.
 
     Raises CrmError where nobody can look.
     """
-    like = []
-    for found in await kind.found(crm, write, change.before, change.opened_at):
-        about = kind.subject(write, found)
-        if kind.is_new and about and _is_of_another(ledger, change, Subject(kind.record, about)):
-            continue
-        if kind.is_ours(write, found):
-            return Traces(found)
-        like.append(kind.read(found))
-    return Traces(like=like)
+
+    def is_anothers(record_id: str) -> bool:
+        others = ledger.changes(subject=Subject(kind.record, record_id), entity=change.entity)
+        return any(other.id != change.id for other in others)
+
+    def done_by_others() -> int:
+        done = ledger.changes(
+            subject=change.subject, entity=change.entity, since=change.opened_at, outcomes=["applied"]
+        )
+        return sum(one.body == change.body and one.id != change.id for one in done)
+
+    trail = Trail(change.before, change.opened_at, is_anothers, done_by_others)
+    return await kind.look(crm, write, trail)
 
 
-def _is_of_another(ledger: Ledger, change: Change, subject: Subject) -> bool:
-    others = ledger.changes(subject=subject, entity=change.entity)
-    return any(other.id != change.id for other in others)
+async def settle(
+    crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, change: Change, keep: Callable[[Wire], Wire]
+) -> Verdict:
+    """What the CRM shows of a change without an answer; what is certain is on record then."""
+    verdict = await look(crm, ledger, kind, write, change)
+    if isinstance(verdict, WasDone):
+        close(ledger, kind, write, change, keep(verdict.after))
+    elif isinstance(verdict, NotDone) and not may_be_late(change):
+        ledger.close(change.id, "failed", detail="The CRM did not show it later.")
+    return verdict
 
 
-def is_not_done(kind: Kind, change: Change, traces: Traces) -> bool:
-    """Whether it was certainly not done, and will not be."""
-    return kind.absence is Absence.NOT_DONE and not (traces.like or may_be_late(change))
+async def settle_recorded(crm: CrmClient, ledger: Ledger, change: Change) -> Change:
+    """The same for one whose write is only on record, whole."""
+    kind = KINDS[change.operation]
+    sends = kind.operation.body is not None
+    write = (
+        written(kind.operation, change.targets, change.body)
+        if sends
+        else Write(kind.operation, change.targets, None)
+    )
+    await settle(crm, ledger, kind, write, change, keep=lambda after: after)
+    return ledger.get(change.id)
+
+
+def close(ledger: Ledger, kind: Kind, write: Write, change: Change, after: Wire | None) -> None:
+    """Put on record that it was done; of a new record the CRM tells which it is."""
+    about = kind.subject(write, after)
+    subject = Subject(kind.record, about) if about else None
+    ledger.close(change.id, "applied", after=after, subject=subject)
 
 
 def may_be_late(change: Change) -> bool:
     return change.expires_at is not None and change.expires_at > datetime.now(UTC)
 
 
-def why_not_again(kind: Kind, arguments: Mapping[str, Any], earlier: Change, traces: Traces) -> str | None:
+def why_not_again(kind: Kind, arguments: Mapping[str, Any], earlier: Change, verdict: Verdict) -> str | None:
     """What keeps a write from being done again that may have been done; None where nothing does."""
-    if arguments.get("repeat"):
+    if kind.is_idempotent or arguments.get("repeat"):
         return None
     tried = f"The same was tried at {earlier.opened_at:%H:%M} UTC (change {earlier.id}), and"
     ask = "ask the person to look. `repeat` does it again."
-    if traces.like and not arguments.get("allow_duplicate"):
-        return f"{tried} its answer was lost. The CRM shows what may have come of it: {ask}"
-    if kind.absence is Absence.FOR_A_PERSON:
+    if isinstance(verdict, CannotTell) and not arguments.get("allow_duplicate"):
+        if verdict.like:
+            return f"{tried} its answer was lost. The CRM shows what may have come of it: {ask}"
         return f"{tried} nobody knows whether it was done: {ask}"
-    if kind.absence is Absence.NOT_DONE and may_be_late(earlier):
+    if may_be_late(earlier):
         return f"{tried} its answer was lost: the CRM may still be doing it. {_wait_for(earlier)}"
     return None
 

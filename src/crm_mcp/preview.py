@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from html.parser import HTMLParser
 from textwrap import wrap
 from typing import Any
+from urllib.parse import urlsplit
 
 from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
 
@@ -14,13 +15,21 @@ Wire = dict[str, Any]
 # What an id stands for, or the id where nobody knows.
 Named = Callable[[str], str]
 
-BLOCKS = frozenset({"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre"})
+BLOCKS = frozenset(
+    (  # noqa: SIM905  # as many lines would hide the code around them
+        "p div br hr li dt dd tr td th h1 h2 h3 h4 h5 h6 blockquote pre caption summary article section"
+    ).split()
+)
 MAX_VALUE_CHARS = 500
 UNBRACKETED = str.maketrans("<>", "‹›")
-MAX_LINES = 2_000
+# How a reader sees it is not told by its text alone.
+MARKS = {"sup": "^", "sub": "_", "del": "~", "s": "~", "strike": "~"}
 LINE_CHARS = 200
-MAX_LINKS = 20
 MAX_LINK_CHARS = 200
+# What a mail client makes a link of by itself.
+BARE_ADDRESS = re.compile(
+    r"(?:https?://|www\.)[^\s<>\"]+|(?<![\w.@/-])(?:[\w-]+\.)+[a-z]{2,}/[^\s<>\"]*", re.IGNORECASE
+)
 
 
 def label(wire: Wire | None) -> str:
@@ -40,6 +49,13 @@ def shown(value: Any, named: Named) -> str:
     if value in (None, ""):
         return "nothing"
     return clean(named(value) if isinstance(value, str) else str(value), MAX_VALUE_CHARS)
+
+
+def whole(value: Any, named: Named) -> str:
+    """The same, not cut: what a person approves they have to see all of."""
+    if value in (None, ""):
+        return "nothing"
+    return on_one_line(named(value) if isinstance(value, str) else str(value))
 
 
 def recipient(seen: Wire | None) -> str:
@@ -62,13 +78,12 @@ def email_lines(html: str) -> Iterator[str]:
     The text is last, for an error shows only the start; and quoted, so that it cannot pass for our lines.
     """
     email = _read(html)
-    yield from _first("links", [f"Link: {link}" for link in _addresses(email.links)], MAX_LINKS)
-    images = [f"Image from elsewhere: {image}" for image in _addresses(email.images)]
-    yield from _first("images", images, MAX_LINKS)
+    text = "".join(email.text)
+    yield from _leading("Link", [*email.links, *BARE_ADDRESS.findall(text)])
+    yield from _leading("Image from elsewhere", email.images)
     yield "Text:"
-    paragraphs = [on_one_line(part) for part in "".join(email.text).split("\n")]
-    lines = [line for paragraph in paragraphs for line in wrap(paragraph, LINE_CHARS)]
-    yield from _first("lines", [f"> {line}" for line in lines], MAX_LINES)
+    paragraphs = [on_one_line(part) for part in text.split("\n")]
+    yield from (f"> {line}" for paragraph in paragraphs for line in wrap(paragraph, LINE_CHARS))
 
 
 def text_of(html: str) -> str:
@@ -83,14 +98,25 @@ def _read(html: str) -> _Email:
     return email
 
 
-def _addresses(found: list[str]) -> list[str]:
-    return [clean(one, MAX_LINK_CHARS) for one in dict.fromkeys(found)]
+def _leading(what: str, addresses: list[str]) -> Iterator[str]:
+    """Where each leads, first of all: a long address may hide it."""
+    for address in dict.fromkeys(addresses):
+        host = _host(address)
+        yield (
+            f"{what} to {host}: {clean(address, MAX_LINK_CHARS)}"
+            if host
+            else f"{what}: {on_one_line(address)}"
+        )
 
 
-def _first(what: str, lines: list[str], limit: int) -> Iterator[str]:
-    yield from lines[:limit]
-    if len(lines) > limit:
-        yield f"({len(lines) - limit} more {what} are not shown)"
+def _host(address: str) -> str:
+    """Empty where there is none, or none can be told."""
+    if address.lower().startswith(("mailto:", "tel:")):
+        return ""
+    try:
+        return on_one_line(urlsplit(address if "//" in address else f"//{address}").hostname or "")
+    except ValueError:
+        return ""
 
 
 class _Email(HTMLParser):
@@ -104,8 +130,7 @@ class _Email(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = dict(attrs)
-        if tag in BLOCKS:
-            self.text.append("\n")
+        self.text.append(MARKS.get(tag, "\n" if tag in BLOCKS else ""))
         if tag == "img" and named.get("alt"):
             self.text.append(f" [{named['alt']}] ")
         for name, value in named.items():
@@ -115,8 +140,7 @@ class _Email(HTMLParser):
                 self.links.append(value)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in BLOCKS:
-            self.text.append("\n")
+        self.text.append(MARKS.get(tag, "\n" if tag in BLOCKS else ""))
 
     def handle_data(self, data: str) -> None:
         self.text.append(data.replace("\n", " "))

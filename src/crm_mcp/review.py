@@ -60,21 +60,24 @@ class ChangeLine:
     """A change for a table."""
 
     change: Change
+    approved_by: str | None
 
     def cells(self) -> tuple[str, ...]:
         change = self.change
-        title = f"{change.title} (undone by {change.undone_by})" if change.undone_by else change.title
+        more = {"undone": change.undone_by, "approved": self.approved_by}
+        title = " ".join([change.title, *(f"({what} by {who})" for what, who in more.items() if who)])
         told = f"{title}: {change.detail}" if change.detail else title
         who = plain(change.principal)
         return _moment(change.opened_at), change.id, change.outcome, who, change.tool, plain(told)
 
 
-def change_fields(change: Change) -> dict[str, Any]:
+def change_fields(change: Change, approved_by: str | None) -> dict[str, Any]:
     """All that is on record of a change, as JSON can say it."""
     values = {name: _said(value) for name, value in asdict(change).items()}
     del values["subject"]
     record = change.subject._asdict() if change.subject else None
-    return {"id": values.pop("id"), "at": values.pop("opened_at"), **values, "record": record}
+    first = {"id": values.pop("id"), "at": values.pop("opened_at")}
+    return {**first, **values, "approved_by": approved_by, "record": record}
 
 
 # Approvals

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from crm_mcp.crm.errors import InvalidInputError, RefusedError
 from crm_mcp.gate import CALL
 from crm_mcp.journal import LedgerError
+from crm_mcp.kinds import KINDS
+from crm_mcp.lost import settle_recorded
 from crm_mcp.preview import worded
-from crm_mcp.writes import KEPT_BY_CRM, KINDS, Done, Kind, NotUndoableError, Update
+from crm_mcp.writes import KEPT_BY_CRM, Done, Kind, NotUndoableError, Update
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
@@ -34,10 +36,12 @@ async def undo(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
         raise RefusedError(f"{error} {NOTHING_UNDONE}") from error
     if change.entity != crm.identity:
         raise RefusedError(f"Change {change.id} is of another CRM. {NOTHING_UNDONE}")
+    change = await _settled(crm, ledger, change)
     if change.outcome != "applied":
         why = WHY_NOT.get(change.outcome, f"was never done ({change.outcome})")
         raise RefusedError(f"Change {change.id} {why}. {NOTHING_UNDONE}")
-    kind, done = KINDS[change.operation], Done(change.targets, change.body, change.before, change.after)
+    kind = KINDS[change.operation]
+    done = Done(change.targets, change.body, change.before, change.after, change.opened_at)
     try:
         write = kind.undoing(done)
     except NotUndoableError as error:
@@ -66,10 +70,32 @@ def _still_other(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> li
     return [f"Other than before the change: {', '.join(names)}."] if names else []
 
 
+async def _settled(crm: CrmClient, ledger: Ledger, change: Change) -> Change:
+    """The change, once it is known what became of it, and of an undoing of it whose answer was lost."""
+    about = ledger.changes(subject=change.subject, entity=change.entity) if change.subject else [change]
+    for one in about:
+        if one.outcome == "unknown" and change.id in (one.id, one.undoes):
+            await settle_recorded(crm, ledger, one)
+    return ledger.get(change.id)
+
+
 async def _refuse_if_changed(crm: CrmClient, ledger: Ledger, change: Change, kind: Kind, done: Done) -> None:
     since = await kind.since(crm, done, change.subject.id if change.subject else "")
     if not since:
         return
-    last = ledger.last_on(change.subject, entity=change.entity) if change.subject else None
-    by = f" (change {last.id}: {last.title})" if last and last.id != change.id else ""
-    raise RefusedError(f"It was changed since{by}: {'; '.join(since)}. {NOTHING_UNDONE}")
+    by = _by_whom(ledger, change, {one.field for one in since})
+    what = "; ".join(one.what for one in since)
+    raise RefusedError(f"It was changed since{by}: {what}. {NOTHING_UNDONE}")
+
+
+def _by_whom(ledger: Ledger, change: Change, fields: set[str]) -> str:
+    """Where one of ours was the last to change one of these fields, or to end the record."""
+    if change.subject is None:
+        return ""
+    about = ledger.changes(
+        subject=change.subject, entity=change.entity, since=change.opened_at, outcomes=["applied"]
+    )
+    for one in about:
+        if one.id != change.id and ("" in fields or fields & {*one.body}):
+            return f" by {one.principal} (change {one.id}: {one.title})"
+    return ""

@@ -1,38 +1,36 @@
-"""What each kind of write is about: its record before it, its words, how it is found again and taken back."""
+"""How a write is watched: its record before it, its words, how it is found again and taken back."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import Enum
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from crm_mcp.crm import activities, companies, contacts, leads, outreach, pipeline
+from crm_mcp.crm import activities, contacts, leads
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.contract import Body, Entity, Operation, Record
-from crm_mcp.crm.errors import NotFoundError, RefusedError
-from crm_mcp.preview import Named, Wire, email_lines, in_order, label, recipient, shown, text_of, worded
-from crm_mcp.same import COMPANIES, CONTACTS, LEADS, STAGES, Sameness
-from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
+from crm_mcp.crm.errors import NotFoundError
+from crm_mcp.preview import Named, Wire, label, shown, text_of, whole, worded
+from crm_mcp.wording import MAX_NAME_CHARS, clean
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
+    from crm_mcp.same import Sameness
 
 ACTIVITY_TYPES = get_args(activities.ActivityType)
 Reading = Callable[["CrmClient", Mapping[str, str]], Awaitable[Entity | None]]
 
 # What the CRM sets by itself, whoever changes the record.
-KEPT_BY_CRM = frozenset({"createdAt", "updatedAt", "leadCount", "sortOrder"})
+KEPT_BY_CRM = frozenset({"createdAt", "updatedAt", "lastActivityAt", "leadCount", "sortOrder"})
 # A CRM's clock may differ from ours.
 CLOCK_TOLERANCE = timedelta(minutes=2)
-# Where the e-mails are kept that a lead's timeline showed before one was sent.
-EMAILS = "emails"
-# As far as an activity is looked for whose answer was lost.
-MAX_PAGES = 100
+# Where the ids of what may be taken for it are kept that were there before.
+THERE_BEFORE = "there_before"
 MAX_TITLE_CHARS = 240
 MAX_PART_CHARS = 40
+MAX_PLACES = 3
 
 
 class NotUndoableError(Exception):
@@ -46,11 +44,46 @@ class Seen:
     record: Wire | None = None
     # What would go with the record, each in words.
     hanging: tuple[str, ...] = ()
+    # The records there are of what it would create.
+    same: tuple[Entity, ...] = ()
 
     def what_counts(self) -> Any:
         """What must not change between an approval and its write; more e-mails on a timeline may come."""
-        record = {name: value for name, value in (self.record or {}).items() if name != EMAILS}
+        record = {name: value for name, value in (self.record or {}).items() if name != THERE_BEFORE}
         return [record, list(self.hanging)] if self.record is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What is on record of a write that is looked for, and of others."""
+
+    before: Wire | None
+    since: datetime
+    # Whether a record is what another change made; how many equal writes others did since.
+    is_anothers: Callable[[str], bool]
+    done_by_others: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class WasDone:
+    """The CRM shows that it was done; `after` is what its answer would have been."""
+
+    after: Wire
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """The CRM shows what there was before: if it does not come late, it was not done."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotTell:
+    """It may have been done or not; `like` is what may have come of it."""
+
+    like: Sequence[Record] = ()
+
+
+Verdict = WasDone | NotDone | CannotTell
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +94,15 @@ class Done:
     body: Wire
     before: Wire | None
     after: Wire | None
+    at: datetime
 
 
-class Absence(Enum):
-    """What it means where the CRM does not show a write whose answer was lost, and what is told of it."""
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What became of a record since a change: the field on the wire, where it is one, and a sentence."""
 
-    NOT_DONE = "the same call again looks first"  # and finds that it was not done, once it cannot be late
-    NOT_TOLD = "the same call again does no harm"  # nobody knows, and it comes to the same
-    FOR_A_PERSON = "the same call again looks first, and asks"  # nobody knows, and it may do it twice
+    field: str
+    what: str
 
 
 class Kind:
@@ -79,7 +113,8 @@ class Kind:
     is_email: ClassVar[bool] = False
     # Whether the record is gone afterwards.
     ends: ClassVar[bool] = False
-    absence: ClassVar[Absence] = Absence.NOT_TOLD
+    # Whether doing it twice is as good as doing it once.
+    is_idempotent: ClassVar[bool] = False
     # The arguments and fields that hold what people wrote to each other.
     bodies: ClassVar[Sequence[str]] = ()
 
@@ -120,31 +155,27 @@ class Kind:
     def refuse(self, write: Write, seen: Seen) -> None:
         """Raises RefusedError for what can come to no good."""
 
-    async def same(self, crm: CrmClient, write: Write) -> list[Entity]:
-        """The records there are of what it would create."""
-        return []
-
-    async def stands(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
-        """Whether what it did is still so, to the record that it made where it made one; True where nothing
-        tells."""
-        return True
-
     async def now(self, crm: CrmClient, ids: Mapping[str, str]) -> Wire | None:
         """The record that it is about, as it is now; None where it is gone or nobody can tell."""
         return None
 
-    async def found(
-        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
-    ) -> Sequence[Wire]:
-        """What may show that it was done, each as its answer would have it."""
-        return ()
+    async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
+        """What the CRM shows of it.
 
-    def is_ours(self, write: Write, found: Wire) -> bool:
-        """Whether what was found does show it, and not only something like it."""
+        Raises CrmError where nobody can look.
+        """
+        return CannotTell()
+
+    async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
+        """Whether what it came to is still so; True where nothing tells."""
         return True
 
+    def notes(self, before: Wire | None, after: Wire | None) -> Iterator[str]:
+        """What is to be told of what it came to."""
+        yield from ()
+
     def read(self, wire: Wire) -> Record:
-        """What the CRM shows of the record, or of another of its kind."""
+        """The record that it is about."""
         answer: Any = self.operation.answer
         record: Record = answer.record.from_wire(wire)
         return record
@@ -156,11 +187,11 @@ class Kind:
         """
         raise NotUndoableError("The CRM has no way to take this back.")
 
-    async def since(self, crm: CrmClient, done: Done, record_id: str) -> list[str]:
-        """What became of it since by somebody: what hangs on it now, the fields with their values."""
+    async def since(self, crm: CrmClient, done: Done, record_id: str) -> list[Since]:
+        """What became of it since by somebody: the fields with their values, what hangs on it now."""
         return list(self.changed_since(done, await self.now(crm, done.ids)))
 
-    def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
+    def changed_since(self, done: Done, now: Wire | None) -> Iterator[Since]:
         """The fields that are not as they were written, each with its value now."""
         yield from ()
 
@@ -193,19 +224,34 @@ class OfRecord(Kind):
 class Update(OfRecord):
     """A change of a record's fields."""
 
+    is_idempotent = True
+
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
-        for name, value in _sent(write).items():
-            yield f"{worded(name)}: {shown((seen.record or {}).get(name), named)} → {shown(value, named)}"
+        for name, value in sent_by(write).items():
+            yield f"{worded(name)}: {whole((seen.record or {}).get(name), named)} → {whole(value, named)}"
 
-    async def stands(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
-        return bool(await self.found(crm, write, None, datetime.now(UTC)))
-
-    async def found(
-        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
-    ) -> Sequence[Wire]:
+    async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
         now = await self.now(crm, write.ids)
-        is_as_sent = now and write.body and not any(write.body.not_kept_by(self.read(now)))
-        return [now] if now and is_as_sent else []
+        if now is None or write.body is None:
+            return CannotTell()
+        if write.body.is_shown_by(self.read(now)):
+            return WasDone(now)
+        return NotDone() if self._is_untouched(write, trail.before or {}, now) else CannotTell()
+
+    def _is_untouched(self, write: Write, before: Wire, now: Wire) -> bool:
+        """Whether nobody changed the record at all; equal values alone may have been there and back."""
+        told = now.keys() >= sent_by(write).keys() and now.get("updatedAt")
+        return bool(told) and all(
+            now.get(name) == before.get(name) for name in (*sent_by(write), "updatedAt")
+        )
+
+    async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
+        now = await self.now(crm, write.ids)
+        if now is None or write.body is None or any(write.body.not_kept_by(self.read(now))):
+            return False
+        # Who `me` is the answer told.
+        mine = [name for name, value in sent_by(write).items() if value == "me"]
+        return all(now.get(name) == (after or {}).get(name) for name in mine)
 
     def undoing(self, done: Done) -> Write:
         before, changed = done.before or {}, self._undoable(done.body)
@@ -214,51 +260,24 @@ class Update(OfRecord):
             raise NotUndoableError(
                 f"The CRM did not show how it was before: {', '.join(map(worded, unknown))}."
             )
-        fields = {name: before[name] for name in changed}
-        return Write(
-            self.operation, done.ids, self._body.model_validate(fields, by_alias=True, by_name=False)
-        )
+        return written(self.operation, done.ids, {name: before[name] for name in changed})
 
-    @property
-    def _body(self) -> type[Body]:
-        if self.operation.body is None:
-            raise TypeError(f"{self.operation.name} sends nothing")
-        return self.operation.body
-
-    def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
+    def changed_since(self, done: Done, now: Wire | None) -> Iterator[Since]:
         if now is None:
-            yield "the record is gone"
+            yield Since("", "the record is gone")
             return
         for name in self._undoable(done.body):
             if now.get(name) != (done.after or done.body).get(name):
-                yield f"{worded(name)} is {shown(now.get(name), str)} now"
+                yield _is_now(name, now)
 
     def _undoable(self, body: Wire) -> list[str]:
         return list(body)
-
-
-class Move(Update):
-    """A lead's move to another stage; why it was lost is the CRM's to forget when it is open again."""
-
-    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
-        # The title says from where to where: of a batch a person should see all of it.
-        return (line for line in super().details(write, seen, named) if not line.startswith("stage: "))
-
-    def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        lead = clean(super()._called(write, seen, named), MAX_PART_CHARS)
-        before, after = (seen.record or {}).get("stageId"), _sent(write).get("stageId")
-        stages = (clean(named(str(stage)), MAX_PART_CHARS) for stage in (before, after))
-        return f"{lead} from {' to '.join(stages)}" if seen.record else f"{lead} to {list(stages)[1]}"
-
-    def _undoable(self, body: Wire) -> list[str]:
-        return [name for name in body if name == "stageId"]
 
 
 class Create(OfRecord):
     """A new record; `same` finds those that are there already, `removal` takes the new one back."""
 
     is_new = True
-    absence = Absence.NOT_DONE
 
     def __init__(
         self,
@@ -272,98 +291,77 @@ class Create(OfRecord):
         self._same, self._removal = same, removal
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
-        yield from (f"{worded(name)}: {shown(value, named)}" for name, value in _sent(write).items())
+        yield from (f"{worded(name)}: {whole(value, named)}" for name, value in sent_by(write).items())
 
     def claim(self, write: Write) -> str:
         # What is the same in any of several ways needs one claim for all.
         return f"create {self.record}"
 
     def meets(self, write: Write, other: Wire) -> bool:
-        return self._same is None or self._same.of(_sent(write), other)
+        return self._same is None or self._same.of(sent_by(write), other)
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
-        return Seen()
+        same = await self._matching(crm, write)
+        return Seen({THERE_BEFORE: [one.id for one in same]}, same=tuple(same))
 
-    async def same(self, crm: CrmClient, write: Write) -> list[Entity]:
-        return await self._same.found(crm, _sent(write)) if self._same else []
+    async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
+        """Of what matches it, what did not before: no clock has to be right for that."""
+        there_before = (trail.before or {}).get(THERE_BEFORE, ())
+        new = [
+            one
+            for one in await self._matching(crm, write)
+            if one.id not in there_before and not trail.is_anothers(one.id)
+        ]
+        ours = [one for one in new if trail.before is not None and is_alike(write.body, one)]
+        if len(ours) == 1:
+            return WasDone(ours[0].wire)
+        return CannotTell(new) if new else NotDone()
 
-    async def stands(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
+    async def _matching(self, crm: CrmClient, write: Write) -> list[Entity]:
+        return await self._same.found(crm, sent_by(write)) if self._same else []
+
+    async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
+        record_id = (after or {}).get("id")
         return record_id is None or await self.now(crm, {f"{self.record}_id": record_id}) is not None
 
-    async def found(
-        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
-    ) -> Sequence[Wire]:
-        return _newly(await self.same(crm, write), since)
-
-    def is_ours(self, write: Write, found: Wire) -> bool:
-        return _is_alike(write.body, self.read(found))
+    def notes(self, before: Wire | None, after: Wire | None) -> Iterator[str]:
+        if (after or {}).get("id") in (before or {}).get(THERE_BEFORE, ()):
+            yield f"The CRM made no new {self.record}: it answered with one that was there before."
 
     def undoing(self, done: Done) -> Write:
-        record_id = (done.after or {}).get("id")
+        after = done.after or {}
+        record_id = after.get("id")
         if not isinstance(record_id, str):
             raise NotUndoableError("The CRM did not show the new record: nobody knows which it is.")
+        created = getattr(self.read(after), "created_at", None)
+        is_older = created is not None and created < done.at - CLOCK_TOLERANCE
+        if is_older or record_id in (done.before or {}).get(THERE_BEFORE, ()):
+            raise NotUndoableError("The record was there before: the CRM made no new one.")
         return self._removal({**done.ids, f"{self.record}_id": record_id})
 
-    async def since(self, crm: CrmClient, done: Done, record_id: str) -> list[str]:
+    async def since(self, crm: CrmClient, done: Done, record_id: str) -> list[Since]:
         ids = {**done.ids, f"{self.record}_id": record_id}
-        hung = [f"there is {one}" for one in await hanging(crm, self.record, ids)]
+        home = (done.after or {}).get("companyId")
+        hung = [Since("", f"there is {one}") for one in await hanging(crm, self.record, ids, home=home)]
         return [*self.changed_since(done, await self.now(crm, ids)), *hung]
 
-    def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
+    def changed_since(self, done: Done, now: Wire | None) -> Iterator[Since]:
+        """What was empty and is not any more, too."""
         if now is None:
-            yield "the record is gone"
+            yield Since("", "the record is gone")
             return
-        for name, value in (done.after or {}).items():
-            if name not in KEPT_BY_CRM and name in now and now[name] != value:
-                yield f"{worded(name)} is {shown(now[name], str)} now"
+        after = done.after or {}
+        for name in now.keys() - KEPT_BY_CRM:
+            if now[name] != after.get(name) and (name in after or now[name] not in (None, "", [])):
+                yield _is_now(name, now)
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        return label(_sent(write))
-
-
-class Link(Create):
-    """A contact's new membership in a company."""
-
-    def claim(self, write: Write) -> str:
-        return _memberships_of(write)
-
-    async def stands(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
-        return bool(await self.found(crm, write, None, datetime.now(UTC)))
-
-    async def found(
-        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
-    ) -> Sequence[Wire]:
-        every = await crm.contacts.memberships(write.ids["contact_id"])
-        return [one.wire for one in every if one.company_id == _sent(write).get("companyId")]
-
-    def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        return f"of {named(write.ids['contact_id'])} in {named(str(_sent(write).get('companyId')))}"
-
-
-def _memberships_of(write: Write) -> str:
-    # Which one is the primary one is told of all of them.
-    return f"memberships of {write.ids['contact_id']}"
-
-
-def _membership_called(write: Write, seen: Seen, named: Named) -> str:
-    company = named(str((seen.record or {}).get("companyId", "")))
-    return f"of {named(write.ids['contact_id'])} in {company}"
-
-
-class Relink(Update):
-    """A change of a contact's membership, whose title is the contact's there."""
-
-    def claim(self, write: Write) -> str:
-        return _memberships_of(write)
-
-    def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        return _membership_called(write, seen, named)
+        return label(sent_by(write))
 
 
 class Delete(OfRecord):
     """A record's end."""
 
-    absence = Absence.NOT_DONE
     ends = True
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
@@ -373,247 +371,88 @@ class Delete(OfRecord):
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         yield "This cannot be taken back."
         yield from (f"Goes with it: {one}" for one in seen.hanging)
-        yield from _facts(seen.record, named)
-        yield from (f"{worded(name)}: {shown(value, named)}" for name, value in _sent(write).items())
+        yield from facts(seen.record, named)
+        yield from (f"{worded(name)}: {whole(value, named)}" for name, value in sent_by(write).items())
 
-    async def stands(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
+    async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
+        return WasDone({}) if await self.now(crm, write.ids) is None else NotDone()
+
+    async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
         return await self.now(crm, write.ids) is None
 
-    async def found(
-        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
-    ) -> Sequence[Wire]:
-        # What shows that it was done is that nothing is there.
-        return [{}] if await self.now(crm, write.ids) is None else []
 
+async def hanging(crm: CrmClient, kind: str, ids: Mapping[str, str], *, home: str | None = None) -> list[str]:
+    """What people hung on a record, in words: deals, memberships, what is logged on it.
 
-class Unlink(Delete):
-    """The end of a contact's membership, which a new one takes back."""
-
-    def claim(self, write: Write) -> str:
-        return _memberships_of(write)
-
-    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
-        yield from _facts(seen.record, named)
-
-    def undoing(self, done: Done) -> Write:
-        before = done.before or {}
-        if not before.get("companyId"):
-            raise NotUndoableError("The CRM did not show which company it was.")
-        kept = {name: before[name] for name in ("companyId", "title", "isPrimary") if before.get(name)}
-        body = contacts.NewMembership.model_validate(kept, by_alias=True, by_name=False)
-        return Write(contacts.CREATE_MEMBERSHIP, {"contact_id": done.ids["contact_id"]}, body)
-
-    def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
-        if now is not None:
-            yield "it is there again"
-
-    def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        return _membership_called(write, seen, named)
-
-
-class Log(Kind):
-    """An activity: the CRM can neither change nor delete it."""
-
-    is_new = True
-    absence = Absence.NOT_DONE
-    bodies = ("body",)
-
-    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
-        yield from (f"{worded(name)}: {shown(value, named)}" for name, value in _sent(write).items())
-
-    async def found(
-        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
-    ) -> Sequence[Wire]:
-        """Of all that is logged on what it is about: in which order the CRM lists it nobody knows."""
-        sent = _sent(write)
-        lead, company = write.ids.get("lead_id") or sent.get("leadId"), sent.get("companyId")
-        wanted = activities.ActivityFilter(lead_id=lead, company_id=company)
-        walks = [crm.activities.walk(wanted)]
-        if sent.get("type") == "task":
-            walks.append(crm.activities.walk_tasks(activities.TaskFilter(lead_id=lead)))
-        return [
-            wire
-            for walk in walks
-            async for rows in walk.pages(MAX_PAGES)
-            for wire in _newly((one for one in rows if _is_like(one, sent)), since)
-        ]
-
-    def is_ours(self, write: Write, found: Wire) -> bool:
-        return _is_alike(write.body, self.read(found))
-
-    def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        sent = _sent(write)
-        about = (
-            write.ids.get("lead_id") or sent.get("leadId") or sent.get("companyId") or sent.get("contactId")
-        )
-        return f"{sent.get('type')} on {named(str(about))}: {sent.get('subject')}"
-
-
-class Send(Kind):
-    """An e-mail to a lead's contact."""
-
-    absence = Absence.FOR_A_PERSON
-    is_email = True
-    bodies = ("body", "htmlBody")
-
-    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
-        sent = _sent(write)
-        yield f"To: {recipient(seen.record)}"
-        yield f"From: {shown(sent['connectionId'], named)}"
-        yield f"Subject: {shown(sent['subject'], str)}"
-        yield f"Lead: {clean(str((seen.record or {}).get('lead')), MAX_NAME_CHARS)}"
-        yield from email_lines(sent["htmlBody"])
-
-    def subject(self, write: Write, after: Wire | None) -> str | None:
-        return str(_sent(write)["leadId"])
-
-    def aim(self, seen: Seen) -> Any:
-        return (seen.record or {}).get("to")
-
-    def claim(self, write: Write) -> str:
-        # How many were sent is counted before one more is.
-        return "send an e-mail"
-
-    def meets(self, write: Write, other: Wire) -> bool:
-        return False
-
-    async def seen(self, crm: CrmClient, write: Write) -> Seen:
-        """Who it goes to, as far as the CRM lets us know, and the e-mails that its timeline shows already."""
-        lead = await crm.leads.get(_sent(write)["leadId"])
-        contact = await crm.contacts.get(lead.contact_id) if lead.contact_id else None
-        return Seen(
-            {
-                "lead": lead.label,
-                "contactId": lead.contact_id,
-                "contact": contact and contact.label,
-                "to": contact and contact.email,
-                EMAILS: [entry.id for entry in await _emails(crm, write)],
-            }
-        )
-
-    def refuse(self, write: Write, seen: Seen) -> None:
-        found = seen.record or {}
-        if found.get("contactId") and not found.get("to"):
-            contact = clean(str(found["contact"]), MAX_NAME_CHARS)
-            raise RefusedError(f"{contact} has no e-mail address. Nothing was sent.")
-
-    async def found(
-        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
-    ) -> Sequence[Wire]:
-        there = (before or {}).get(EMAILS, [])
-        sent = _sent(write)
-        new = [
-            one
-            for one in await _emails(crm, write)
-            if one.id not in there
-            and one.subject == sent["subject"]
-            and (one.body is None or text_of(one.body) == text_of(sent["htmlBody"]))
-        ]
-        return [{"to": (before or {}).get("to"), "sentAt": entry.wire.get("occurredAt")} for entry in new[:1]]
-
-    def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        return f"to {recipient(seen.record)}: {_sent(write)['subject']}"
-
-
-async def _emails(crm: CrmClient, write: Write) -> list[leads.TimelineEntry]:
-    timeline = await crm.leads.timeline(_sent(write)["leadId"])
-    return [entry for entry in timeline if entry.type == "email"]
-
-
-class Extend(Kind):
-    """Companies put on a marketing list, which nobody can look at."""
-
-    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
-        yield from (f"- {clean(named(company), MAX_NAME_CHARS)}" for company in _sent(write)["companyIds"])
-
-    def subject(self, write: Write, after: Wire | None) -> str | None:
-        return str(_sent(write)["listId"])
-
-    def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        sent = _sent(write)
-        count = len(sent["companyIds"])
-        return f"{named(sent['listId'])} by {count} {'company' if count == 1 else 'companies'}"
-
-
-class Reorder(Kind):
-    """Another order of the stages."""
-
-    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
-        record = seen.record or {}
-        names = dict(zip(record.get("stageIds", ()), record.get("names", ()), strict=False))
-        order = [names.get(stage, stage) for stage in _sent(write)["stageIds"]]
-        yield f"{in_order(record.get('names', ()))} → {in_order(order)}"
-
-    async def seen(self, crm: CrmClient, write: Write) -> Seen:
-        return Seen(await self.now(crm, {}))
-
-    async def now(self, crm: CrmClient, ids: Mapping[str, str]) -> Wire | None:
-        stages = await crm.pipeline.stages()
-        return {"stageIds": [stage.id for stage in stages], "names": [stage.name for stage in stages]}
-
-    async def stands(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
-        return bool(await self.found(crm, write, None, datetime.now(UTC)))
-
-    def claim(self, write: Write) -> str:
-        return self.record
-
-    async def found(
-        self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
-    ) -> Sequence[Wire]:
-        now = await self.now(crm, {}) or {}
-        return [{}] if now["stageIds"] == _sent(write)["stageIds"] else []
-
-    def undoing(self, done: Done) -> Write:
-        if not done.before:
-            raise NotUndoableError("Nobody knows how it was before.")
-        return Write(self.operation, {}, pipeline.StageOrder(stage_ids=done.before["stageIds"]))
-
-    def changed_since(self, done: Done, now: Wire | None) -> Iterator[str]:
-        if (now or {}).get("stageIds") != done.body.get("stageIds"):
-            yield f"the order is {in_order((now or {}).get('names', ()))} now"
-
-    def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        return ""
-
-
-async def hanging(crm: CrmClient, kind: str, ids: Mapping[str, str]) -> list[str]:
-    """What people hung on a contact or a lead, in words: its deals, what is logged on it."""
+    The membership of a contact in its `home` came with it.
+    """
+    if kind == "company":
+        deals = await crm.leads.search(leads.LeadFilter(company_id=ids["company_id"]), limit=100)
+        people = (await crm.companies.contacts(ids["company_id"])).records
+        return [*map(_deal, deals.records), *(f"its contact {_called(one)}" for one in people)]
     if kind == "contact":
-        wanted = leads.LeadFilter(contact_id=ids["contact_id"])
-        page = await crm.leads.search(wanted, limit=100)
-        return [f"its place in the deal {clean(lead.label, MAX_NAME_CHARS)}" for lead in page.records]
+        deals = await crm.leads.search(leads.LeadFilter(contact_id=ids["contact_id"]), limit=100)
+        places = await crm.contacts.memberships(ids["contact_id"])
+        others = [_membership(one) for one in places if one.company_id != home]
+        logged = await _logged_with(crm, ids["contact_id"], places)
+        return [*map(_deal, deals.records), *others, *logged]
     if kind == "lead":
         entries = await crm.leads.timeline(ids["lead_id"])
-        logged = [entry for entry in entries if entry.type in ACTIVITY_TYPES]
-        return [f"{len(logged)} timeline entries"] if logged else []
+        return _entries(len([entry for entry in entries if entry.type in ACTIVITY_TYPES]))
     if kind == "stage":
-        count = next((one.lead_count for one in await crm.pipeline.stages() if one.id == ids["stage_id"]), 0)
-        return [f"{count} lead{'s' * (count != 1)} in it"] if count else []
+        counts = [one.lead_count for one in await crm.pipeline.stages() if one.id == ids["stage_id"]]
+        return [_leads_in_it(count) for count in counts if count != 0]
     return []
 
 
-def _facts(record: Wire | None, named: Named) -> Iterator[str]:
+async def _logged_with(crm: CrmClient, contact_id: str, places: Sequence[contacts.Membership]) -> list[str]:
+    """What is logged with a contact can only be looked for at its companies, there as far as a page goes."""
+    count = 0
+    for company_id in [place.company_id for place in places if place.company_id][:MAX_PLACES]:
+        page = await crm.activities.search(activities.ActivityFilter(company_id=company_id), limit=100)
+        count += sum(one.contact_id == contact_id for one in page.records)
+    return _entries(count)
+
+
+def _entries(count: int) -> list[str]:
+    return [f"{count} timeline {'entry' if count == 1 else 'entries'}"] if count else []
+
+
+def _deal(lead: leads.Lead) -> str:
+    return f"its place in the deal {_called(lead)}"
+
+
+def _membership(one: contacts.Membership) -> str:
+    title = f" as {one.title}" if one.title else ""
+    return clean(f"its membership of {one.company_name or one.company_id}{title}", MAX_TITLE_CHARS)
+
+
+def _leads_in_it(count: int | None) -> str:
+    return "nobody knows how many leads in it" if count is None else f"{count} lead{'s' * (count != 1)} in it"
+
+
+def _called(record: Any) -> str:
+    return clean(record.label, MAX_NAME_CHARS)
+
+
+def facts(record: Wire | None, named: Named) -> Iterator[str]:
     for name, value in (record or {}).items():
         if value not in (None, "", []) and name not in KEPT_BY_CRM and name != "id":
-            yield f"{worded(name)}: {shown(value, named)}"
+            yield f"{worded(name)}: {whole(value, named)}"
 
 
-def _sent(write: Write) -> Wire:
+def written(operation: Operation[Any], ids: Mapping[str, str], wire: Wire) -> Write:
+    """The write that sends this; raises TypeError for an operation that sends nothing."""
+    if operation.body is None:
+        raise TypeError(f"{operation.name} sends nothing")
+    return Write(operation, ids, operation.body.model_validate(wire, by_alias=True, by_name=False))
+
+
+def sent_by(write: Write) -> Wire:
     return write.body.to_wire() if write.body else {}
 
 
-def _newly(records: Iterable[Record], since: datetime) -> list[Wire]:
-    """Those from after the write began, or that may be."""
-    return [one.wire for one in records if (at := _when(one)) is None or at >= since - CLOCK_TOLERANCE]
-
-
-def _is_like(activity: activities.Activity, sent: Wire) -> bool:
-    """Of the same type and subject: else nobody would take one for the other."""
-    subject = on_one_line(activity.subject or "")
-    return (activity.type, subject) == (sent.get("type"), on_one_line(str(sent.get("subject"))))
-
-
-def _is_alike(body: Body | None, record: Record) -> bool:
+def is_alike(body: Body | None, record: Record) -> bool:
     """In every field what was sent; a CRM may trim texts, or keep them as HTML."""
     if body is None:
         return True
@@ -626,77 +465,5 @@ def _text(value: Any) -> str | None:
     return unicodedata.normalize("NFC", text_of(value)) if isinstance(value, str) else None
 
 
-def _when(record: Record) -> datetime | None:
-    at = getattr(record, "created_at", None) or getattr(record, "occurred_at", None)
-    return at if isinstance(at, datetime) else None
-
-
-async def _company(crm: CrmClient, ids: Mapping[str, str]) -> Entity:
-    return await crm.companies.get(ids["company_id"])
-
-
-async def _contact(crm: CrmClient, ids: Mapping[str, str]) -> Entity:
-    return await crm.contacts.get(ids["contact_id"])
-
-
-async def _lead(crm: CrmClient, ids: Mapping[str, str]) -> Entity:
-    return await crm.leads.get(ids["lead_id"])
-
-
-async def _stage(crm: CrmClient, ids: Mapping[str, str]) -> Entity | None:
-    return next((one for one in await crm.pipeline.stages() if one.id == ids["stage_id"]), None)
-
-
-async def _membership(crm: CrmClient, ids: Mapping[str, str]) -> Entity | None:
-    every = await crm.contacts.memberships(ids["contact_id"])
-    return next((one for one in every if one.id == ids["membership_id"]), None)
-
-
-def _archiving(ids: Mapping[str, str]) -> Write:
-    body: Body = companies.CompanyChanges(status="inactive")
-    return Write(companies.UPDATE_COMPANY, ids, body)
-
-
-KINDS: dict[str, Kind] = {
-    kind.operation.name: kind
-    for kind in (
-        Create(companies.CREATE_COMPANY, "company", _company, COMPANIES, _archiving),
-        Update(companies.UPDATE_COMPANY, "company", _company, "Update"),
-        Create(
-            contacts.CREATE_CONTACT,
-            "contact",
-            _contact,
-            CONTACTS,
-            lambda ids: Write(contacts.DELETE_CONTACT, ids, None),
-        ),
-        Update(contacts.UPDATE_CONTACT, "contact", _contact, "Update"),
-        Delete(contacts.DELETE_CONTACT, "contact", _contact, "Delete"),
-        Link(
-            contacts.CREATE_MEMBERSHIP,
-            "membership",
-            _membership,
-            None,
-            lambda ids: Write(contacts.DELETE_MEMBERSHIP, ids, None),
-        ),
-        Relink(contacts.UPDATE_MEMBERSHIP, "membership", _membership, "Update the"),
-        Unlink(contacts.DELETE_MEMBERSHIP, "membership", _membership, "End the"),
-        Create(leads.CREATE_LEAD, "lead", _lead, LEADS, lambda ids: Write(leads.DELETE_LEAD, ids, None)),
-        Update(leads.UPDATE_LEAD, "lead", _lead, "Update"),
-        Move(leads.MOVE_LEAD, "lead", _lead, "Move"),
-        Delete(leads.DELETE_LEAD, "lead", _lead, "Delete"),
-        Create(
-            pipeline.CREATE_STAGE,
-            "stage",
-            _stage,
-            STAGES,
-            lambda ids: Write(pipeline.DELETE_STAGE, ids, pipeline.StageRemoval()),
-        ),
-        Update(pipeline.UPDATE_STAGE, "stage", _stage, "Update"),
-        Reorder(pipeline.REORDER_STAGES, "the stages", "Reorder"),
-        Delete(pipeline.DELETE_STAGE, "stage", _stage, "Delete"),
-        Log(activities.LOG_LEAD_ACTIVITY, "activity", "Log"),
-        Log(activities.LOG_ACTIVITY, "activity", "Log"),
-        Send(outreach.SEND_EMAIL, "e-mail", "Send"),
-        Extend(outreach.ADD_TO_MARKETING_LIST, "marketing list", "Extend"),
-    )
-}
+def _is_now(name: str, now: Wire) -> Since:
+    return Since(name, f"{worded(name)} is {shown(now.get(name), str)} now")

@@ -300,7 +300,11 @@ CALLS = [
 async def test_each_operation_is_reached_by_a_tool(
     client: Client, sandbox: Any, wire: Any, reached: Reached
 ) -> None:
-    wire.inner = httpx2.MockTransport(answer)
+    def nobody_can_look_afterwards(request: httpx2.Request) -> httpx2.Response:
+        is_afterwards = request.method == "GET" and wire.writes
+        return httpx2.Response(403) if is_afterwards else answer(request)
+
+    wire.inner = httpx2.MockTransport(nobody_can_look_afterwards)
 
     result = await client.call_tool(reached.tool, reached.arguments)
 

@@ -131,8 +131,8 @@ class CrmClient:
         check_api_key(api_key)
         self.base_url = base_url.rstrip("/")
         self.entity_id = entity_id
-        # What tells this CRM from every other; entities of embedded ones all have the same id.
-        self.identity = identity or entity_id
+        # What tells this CRM from every other, a copy of it included.
+        self.identity = identity or f"{self.base_url} {entity_id}"
         self.read_only = read_only
         self.timeouts = timeouts or Timeouts()
         self._gate: Gate | None = None
@@ -257,7 +257,7 @@ class CrmClient:
     async def _send(self, request: httpx2.Request) -> Any:
         import stamina  # noqa: PLC0415  # not needed until there is a first call
 
-        deadline = time.monotonic() + self.timeouts.total_seconds
+        deadline = _Deadline(self.timeouts.total_seconds)
         attempts = count(1)
 
         def decide(error: Exception) -> bool | float:
@@ -265,7 +265,7 @@ class CrmClient:
                 error,
                 writing=request.method != "GET",
                 attempt=next(attempts),
-                seconds_left=deadline - time.monotonic(),
+                seconds_left=deadline.seconds_left(),
             )
 
         retries = stamina.retry_context(
@@ -279,10 +279,10 @@ class CrmClient:
                 return await self._send_once(request, deadline)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _send_once(self, request: httpx2.Request, deadline: float) -> Any:
+    async def _send_once(self, request: httpx2.Request, deadline: _Deadline) -> Any:
         sent = False
         try:
-            with anyio.fail_after(max(0.0, deadline - time.monotonic())):
+            with anyio.fail_after(deadline.seconds_left()):
                 async with self._slots:
                     sent = True
                     response = await self._http.send(request, stream=True)
@@ -293,6 +293,16 @@ class CrmClient:
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, TimeoutError) as error:
             _raise_for_failure(error, request, sent=sent)
         return _read_json(response, content)
+
+
+class _Deadline:
+    """By either clock: one stands still while the machine sleeps, the other one may be set."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = (time.monotonic() + seconds, time.time() + seconds)
+
+    def seconds_left(self) -> float:
+        return max(0.0, min(self._ends[0] - time.monotonic(), self._ends[1] - time.time()))
 
 
 def retry_wait(error: Exception, *, writing: bool, attempt: int, seconds_left: float) -> bool | float:

@@ -130,8 +130,15 @@ class Body(WireModel):
         sent = self.model_dump(exclude_unset=True)
         shown = [name for name in sent if self.wire_name(name) in record.wire]
         values = {name: getattr(record, name, record.wire[self.wire_name(name)]) for name in shown}
-        other = [name for name in shown if not _is_kept(sent[name], values[name])]
+        other = [
+            name for name in shown if not (_is_me(name, sent[name]) or _is_kept(sent[name], values[name]))
+        ]
         return other, [name for name in sent if name not in values and sent[name] is not None]
+
+    def is_shown_by(self, record: Record) -> bool:
+        """Whether the record is in every field what was sent, for certain: who `me` is nobody can tell."""
+        sent = self.model_dump(exclude_unset=True)
+        return not any(self.not_kept_by(record)) and not any(map(_is_me, sent, sent.values()))
 
 
 class Filter(WireModel):
@@ -385,10 +392,15 @@ class Operation(Generic[T]):
 
 
 def _is_kept(sent: Any, shown: Any) -> bool:
-    """`me` comes back as the user's id, and a CRM may keep less than microseconds."""
+    """A CRM may keep less than microseconds."""
     if isinstance(sent, datetime) and isinstance(shown, datetime):
         return abs((sent - shown).total_seconds()) < 1
-    return sent in ("me", shown)
+    return bool(sent == shown)
+
+
+def _is_me(name: str, sent: Any) -> bool:
+    """It comes back as the user's id."""
+    return name == "owner_user_id" and sent == "me"
 
 
 def describe(raw: Any) -> str:

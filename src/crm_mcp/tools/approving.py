@@ -48,10 +48,9 @@ def approving(function: ToolFunction) -> ToolFunction:
         call, policy = CALL.get(), ctx.request_context.lifespan_context.policy
         call.guarded = policy.guards(call.tool, call.arguments)
         trusted = policy.trusts_client(call.tool, call.arguments)
-        if call.guarded and trusted:
-            call.approval = "client"
         # Whether a change may be taken back so easily shows when it is looked at.
-        if trusted or not (call.guarded or call.tool == "undo_change"):
+        undoes = call.tool == "undo_change" and not call.arguments.get("preview")
+        if trusted or not (call.guarded or undoes):
             return []
         call.rehearsal = []
         try:

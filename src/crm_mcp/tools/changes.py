@@ -54,12 +54,23 @@ def row(change: Change) -> ChangeRow:
 
 @tool(effect=Effect.UPDATE, toolset=Toolset.SALES, title="Undo a change")
 async def undo_change(
-    crm: Crm, ledger: Changes, change: Annotated[str, Field(description="Its id, from a result.")]
+    crm: Crm,
+    ledger: Changes,
+    change: Annotated[str, Field(description="Its id, from a result.")],
+    preview: Annotated[bool, Field(description="Only tell what it would do.")] = False,
 ) -> UndoResult:
     """Take back an update, a move, a link or a create. Refused where the record was changed since."""
     from crm_mcp.undo import undo  # noqa: PLC0415  # only writing needs it
 
-    undone, call = await undo(crm.client, ledger, change), CALL.get()
+    call = CALL.get()
+    if preview:
+        call.rehearsal = []
+    undone = await undo(crm.client, ledger, change)
+    if preview:
+        would = [
+            line for planned in call.rehearsal or [] for line in (planned.attempt.title, *planned.details)
+        ]
+        return UndoResult(undone=row(undone), did=would).after("Nothing is undone yet. This would be done:")
     # A rehearsal has written nothing.
     did = ledger.get(call.changes[-1]) if call.changes else None
     result = UndoResult(undone=row(ledger.get(undone.id)), did=_fields(did, crm.memory.names) if did else [])

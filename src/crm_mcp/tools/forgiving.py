@@ -11,6 +11,10 @@ from typing import Any
 from crm_mcp.crm.errors import InvalidInputError
 
 DATE_AND_TIME = re.compile(r"\s*(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?\s*")
+BOOLEANS = {
+    **dict.fromkeys(("true", "yes", "y", "t", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "n", "f", "off", "0"), False),
+}
 # What people say for a value of the CRM's.
 SYNONYMS = {"archived": "inactive"}
 # Whose currency is plain; a dollar is several.
@@ -46,8 +50,8 @@ def forgiven_value(name: str, value: Any, schema: dict[str, Any], notes: list[st
         values = _listed(value)
         allowed = schema["items"].get("enum")
         return [_spelled(one, allowed) for one in values] if allowed else values
-    if schema.get("type") == "string" and "format" not in schema and type(value) in (int, float):
-        return str(value)
+    if schema.get("type") in ("boolean", "string") and "format" not in schema:
+        return _of_type(schema["type"], value)
     if schema.get("format") == "date" and isinstance(value, str):
         with_time = DATE_AND_TIME.fullmatch(value)
         if with_time and with_time[2] != "00:00":
@@ -58,6 +62,16 @@ def forgiven_value(name: str, value: Any, schema: dict[str, Any], notes: list[st
         notes.append(f"`limit` is at most {highest}; {value} was asked for.")
         return highest
     return value
+
+
+def _of_type(wanted: str, value: Any) -> Any:
+    """A boolean that was said as a text or a number, a text that was said as a number.
+
+    Here, and not where the tool reads it: what else decides about the call must see the same.
+    """
+    if wanted == "boolean":
+        return BOOLEANS.get(str(value).strip().lower(), value)
+    return str(value) if type(value) in (int, float) else value
 
 
 def forgiven_money(value: str, currency: str) -> dict[str, Any]:

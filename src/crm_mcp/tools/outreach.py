@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import unescape
 from typing import Annotated, Literal
 
@@ -26,6 +27,11 @@ from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import CompanyRef, Crm, LeadRef, Repeat
 
 MAX_COMPANIES = 100
+# What a person may have to read before they approve it.
+MAX_BODY_CHARS = 100_000
+# What shows letters in another order than they are approved in, or writes what nobody sees.
+TURNING_TAGS = {"bdo", "bdi"}
+TURNING = re.compile("[\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 
 
 def email_html(body: str, body_format: str) -> str:
@@ -36,9 +42,14 @@ def email_html(body: str, body_format: str) -> str:
     import nh3  # noqa: PLC0415  # only sending needs these
     from markdown_it import MarkdownIt  # noqa: PLC0415
 
+    if len(body) > MAX_BODY_CHARS:
+        raise InvalidInputError(
+            f"The e-mail is too long: {len(body)} characters, of at most {MAX_BODY_CHARS}. Nothing was sent."
+        )
     if body_format == "markdown":
         body = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").render(body)
-    cleaned = nh3.clean(body, url_schemes={"http", "https", "mailto", "tel"}).strip()
+    tags, schemes = nh3.ALLOWED_TAGS - TURNING_TAGS, {"http", "https", "mailto", "tel"}
+    cleaned = TURNING.sub("", nh3.clean(body, tags=tags, url_schemes=schemes)).strip()
     if not unescape(nh3.clean(cleaned, tags=set())).strip():
         raise InvalidInputError("The e-mail has no text. Nothing was sent.")
     return cleaned

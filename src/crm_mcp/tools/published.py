@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from crm_mcp.access import CrmAccess
 from crm_mcp.crm.errors import CrmError, InvalidInputError
-from crm_mcp.gate import CALL, Call
+from crm_mcp.gate import CALL, NOTHING_SENT, Call
 from crm_mcp.tools.catalogue import Check, Effect, Toolset, declarations
 from crm_mcp.tools.forgiving import (
     closest,
@@ -160,9 +160,11 @@ class PublishedTool(Tool):
 
             cause = error.__cause__
             if isinstance(cause, CrmError) and not self._is_reading:
-                if done := self._done_before(context, call, cause):
+                if done := await self._done_before(context, call, cause):
                     return done
                 context.request_context.lifespan_context.put_on_record(call, self.title, cause)
+            if isinstance(cause, LedgerError) and not (self._is_reading or call.changes):
+                raise ToolError(f"{cause} {NOTHING_SENT}") from cause
             if isinstance(cause, CrmError | LedgerError):
                 raise ToolError(_cut(str(cause))) from cause
             raise
@@ -187,7 +189,7 @@ class PublishedTool(Tool):
         call.unaskable, call.asked = True, None
         return await self._implementation.run(arguments, context)
 
-    def _done_before(self, context: Context[Any, Any], call: Call, error: CrmError) -> Any:
+    async def _done_before(self, context: Context[Any, Any], call: Call, error: CrmError) -> Any:
         """What is gone has no name: a call that ended it, made again, has the answer of the first one."""
         from crm_mcp.crm.errors import NotFoundError, UnresolvedReferenceError  # noqa: PLC0415
         from crm_mcp.results import RemovalResult  # noqa: PLC0415
@@ -195,7 +197,7 @@ class PublishedTool(Tool):
         ends = declarations()[self.name].effect is Effect.DELETE
         if not ends or not isinstance(error, NotFoundError | UnresolvedReferenceError):
             return None
-        done = context.request_context.lifespan_context.done_before(call)
+        done = await context.request_context.lifespan_context.done_before(call)
         if done is None or done.subject is None:
             return None
         call.repeats.append(done.id)

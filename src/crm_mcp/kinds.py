@@ -1,0 +1,394 @@
+"""All the kinds of writes there are: one for each operation that changes the CRM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from crm_mcp.crm import activities, companies, contacts, leads, outreach, pipeline
+from crm_mcp.crm.client import Write
+from crm_mcp.crm.contract import Body, Entity
+from crm_mcp.crm.errors import RefusedError
+from crm_mcp.preview import Named, Wire, email_lines, in_order, recipient, text_of, whole, worded
+from crm_mcp.same import COMPANIES, CONTACTS, LEADS, STAGES
+from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
+from crm_mcp.writes import (
+    CLOCK_TOLERANCE,
+    MAX_PART_CHARS,
+    THERE_BEFORE,
+    CannotTell,
+    Create,
+    Delete,
+    Done,
+    Kind,
+    NotDone,
+    NotUndoableError,
+    Seen,
+    Since,
+    Trail,
+    Update,
+    Verdict,
+    WasDone,
+    facts,
+    is_alike,
+    sent_by,
+)
+
+if TYPE_CHECKING:
+    from crm_mcp.crm import CrmClient
+
+# As far as an activity is looked for whose answer was lost.
+MAX_PAGES = 100
+# An equal activity that is older than this is certainly another one, however wrong a clock may be.
+SURELY_OLDER = timedelta(days=1)
+
+
+class Move(Update):
+    """A lead's move to another stage; why it was lost is the CRM's to forget when it is open again."""
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        # The title says from where to where: of a batch a person should see all of it.
+        return (line for line in super().details(write, seen, named) if not line.startswith("stage: "))
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        lead = clean(super()._called(write, seen, named), MAX_PART_CHARS)
+        before, after = (seen.record or {}).get("stageId"), sent_by(write).get("stageId")
+        from_there, there = (clean(named(str(stage)), MAX_PART_CHARS) for stage in (before, after))
+        return f"{lead} from {from_there} to {there}" if seen.record else f"{lead} to {there}"
+
+    def _undoable(self, body: Wire) -> list[str]:
+        return [name for name in body if name == "stageId"]
+
+
+class Link(Create):
+    """A contact's new membership in a company."""
+
+    def claim(self, write: Write) -> str:
+        return _memberships_of(write)
+
+    async def _matching(self, crm: CrmClient, write: Write) -> list[Entity]:
+        every = await crm.contacts.memberships(write.ids["contact_id"])
+        return [one for one in every if one.company_id == sent_by(write).get("companyId")]
+
+    async def seen(self, crm: CrmClient, write: Write) -> Seen:
+        return Seen({THERE_BEFORE: [one.id for one in await self._matching(crm, write)]})
+
+    async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
+        return bool(await self._matching(crm, write))
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        return f"of {named(write.ids['contact_id'])} in {named(str(sent_by(write).get('companyId')))}"
+
+
+def _memberships_of(write: Write) -> str:
+    # Which one is the primary one is told of all of them.
+    return f"memberships of {write.ids['contact_id']}"
+
+
+def _membership_called(write: Write, seen: Seen, named: Named) -> str:
+    company = named(str((seen.record or {}).get("companyId", "")))
+    return f"of {named(write.ids['contact_id'])} in {company}"
+
+
+class Relink(Update):
+    """A change of a contact's membership, whose title is the contact's there."""
+
+    def claim(self, write: Write) -> str:
+        return _memberships_of(write)
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        return _membership_called(write, seen, named)
+
+
+class Unlink(Delete):
+    """The end of a contact's membership, which a new one takes back."""
+
+    def claim(self, write: Write) -> str:
+        return _memberships_of(write)
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        yield from facts(seen.record, named)
+
+    def undoing(self, done: Done) -> Write:
+        before = done.before or {}
+        if not before.get("companyId"):
+            raise NotUndoableError("The CRM did not show which company it was.")
+        kept = {name: before[name] for name in ("companyId", "title", "isPrimary") if before.get(name)}
+        body = contacts.NewMembership.model_validate(kept, by_alias=True, by_name=False)
+        return Write(contacts.CREATE_MEMBERSHIP, {"contact_id": done.ids["contact_id"]}, body)
+
+    def changed_since(self, done: Done, now: Wire | None) -> Iterator[Since]:
+        if now is not None:
+            yield Since("", "it is there again")
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        return _membership_called(write, seen, named)
+
+
+class Log(Kind):
+    """An activity: the CRM can neither change nor delete it."""
+
+    is_new = True
+    bodies = ("body",)
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        yield from (f"{worded(name)}: {whole(value, named)}" for name, value in sent_by(write).items())
+
+    async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
+        """Among all that is logged on what it is about: in which order the CRM lists it nobody knows."""
+        sent = sent_by(write)
+        lead, company = write.ids.get("lead_id") or sent.get("leadId"), sent.get("companyId")
+        walks = [crm.activities.walk(activities.ActivityFilter(lead_id=lead, company_id=company))]
+        if sent.get("type") == "task":
+            walks.append(crm.activities.walk_tasks(activities.TaskFilter(lead_id=lead)))
+        like: list[activities.Activity] = []
+        for walk in walks:
+            async for rows in walk.pages(MAX_PAGES):
+                like += [one for one in rows if _is_like(one, sent) and not trail.is_anothers(one.id)]
+        ages = [(one, _is_newer(one, write, trail.since)) for one in like]
+        for one, is_newer in ages:
+            if is_newer and is_alike(write.body, one):
+                return WasDone(one.wire)
+        perhaps = [one for one, is_newer in ages if _may_be_ours(one, write, trail.since, is_newer=is_newer)]
+        return CannotTell(perhaps) if perhaps or not all(walk.complete for walk in walks) else NotDone()
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        sent = sent_by(write)
+        about = (
+            write.ids.get("lead_id") or sent.get("leadId") or sent.get("companyId") or sent.get("contactId")
+        )
+        return f"{sent.get('type')} on {named(str(about))}: {sent.get('subject')}"
+
+
+def _is_like(activity: activities.Activity, sent: Wire) -> bool:
+    """Of the same type and subject: else nobody would take one for the other."""
+    subject = on_one_line(activity.subject or "")
+    return (activity.type, subject) == (sent.get("type"), on_one_line(str(sent.get("subject"))))
+
+
+def _made_at(activity: activities.Activity, write: Write) -> datetime | None:
+    """When it came to be; None where the CRM does not tell."""
+    says_when = "occurredAt" in sent_by(write)
+    return activity.created_at or (None if says_when else activity.occurred_at)
+
+
+def _is_newer(activity: activities.Activity, write: Write, since: datetime) -> bool | None:
+    made_at = _made_at(activity, write)
+    return None if made_at is None else made_at >= since - CLOCK_TOLERANCE
+
+
+def _may_be_ours(
+    activity: activities.Activity, write: Write, since: datetime, *, is_newer: bool | None
+) -> bool:
+    """Whether it may be what was sent after all, kept otherwise or under another clock."""
+    if is_newer:
+        return True
+    made_at = _made_at(activity, write)
+    return is_alike(write.body, activity) and (made_at is None or made_at >= since - SURELY_OLDER)
+
+
+class Send(Kind):
+    """An e-mail to a lead's contact."""
+
+    is_email = True
+    bodies = ("body", "htmlBody")
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        sent = sent_by(write)
+        yield f"To: {recipient(seen.record)}"
+        yield f"From: {whole(sent['connectionId'], named)}"
+        yield f"Subject: {whole(sent['subject'], str)}"
+        yield f"Lead: {clean(str((seen.record or {}).get('lead')), MAX_NAME_CHARS)}"
+        yield from email_lines(sent["htmlBody"])
+
+    def subject(self, write: Write, after: Wire | None) -> str | None:
+        return str(sent_by(write)["leadId"])
+
+    def aim(self, seen: Seen) -> Any:
+        return (seen.record or {}).get("to")
+
+    def claim(self, write: Write) -> str:
+        # How many were sent is counted before one more is.
+        return "send an e-mail"
+
+    def meets(self, write: Write, other: Wire) -> bool:
+        return False
+
+    async def seen(self, crm: CrmClient, write: Write) -> Seen:
+        """Who it goes to, as far as the CRM lets us know, and the e-mails that its timeline shows already."""
+        lead = await crm.leads.get(sent_by(write)["leadId"])
+        contact = await crm.contacts.get(lead.contact_id) if lead.contact_id else None
+        return Seen(
+            {
+                "lead": lead.label,
+                "contactId": lead.contact_id,
+                "contact": contact and contact.label,
+                "to": contact and contact.email,
+                THERE_BEFORE: [entry.id for entry in await _emails(crm, write)],
+            }
+        )
+
+    def refuse(self, write: Write, seen: Seen) -> None:
+        found = seen.record or {}
+        if found.get("contactId") and not found.get("to"):
+            contact = clean(str(found["contact"]), MAX_NAME_CHARS)
+            raise RefusedError(f"{contact} has no e-mail address. Nothing was sent.")
+
+    async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
+        """An e-mail that the timeline does not show may have been sent all the same."""
+        before, sent = trail.before or {}, sent_by(write)
+        new = [
+            one
+            for one in await _emails(crm, write)
+            if one.id not in before.get(THERE_BEFORE, ())
+            and one.subject == sent["subject"]
+            and one.body is not None
+            and text_of(one.body) == text_of(sent["htmlBody"])
+        ]
+        ours = new[trail.done_by_others() :]
+        if not ours or THERE_BEFORE not in before:
+            return CannotTell()
+        return WasDone({"to": before.get("to"), "sentAt": ours[0].wire.get("occurredAt")})
+
+    def notes(self, before: Wire | None, after: Wire | None) -> Iterator[str]:
+        meant, told = ((one or {}).get("to") for one in (before, after))
+        if meant and told and str(meant).casefold() != str(told).casefold():
+            yield f"The CRM says that it went to {clean(str(told), MAX_NAME_CHARS)}."
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        return f"to {recipient(seen.record)}: {sent_by(write)['subject']}"
+
+
+async def _emails(crm: CrmClient, write: Write) -> list[leads.TimelineEntry]:
+    timeline = await crm.leads.timeline(sent_by(write)["leadId"])
+    return [entry for entry in timeline if entry.type == "email"]
+
+
+class Extend(Kind):
+    """Companies put on a marketing list, which nobody can look at."""
+
+    is_idempotent = True
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        yield from (f"- {clean(named(company), MAX_NAME_CHARS)}" for company in sent_by(write)["companyIds"])
+
+    def subject(self, write: Write, after: Wire | None) -> str | None:
+        return str(sent_by(write)["listId"])
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        sent = sent_by(write)
+        count = len(sent["companyIds"])
+        return f"{named(sent['listId'])} by {count} {'company' if count == 1 else 'companies'}"
+
+
+class Reorder(Kind):
+    """Another order of the stages."""
+
+    is_idempotent = True
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        record = seen.record or {}
+        names = dict(zip(record.get("stageIds", ()), record.get("names", ()), strict=False))
+        order = [names.get(stage, stage) for stage in sent_by(write)["stageIds"]]
+        yield f"{in_order(record.get('names', ()))} → {in_order(order)}"
+
+    def claim(self, write: Write) -> str:
+        return self.record
+
+    async def seen(self, crm: CrmClient, write: Write) -> Seen:
+        return Seen(await self.now(crm, {}))
+
+    async def now(self, crm: CrmClient, ids: Mapping[str, str]) -> Wire | None:
+        stages = await crm.pipeline.stages()
+        return {"stageIds": [stage.id for stage in stages], "names": [stage.name for stage in stages]}
+
+    async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
+        return WasDone({}) if await self.stands(crm, write, None) else CannotTell()
+
+    async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
+        now = await self.now(crm, {}) or {}
+        return bool(now["stageIds"] == sent_by(write)["stageIds"])
+
+    def undoing(self, done: Done) -> Write:
+        if not done.before:
+            raise NotUndoableError("Nobody knows how it was before.")
+        return Write(self.operation, {}, pipeline.StageOrder(stage_ids=done.before["stageIds"]))
+
+    def changed_since(self, done: Done, now: Wire | None) -> Iterator[Since]:
+        if (now or {}).get("stageIds") != done.body.get("stageIds"):
+            yield Since("stageIds", f"the order is {in_order((now or {}).get('names', ()))} now")
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        return ""
+
+
+async def _company(crm: CrmClient, ids: Mapping[str, str]) -> Entity:
+    return await crm.companies.get(ids["company_id"])
+
+
+async def _contact(crm: CrmClient, ids: Mapping[str, str]) -> Entity:
+    return await crm.contacts.get(ids["contact_id"])
+
+
+async def _lead(crm: CrmClient, ids: Mapping[str, str]) -> Entity:
+    return await crm.leads.get(ids["lead_id"])
+
+
+async def _stage(crm: CrmClient, ids: Mapping[str, str]) -> Entity | None:
+    return next((one for one in await crm.pipeline.stages() if one.id == ids["stage_id"]), None)
+
+
+async def _membership(crm: CrmClient, ids: Mapping[str, str]) -> Entity | None:
+    every = await crm.contacts.memberships(ids["contact_id"])
+    return next((one for one in every if one.id == ids["membership_id"]), None)
+
+
+def _archiving(ids: Mapping[str, str]) -> Write:
+    body: Body = companies.CompanyChanges(status="inactive")
+    return Write(companies.UPDATE_COMPANY, ids, body)
+
+
+KINDS: dict[str, Kind] = {
+    kind.operation.name: kind
+    for kind in (
+        Create(companies.CREATE_COMPANY, "company", _company, COMPANIES, _archiving),
+        Update(companies.UPDATE_COMPANY, "company", _company, "Update"),
+        Create(
+            contacts.CREATE_CONTACT,
+            "contact",
+            _contact,
+            CONTACTS,
+            lambda ids: Write(contacts.DELETE_CONTACT, ids, None),
+        ),
+        Update(contacts.UPDATE_CONTACT, "contact", _contact, "Update"),
+        Delete(contacts.DELETE_CONTACT, "contact", _contact, "Delete"),
+        Link(
+            contacts.CREATE_MEMBERSHIP,
+            "membership",
+            _membership,
+            None,
+            lambda ids: Write(contacts.DELETE_MEMBERSHIP, ids, None),
+        ),
+        Relink(contacts.UPDATE_MEMBERSHIP, "membership", _membership, "Update the"),
+        Unlink(contacts.DELETE_MEMBERSHIP, "membership", _membership, "End the"),
+        Create(leads.CREATE_LEAD, "lead", _lead, LEADS, lambda ids: Write(leads.DELETE_LEAD, ids, None)),
+        Update(leads.UPDATE_LEAD, "lead", _lead, "Update"),
+        Move(leads.MOVE_LEAD, "lead", _lead, "Move"),
+        Delete(leads.DELETE_LEAD, "lead", _lead, "Delete"),
+        Create(
+            pipeline.CREATE_STAGE,
+            "stage",
+            _stage,
+            STAGES,
+            lambda ids: Write(pipeline.DELETE_STAGE, ids, pipeline.StageRemoval()),
+        ),
+        Update(pipeline.UPDATE_STAGE, "stage", _stage, "Update"),
+        Reorder(pipeline.REORDER_STAGES, "the stages", "Reorder"),
+        Delete(pipeline.DELETE_STAGE, "stage", _stage, "Delete"),
+        Log(activities.LOG_LEAD_ACTIVITY, "activity", "Log"),
+        Log(activities.LOG_ACTIVITY, "activity", "Log"),
+        Send(outreach.SEND_EMAIL, "e-mail", "Send"),
+        Extend(outreach.ADD_TO_MARKETING_LIST, "marketing list", "Extend"),
+    )
+}
