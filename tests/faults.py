@@ -18,12 +18,16 @@ class Write:
     tool: str
     arguments: dict[str, Any]
     effects: str
-    # Whether the CRM shows afterwards that it was done; whether it can be told by the same call again, which
-    # what is deleted or linked already does not send.
+    # Whether the CRM shows afterwards that it was done; whether it shows, too, that it was not.
     is_shown: bool = True
-    is_sent_again: bool = True
+    is_missed: bool = True
     # What somebody else makes of the same request at the same time: each is ours but for these fields.
     lookalikes: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def is_surely_missed(self) -> bool:
+        """Not where somebody made what is like ours: whose it is nobody knows."""
+        return self.is_missed and not (self.tool.startswith("create") and self.lookalikes)
 
     @property
     def comes_to_the_same(self) -> bool:
@@ -60,6 +64,7 @@ WRITES = (
         "reorder_pipeline_stages",
         {"stages": ["Qualified", "New", "Proposal", "Negotiation", "Won", "Lost"]},
         "SELECT count(*) FROM stages WHERE name = 'Qualified' AND sort_order = 0",
+        is_missed=False,
     ),
     Write(
         "create_pipeline_stage",
@@ -72,13 +77,13 @@ WRITES = (
         "delete_pipeline_stage",
         {"stage": "Negotiation", "move_leads_to": "Proposal"},
         "SELECT count(*) = 0 FROM stages WHERE name = 'Negotiation'",
-        is_sent_again=False,
     ),
     Write(
         "update_pipeline_stage",
         "update_pipeline_stage",
         {"stage": "Proposal", "color_key": "teal"},
         "SELECT count(*) FROM stages WHERE color_key = 'teal'",
+        is_missed=False,
     ),
     Write(
         "update_company",
@@ -126,13 +131,13 @@ WRITES = (
         "SELECT count(*) FROM memberships JOIN companies ON companies.id = company_id"
         " JOIN contacts ON contacts.id = contact_id"
         " WHERE name = 'Kestrel Solar Ltd' AND last_name = 'Müller' AND first_name = 'Anna'",
-        is_sent_again=False,
     ),
     Write(
         "update_company_membership",
         "link_contact_to_company",
         {"contact": "Anna Moreau", "company": "Palisade Instruments Inc.", "title": "Chief"},
         "SELECT count(*) FROM memberships WHERE title = 'Chief'",
+        is_missed=False,
     ),
     Write(
         "delete_company_membership",
@@ -140,27 +145,25 @@ WRITES = (
         {"contact": "Tilda Ivanov", "company": "Rhein Pharma Oy"},
         "SELECT count(*) = 0 FROM memberships JOIN companies ON companies.id = company_id"
         " JOIN contacts ON contacts.id = contact_id WHERE name = 'Rhein Pharma Oy' AND first_name = 'Tilda'",
-        is_sent_again=False,
     ),
     Write(
         "delete_contact",
         "delete_contact",
         {"contact": "Ulrich Castelli"},
         "SELECT count(*) = 0 FROM contacts WHERE last_name = 'Castelli' AND first_name = 'Ulrich'",
-        is_sent_again=False,
     ),
     Write(
         "delete_lead",
         "delete_lead",
         {"lead": "Acme fleet upgrade"},
         "SELECT count(*) = 0 FROM leads WHERE title = 'Acme fleet upgrade'",
-        is_sent_again=False,
     ),
     Write(
         "send_outbound_email",
         "send_outbound_email",
         {"lead": DEAL, "subject": "Our offer", "body": "Dear Anna"},
         "SELECT count(*) FROM outbox WHERE subject = 'Our offer'",
+        is_missed=False,
         lookalikes=({"htmlBody": "<p>Dear Otto</p>"}, {"subject": "Your offer"}),
     ),
     Write(
@@ -169,6 +172,7 @@ WRITES = (
         {"list_id": LIST, "companies": ["Kestrel Solar Ltd"]},
         "SELECT count(*) FROM marketing_list_companies",
         is_shown=False,
+        is_missed=False,
     ),
 )
 
@@ -180,8 +184,9 @@ class Fault:
     name: str
     done: Literal["no", "yes", "later"]
     says: str
-    # Whether the answer tells for certain what became of it.
+    # Whether the answer tells for certain what became of it; or claims that it was done.
     tells: bool = False
+    claims: bool = False
     # Whether the CRM lets nobody look afterwards either.
     is_blind: bool = False
 
@@ -226,6 +231,12 @@ FAULTS = (
     Fault("truncated JSON, done", "yes", NO_JSON.format("application/json, 9 bytes")),
     Fault("connection closed in the answer, done", "yes", NO_ANSWER.format("RemoteProtocolError")),
     Fault("200 with JSON of another shape, done", "yes", "", tells=True),
+    Fault(
+        "204, not done",
+        "no",
+        "The CRM says that it was done, but does not show it. Look before doing it again.",
+        claims=True,
+    ),
     Fault("a slow drip, done", "yes", NO_ANSWER.format("TimeoutError")),
     Fault(
         "an endless list, done",
@@ -250,6 +261,10 @@ class Cell(NamedTuple):
 def expected(fault: Fault, write: Write) -> Cell:
     """By what can be known; nothing here knows how it is found out."""
     effects = int(fault.done == "yes")
+    if fault.claims and not write.is_surely_missed:
+        # The CRM says so, and nothing shows that it is not true; a value that is not there is set again.
+        sets = write.comes_to_the_same and write.is_shown
+        return Cell(0, ("applied",), int(sets), ("applied", "applied") if sets else ("applied",))
     if fault.tells:
         first = "applied" if effects else "failed"
     else:
@@ -258,27 +273,26 @@ def expected(fault: Fault, write: Write) -> Cell:
         return Cell(effects, (first,), 1, (first,))
     if first == "failed":
         return Cell(effects, (first,), 1, (first, "applied"))
-    if not write.is_shown or (fault.done == "later" and write.comes_to_the_same):
+    if not write.is_shown:
         return Cell(effects, (first,), 1, (first, "applied"))
     if fault.done != "no":
-        at_once = ("refused",) if fault.done == "later" else ()
-        return Cell(effects, (first,), 1, ("applied" if write.is_sent_again else first, *at_once))
+        at_once = ("applied" if write.comes_to_the_same else "refused",) if fault.done == "later" else ()
+        return Cell(effects, (first,), 1, ("applied", *at_once))
+    return _not_done(write, first)
+
+
+def _not_done(write: Write, first: str) -> Cell:
+    """It was not done, and nobody said so: what is found when it is called again."""
     if write.operation == "send_outbound_email":
-        return Cell(effects, (first,), 0, (first, "refused"))
-    # Whether a value was ever there another value does not tell; nor whose a record is that is like ours.
-    nobody_knows = write.comes_to_the_same or (write.tool.startswith("create") and write.lookalikes)
-    return Cell(effects, (first,), 1, ("unknown" if nobody_knows else "failed", "applied"))
+        return Cell(0, (first,), 0, (first, "refused"))
+    return Cell(0, (first,), 1, ("failed" if write.is_surely_missed else first, "applied"))
 
 
 def told(fault: Fault, write: Write, change: str) -> str:
     """What the assistant reads when it was not done, or when nobody knows."""
     if fault.tells:
         return fault.says
-    again = "looks first"
-    if write.comes_to_the_same:
-        again = "does no harm"
-    if write.operation == "send_outbound_email":
-        again = "looks first, and asks"
+    again = "does no harm" if write.comes_to_the_same else "looks first"
     return f"{fault.says} (Change {change}; the same call again {again}.)"
 
 
@@ -307,12 +321,11 @@ moment before the write leaves, somebody else makes what resembles it in all but
 an older one that is the same in all. Some of it is seen again with each call approved by a person.
 
 A cell says how often the write is done in the CRM, and what the ledger says of it; then both after the
-second call. *Applied* stands only where it is in the CRM; *failed* only where the CRM told so, could not
-be reached, or does not show what was to be made or still shows what was to go; all else is *unknown*, and
-so it stays where nothing can be looked at, where a value does not show what it was before, and where the
-CRM has what may be ours, for somebody made one like it. An e-mail of which nobody knows is not sent again:
-the call is *refused* until somebody has looked. Where something was deleted or linked although no answer
-came, the second call finds it so, sends nothing and records nothing.
+second call. *Applied* stands only where it is in the CRM, or where the CRM says so and shows nothing else;
+*failed* only where the CRM told so, could not be reached, or still shows what there was before; all else is
+*unknown*, and so it stays where nothing can be looked at, where a value does not show what it was before, and
+where the CRM has what may be ours, for somebody made one like it. An e-mail of which nobody knows is not sent
+again: the call is *refused* until somebody has looked.
 
 {table}
 """

@@ -22,6 +22,7 @@ from crm_mcp.ledger import Ledger
 from crm_mcp.preview import email_lines
 from crm_mcp.server import build_server
 from crm_mcp.tools.catalogue import Toolset
+from crm_mcp.tools.outreach import email_html
 from crm_mcp.tools.surface import published
 
 pytestmark = pytest.mark.anyio
@@ -195,17 +196,54 @@ def test_the_text_of_an_email_passes_for_no_line_of_ours() -> None:
     ]
 
 
-def test_a_long_email_hides_neither_its_links_nor_that_it_is_long() -> None:
-    links = "".join(f'<a href="https://{number}.example/{"x" * 300}">x</a>' for number in range(22))
-    shown = list(email_lines(f"<p>{'a' * 401}</p>{'<p>b</p>' * 2_000}{links}"))
-    assert shown[0] == f"Link: https://0.example/{'x' * 182}… (cut, 318 characters)"
-    assert shown[20:23] == [
-        "(2 more links are not shown)",
-        "Text:",
-        f"> {'a' * 200}",
+def test_a_long_email_hides_nothing() -> None:
+    links = "".join(f'<a href="https://{number}.example/{"x" * 300}">x</a>' for number in range(50))
+    shown = list(email_lines(f"<p>{'a' * 401}</p>{'<p>b</p>' * 3_000}{links}"))
+    assert shown[0] == f"Link to 0.example: https://0.example/{'x' * 182}… (cut, 318 characters)"
+    assert [line.partition(":")[0] for line in shown[:50]] == [f"Link to {n}.example" for n in range(50)]
+    assert shown[50:54] == ["Text:", f"> {'a' * 200}", f"> {'a' * 200}", "> a"]
+    assert shown[54:] == ["> b"] * 3_000 + ["> " + "x" * 50]
+
+
+async def test_an_email_that_nobody_would_read_is_not_sent(open_client: OpenClient, wire: Any) -> None:
+    client = await open_client(policy=ASKING)
+    error = await call(client, "send_outbound_email", {**MAIL, "body": "a" * 100_001}, fails=True)
+    assert error == "The e-mail is too long: 100001 characters, of at most 100000. Nothing was sent."
+    assert wire.sent == []
+
+
+def test_where_a_link_leads_is_shown_however_long_it_is() -> None:
+    deceiving = f"https://bank.example;session={'a' * 300}@evil.example/login"
+    html = f'<p>See <a href="{deceiving}">https://bank.example</a> or www.other.example/x, mail@x.example</p>'
+    shown = list(email_lines(html + '<img src="//track.example/p"><a href="mailto:me@evil.example">me</a>'))
+    assert shown[:5] == [
+        f"Link to evil.example: {deceiving[:200]}… (cut, {len(deceiving)} characters)",
+        "Link to mailto:me@evil.example",
+        "Link to bank.example: https://bank.example",
+        "Link to www.other.example: www.other.example/x,",
+        "Image from track.example: //track.example/p",
     ]
-    assert shown[23:25] == [f"> {'a' * 200}", "> a"]
-    assert shown[-1] == "(4 more lines are not shown)"
+
+
+def test_what_reads_otherwise_than_it_is_written_is_marked() -> None:
+    shown = list(email_lines("<table><tr><td>1</td><td>00</td></tr></table><p>10<sup>3</sup> <s>no</s></p>"))
+    assert shown == ["Text:", "> 1", "> 00", "> 10^3^ ~no~"]
+
+
+@pytest.mark.parametrize(
+    "turned", ["\u202e321 NABI\u202c", "<bdo dir='rtl'>321 NABI</bdo>", "&#8238;321 NABI"]
+)
+def test_what_turns_letters_round_is_not_sent(turned: str) -> None:
+    assert email_html(f"<p>{turned}</p>", "html") == "<p>321 NABI</p>"
+
+
+async def test_a_person_sees_all_of_what_is_written(open_client: OpenClient, ledger: Ledger) -> None:
+    policy = Policy(guard=frozenset({"update_company"}))
+    client = await open_client(policy=policy)
+    notes = "fine " * 200 + "AND PAY MALLORY"
+    await call(client, "update_company", {"company": "Acme Inc.", "notes": notes}, fails=True)
+    [waiting] = ledger.waiting()
+    assert waiting.preview.endswith(f" → {notes}")
 
 
 async def test_no_length_takes_away_how_it_can_be_approved(open_client: OpenClient, ledger: Ledger) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from crm_mcp.gate import Call, Gate, Policy, attempted, done_before
+from crm_mcp.gate import Call, Gate, Policy, attempted, done_before, lost_before
 from crm_mcp.memory import Memory
 
 if TYPE_CHECKING:
@@ -87,16 +87,23 @@ class CrmAccess:
         gate = Gate(tenant, self.ledger, self.policy, self.principal())
         return replace(tenant, client=tenant.client.through(gate))
 
-    async def done_before(self, call: Call) -> Change | None:
-        """What the same call of this principal did lately, as far as the CRM shows that it did."""
-        from crm_mcp.crm.errors import CrmError  # noqa: PLC0415
-        from crm_mcp.lost import settle_recorded  # noqa: PLC0415
+    def done_before(self, call: Call) -> Change | None:
+        """What the same call of this principal did lately."""
+        return done_before(self.ledger(), self._attempted(call, ""))
 
-        done = done_before(self.ledger(), self._attempted(call, ""))
-        if done and done.outcome == "unknown":
-            with suppress(CrmError):
-                done = await settle_recorded((await self.tenant()).client, self.ledger(), done)
-        return done if done and done.outcome == "applied" else None
+    async def settle_lost(self, call: Call) -> None:
+        """Learn what became of the same call where its answer was lost: what is gone by now, or linked, will
+        not be sent again, and would never be known."""
+        from crm_mcp.crm.errors import CrmError  # noqa: PLC0415
+        from crm_mcp.journal import LedgerError  # noqa: PLC0415
+
+        # What is wrong with the CRM or the ledger the call itself will meet.
+        with suppress(CrmError, LedgerError):
+            crm = (await self.tenant()).client
+            for change in lost_before(self.ledger(), self._attempted(call, "")):
+                from crm_mcp.lost import settle_recorded  # noqa: PLC0415
+
+                await settle_recorded(crm, self.ledger(), change)
 
     def put_on_record(self, call: Call, title: str, error: CrmError) -> None:
         """Keep a call that came to no write, unless what it tried is on record already."""

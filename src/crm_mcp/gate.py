@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -59,6 +59,8 @@ TOOL_OF = {
 }
 # The arguments of tools that hold what people wrote to each other.
 BODIES = ("body",)
+# The CRM's fields that do.
+TEXTS = ("body", "htmlBody")
 NOTHING_SENT = "Nothing was sent to the CRM."
 
 
@@ -359,7 +361,7 @@ class Gate:
     def _refuse_namesake(self, attempt: Attempt) -> None:
         """A call made again must not end what is called like the record that it ended before."""
         done = done_before(self._ledger(), attempt)
-        if done and done.outcome == "applied" and done.targets != attempt.targets:
+        if done and done.targets != attempt.targets:
             raise RefusedError(
                 f"The same call did this at {done.opened_at:%H:%M} UTC (change {done.id}): {done.title}. "
                 f"What fits it now is another record: if that one is meant too, say its id. {NOTHING_SENT}"
@@ -488,7 +490,7 @@ class Gate:
                 return OutcomeUnknownError(
                     "The CRM says that it was done, but does not show it. Look before doing it again."
                 )
-            return await kind.now(self._crm, write.ids)
+            return None if kind.is_new else await kind.now(self._crm, write.ids)
         return None
 
     async def _whole(self, kind: Kind, write: Write, record: Record) -> Wire:
@@ -571,15 +573,29 @@ def _not_kept(kind: Kind, write: Write, after: Wire | None) -> list[str]:
 
 
 def done_before(ledger: Ledger, attempt: Attempt) -> Change | None:
-    """What the same call did or may have done within the time of a repeat, whatever its words mean now."""
-    lately = ledger.changes(
-        since=datetime.now(UTC) - timedelta(seconds=REPEAT_SECONDS),
-        outcomes=["applied", "unknown"],
+    """What the same call did within the time of a repeat, whatever its arguments mean now."""
+    since = datetime.now(UTC) - timedelta(seconds=REPEAT_SECONDS)
+    return next(_of_the_same_call(ledger, attempt, "applied", since), None)
+
+
+def lost_before(ledger: Ledger, attempt: Attempt) -> Iterator[Change]:
+    """What the same call may have done whose answer was lost; texts of which only digests are kept need
+    the call itself."""
+    lost = _of_the_same_call(ledger, attempt, "unknown", None)
+    return (one for one in lost if not any(isinstance(one.body.get(name), str) for name in TEXTS))
+
+
+def _of_the_same_call(
+    ledger: Ledger, attempt: Attempt, outcome: Outcome, since: datetime | None
+) -> Iterator[Change]:
+    found = ledger.changes(
+        since=since,
+        outcomes=[outcome],
         tool=attempt.tool,
         principal=attempt.principal,
         entity=attempt.entity,
     )
-    return next((one for one in lately if one.arguments == attempt.arguments), None)
+    return (one for one in found if one.arguments == attempt.arguments)
 
 
 def _kept(call: Call, hidden: Sequence[str]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ _SCHEMA: Final = (
     ),
     "CREATE INDEX changes_key ON changes (key)",
     "CREATE INDEX changes_claim ON changes (claim, outcome)",
-    "CREATE INDEX changes_tool ON changes (tool, at)",
+    "CREATE INDEX changes_tool ON changes (tool, outcome, at)",
     "CREATE INDEX changes_subject ON changes (subject_id)",
     "CREATE INDEX approvals_digest ON approvals (digest)",
     # Where the chain begins, after pruning, and where it ends: a tail that is cut off is missed.

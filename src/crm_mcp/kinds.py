@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from crm_mcp.crm import activities, companies, contacts, leads, outreach, pipeline
@@ -32,6 +32,7 @@ from crm_mcp.writes import (
     WasDone,
     facts,
     is_alike,
+    is_older,
     sent_by,
 )
 
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 # As far as an activity is looked for whose answer was lost.
 MAX_PAGES = 100
-# An equal activity that is older than this is certainly another one, however wrong a clock may be.
-SURELY_OLDER = timedelta(days=1)
 
 
 class Move(Update):
@@ -184,8 +183,7 @@ def _may_be_ours(
     """Whether it may be what was sent after all, kept otherwise or under another clock."""
     if is_newer:
         return True
-    made_at = _made_at(activity, write)
-    return is_alike(write.body, activity) and (made_at is None or made_at >= since - SURELY_OLDER)
+    return is_alike(write.body, activity) and not is_older(_made_at(activity, write), since)
 
 
 class Send(Kind):

@@ -79,8 +79,8 @@ def email_lines(html: str) -> Iterator[str]:
     """
     email = _read(html)
     text = "".join(email.text)
-    yield from _leading("Link", [*email.links, *BARE_ADDRESS.findall(text)])
-    yield from _leading("Image from elsewhere", email.images)
+    yield from _leading("Link to", [*email.links, *BARE_ADDRESS.findall(text)])
+    yield from _leading("Image from", email.images)
     yield "Text:"
     paragraphs = [on_one_line(part) for part in text.split("\n")]
     yield from (f"> {line}" for paragraph in paragraphs for line in wrap(paragraph, LINE_CHARS))
@@ -99,14 +99,12 @@ def _read(html: str) -> _Email:
 
 
 def _leading(what: str, addresses: list[str]) -> Iterator[str]:
-    """Where each leads, first of all: a long address may hide it."""
+    """Each with where it leads first: a long address may hide that."""
     for address in dict.fromkeys(addresses):
-        host = _host(address)
-        yield (
-            f"{what} to {host}: {clean(address, MAX_LINK_CHARS)}"
-            if host
-            else f"{what}: {on_one_line(address)}"
-        )
+        if host := _host(address):
+            yield f"{what} {host}: {clean(address, MAX_LINK_CHARS)}"
+        else:
+            yield f"{what} {on_one_line(address)}"
 
 
 def _host(address: str) -> str:

@@ -26,6 +26,8 @@ Reading = Callable[["CrmClient", Mapping[str, str]], Awaitable[Entity | None]]
 KEPT_BY_CRM = frozenset({"createdAt", "updatedAt", "lastActivityAt", "leadCount", "sortOrder"})
 # A CRM's clock may differ from ours.
 CLOCK_TOLERANCE = timedelta(minutes=2)
+# However wrong it is, what is older than this is certainly another one.
+SURELY_OLDER = timedelta(days=1)
 # Where the ids of what may be taken for it are kept that were there before.
 THERE_BEFORE = "there_before"
 MAX_TITLE_CHARS = 240
@@ -228,7 +230,7 @@ class Update(OfRecord):
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         for name, value in sent_by(write).items():
-            yield f"{worded(name)}: {whole((seen.record or {}).get(name), named)} → {whole(value, named)}"
+            yield f"{worded(name)}: {shown((seen.record or {}).get(name), named)} → {whole(value, named)}"
 
     async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
         now = await self.now(crm, write.ids)
@@ -305,12 +307,14 @@ class Create(OfRecord):
         return Seen({THERE_BEFORE: [one.id for one in same]}, same=tuple(same))
 
     async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
-        """Of what matches it, what did not before: no clock has to be right for that."""
+        """Of what matches it, what did not before: no clock has to be right for that, only not days off."""
         there_before = (trail.before or {}).get(THERE_BEFORE, ())
         new = [
             one
             for one in await self._matching(crm, write)
-            if one.id not in there_before and not trail.is_anothers(one.id)
+            if one.id not in there_before
+            and not trail.is_anothers(one.id)
+            and not is_older(getattr(one, "created_at", None), trail.since)
         ]
         ours = [one for one in new if trail.before is not None and is_alike(write.body, one)]
         if len(ours) == 1:
@@ -438,7 +442,7 @@ def _called(record: Any) -> str:
 def facts(record: Wire | None, named: Named) -> Iterator[str]:
     for name, value in (record or {}).items():
         if value not in (None, "", []) and name not in KEPT_BY_CRM and name != "id":
-            yield f"{worded(name)}: {whole(value, named)}"
+            yield f"{worded(name)}: {shown(value, named)}"
 
 
 def written(operation: Operation[Any], ids: Mapping[str, str], wire: Wire) -> Write:
@@ -459,6 +463,10 @@ def is_alike(body: Body | None, record: Record) -> bool:
     sent = body.to_wire()
     other = (body.wire_name(name) for name in body.not_kept_by(record)[0])
     return all(_text(record.wire[name]) == _text(sent[name]) is not None for name in other)
+
+
+def is_older(made_at: datetime | None, since: datetime) -> bool:
+    return made_at is not None and made_at < since - SURELY_OLDER
 
 
 def _text(value: Any) -> str | None:

@@ -154,13 +154,15 @@ class PublishedTool(Tool):
 
     async def _run(self, arguments: dict[str, Any], context: Context[Any, Any], call: Call) -> Any:
         try:
+            if not self._is_reading:
+                await context.request_context.lifespan_context.settle_lost(call)
             return await self._answered(arguments, context, call)
         except UnexpectedToolError as error:
             from crm_mcp.journal import LedgerError  # noqa: PLC0415  # only where something failed
 
             cause = error.__cause__
             if isinstance(cause, CrmError) and not self._is_reading:
-                if done := await self._done_before(context, call, cause):
+                if done := self._done_before(context, call, cause):
                     return done
                 context.request_context.lifespan_context.put_on_record(call, self.title, cause)
             if isinstance(cause, LedgerError) and not (self._is_reading or call.changes):
@@ -189,7 +191,7 @@ class PublishedTool(Tool):
         call.unaskable, call.asked = True, None
         return await self._implementation.run(arguments, context)
 
-    async def _done_before(self, context: Context[Any, Any], call: Call, error: CrmError) -> Any:
+    def _done_before(self, context: Context[Any, Any], call: Call, error: CrmError) -> Any:
         """What is gone has no name: a call that ended it, made again, has the answer of the first one."""
         from crm_mcp.crm.errors import NotFoundError, UnresolvedReferenceError  # noqa: PLC0415
         from crm_mcp.results import RemovalResult  # noqa: PLC0415
@@ -197,7 +199,7 @@ class PublishedTool(Tool):
         ends = declarations()[self.name].effect is Effect.DELETE
         if not ends or not isinstance(error, NotFoundError | UnresolvedReferenceError):
             return None
-        done = await context.request_context.lifespan_context.done_before(call)
+        done = context.request_context.lifespan_context.done_before(call)
         if done is None or done.subject is None:
             return None
         call.repeats.append(done.id)
