@@ -58,6 +58,7 @@ class Finder(Generic[E]):
     noun: str
     plural: str
     names_of: Callable[[E], Sequence[str]]
+    get: Callable[[str], Awaitable[E]]
     search: Callable[[str | None], Awaitable[Page[E]]]
     walk: Callable[[str | None], Walk[E]]
     memory: Memory
@@ -75,6 +76,16 @@ class Finder(Generic[E]):
             return scan.records, bool(scan.bound)
         page = await self._first_page()
         return page.records, page.has_more or page.bounded
+
+    async def having(self, text: str) -> tuple[list[E], bool]:
+        """Those that have it in their names but for case and accents, which a CRM's search may tell apart;
+        and whether there are some that were not looked at."""
+        records, more = await self.at_hand()
+        wanted = plain(text)
+        if more and not text.isascii():
+            bare = await self.searched(wanted)
+            records = [*records, *(bare.records if bare else ())]
+        return [record for record in records if wanted in plain(self.names_of(record)[0])], more
 
     async def searches(self) -> bool:
         """Whether the CRM searches this kind, or sends just any rows; asked once."""

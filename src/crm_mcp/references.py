@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
 from crm_mcp.crm.contract import UUID_PATTERN, Entity, plain
-from crm_mcp.crm.errors import UnresolvedReferenceError
+from crm_mcp.crm.errors import NotFoundError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.paging import Page, Told
@@ -41,12 +41,20 @@ SEARCH_ROWS = 100
 class AmbiguousReferenceError(UnresolvedReferenceError):
     """More than one record fits what was said, or none does well enough; a person can be asked which.
 
-    `candidates` holds what would be meant by each, under the line that shows it; `count` is how many fit.
+    `candidates` holds what would be meant by each, under the line that shows it; `count` is how many fit,
+    and `records` are all of them where they are records.
     """
 
-    def __init__(self, problem: str, candidates: Mapping[str, Any], count: int | None = None) -> None:
+    def __init__(
+        self,
+        problem: str,
+        candidates: Mapping[str, Any],
+        count: int | None = None,
+        records: Sequence[Any] = (),
+    ) -> None:
         self.problem = problem
         self.count = len(candidates) if count is None else count
+        self.records = records
         self.candidates = dict(islice(candidates.items(), MAX_CANDIDATES))
         more = [f"(and {self.count - MAX_CANDIDATES} more)"] if self.count > MAX_CANDIDATES else []
         # As in our lists: no record's name can begin a line as ours do.
@@ -98,6 +106,7 @@ class References:
             "company",
             "companies",
             lambda company: [company.label],
+            client.companies.get,
             lambda q: client.companies.search(CompanyFilter(q=q), limit=SEARCH_ROWS),
             lambda q: client.companies.walk(CompanyFilter(q=q)),
             memory,
@@ -108,6 +117,7 @@ class References:
             "contact",
             "contacts",
             lambda contact: [contact.label],
+            client.contacts.get,
             lambda q: client.contacts.search(ContactFilter(q=q), limit=SEARCH_ROWS),
             lambda q: client.contacts.walk(ContactFilter(q=q)),
             memory,
@@ -117,6 +127,7 @@ class References:
             "lead",
             "leads",
             lambda lead: [lead.label],
+            client.leads.get,
             lambda q: client.leads.search(LeadFilter(q=q), limit=SEARCH_ROWS),
             lambda q: client.leads.walk(LeadFilter(q=q)),
             memory,
@@ -193,6 +204,17 @@ class References:
             # Which lead is the company's only open one may change at any time.
             return by_id or await find()
         return await self._kept("leads", said, writing, find)
+
+    async def near(self, plural: str, said: str) -> list[Any]:
+        """The record that a reading tool would take it for; all that fit where it would not choose."""
+        look_up = {"companies": self.company, "contacts": self.contact, "leads": self.lead}[plural]
+        try:
+            meant = await look_up(said)
+            return [await self.kinds[plural].get(meant.id)]
+        except AmbiguousReferenceError as error:
+            return list(error.records)
+        except (UnresolvedReferenceError, NotFoundError):
+            return []
 
     async def stage(self, said: str) -> PipelineStage:
         """By id, short id, name, system key, or kind when one stage has it; never a close match."""
@@ -442,7 +464,7 @@ class References:
             self._memory.shown.short(one.id)
         meant = [Meant(one.id, clean(kind.names_of(one)[0], MAX_NAME_CHARS)) for one in shown]
         candidates = dict(zip(await self.lines(kind.noun, shown), meant, strict=True))
-        return AmbiguousReferenceError(problem, candidates, len(records))
+        return AmbiguousReferenceError(problem, candidates, len(records), records)
 
     async def lines(self, kind: str, records: Sequence[Any]) -> list[str]:
         """Records as candidates are shown; of other kinds by their names."""

@@ -83,8 +83,9 @@ async def test_moving_a_deal_by_its_company_after_reading_it_costs_two_and_one_f
                 "leads/*",
             ],
         ),
-        ("search_companies", {"query": "acme"}, ["companies"]),
-        ("search_leads", {"query": "Quint"}, ["leads", "pipeline-stages", "companies/*"]),
+        # What has other accents is looked for on the first page of all, which is kept.
+        ("search_companies", {"query": "acme"}, ["companies", "companies"]),
+        ("search_leads", {"query": "Quint"}, ["leads", "leads", "pipeline-stages", "companies/*"]),
         ("search_leads", {}, ["leads", "pipeline-stages", "companies"]),
         ("search_contacts", {}, ["contacts", "companies"]),
         ("search_contacts", {"company": "Acme Inc."}, ["companies", "companies/*/contacts"]),

@@ -48,7 +48,8 @@ from crm_mcp.tools.parameters import (
     PageNumber,
     Repeat,
 )
-from crm_mcp.tools.parts import at_once, if_possible, page_of, searched, sentence
+from crm_mcp.tools.parts import at_once, if_possible, page_of, sentence
+from crm_mcp.tools.searching import searched
 
 MAX_LEADS = 10
 
@@ -68,10 +69,9 @@ async def search_contacts(
 ) -> ContactList:
     """Find people; with `company`, only its people; without arguments, list all."""
     if not company:
-        contacts = crm.client.contacts
-        search = partial(contacts.search, page=page, limit=limit, told=crm.reading("contacts"))
+        search = partial(crm.client.contacts.search, told=crm.reading("contacts"))
         wanted = ContactFilter(q=query or None)
-        found = await searched(search, wanted, query, crm.refs.contact, contacts.get)
+        found = await searched(crm, "contacts", search, wanted, query, page=page, limit=limit)
         return ContactList(contacts=await crm.rows.contacts(found.records), **page_of(found))
     meant = await crm.refs.company(company)
     people = await crm.client.companies.contacts(meant.id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -13,7 +12,7 @@ from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.contract import plain
 from crm_mcp.crm.errors import CrmError, InvalidInputError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead, TimelineEntry
-from crm_mcp.crm.paging import selected
+from crm_mcp.crm.paging import Page, selected
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import LeadRow
 from crm_mcp.references import AmbiguousReferenceError, Meant
@@ -56,7 +55,8 @@ from crm_mcp.tools.parameters import (
     Repeat,
     StageRef,
 )
-from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, page_of, searched, sentence
+from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, or_error, page_of, sentence
+from crm_mcp.tools.searching import searched
 
 MAX_TIMELINE = 15
 
@@ -110,24 +110,30 @@ async def search_leads(
         stage_id=in_stages[0].id if len(in_stages) == 1 else None,
         q=query or None,
     )
-    told = crm.reading("leads")
-    if owner or idle_days or len(in_stages) > 1:
-        owners = (await crm.refs.owner_id(owner),) if owner else ()
-        stages = await crm.rows.stages() if idle_days else []
+    owners = (await crm.refs.owner_id(owner),) if owner else ()
+    stages = await crm.rows.stages() if idle_days else []
 
-        def in_question(lead: Lead) -> bool | None:
-            verdicts = [is_owned(lead, owners)]
-            if len(in_stages) > 1:
-                verdicts.append(_is_in(lead, in_stages))
-            if idle_days:
-                verdicts += [is_open(lead, stages), is_idle(lead, idle_days)]
-            return False if False in verdicts else None if None in verdicts else True
+    def in_question(lead: Lead) -> bool | None:
+        verdicts = [is_owned(lead, owners)]
+        if len(in_stages) > 1:
+            verdicts.append(_is_in(lead, in_stages))
+        if idle_days:
+            verdicts += [is_open(lead, stages), is_idle(lead, idle_days)]
+        return False if False in verdicts else None if None in verdicts else True
 
+    def arranged(leads: list[Lead]) -> list[Lead]:
+        return sorted(leads, key=last_activity) if idle_days else leads
+
+    async def search(wanted: LeadFilter, *, page: int = 1, limit: int) -> Page[Lead]:
+        told = crm.reading("leads")
+        if not (owners or idle_days or len(in_stages) > 1):
+            return await crm.client.leads.search(wanted, page=page, limit=limit, told=told)
         walk = crm.client.leads.walk(wanted)
-        found = await selected(walk, in_question, page=page, limit=limit, told=told)
-    else:
-        search = partial(crm.client.leads.search, page=page, limit=limit, told=told)
-        found = await searched(search, wanted, query, crm.refs.lead, crm.client.leads.get)
+        return await selected(walk, in_question, page=page, limit=limit, told=told, arranged=arranged)
+
+    found = await searched(
+        crm, "leads", search, wanted, query, page=page, limit=limit, keep=in_question, arranged=arranged
+    )
     notes = [meant.note for meant in (at_company, with_contact) if meant]
     return LeadList(leads=await crm.rows.leads(found.records), **page_of(found)).noting(*notes)
 
@@ -159,6 +165,11 @@ def is_owned(lead: Lead, owners: tuple[str | None, ...]) -> bool | None:
     return lead.owner_user_id in owners if "owner_user_id" in lead.model_fields_set else None
 
 
+def last_activity(lead: Lead) -> datetime:
+    """When something last happened to it; where nothing did, its creation."""
+    return lead.last_activity_at or lead.created_at or datetime.max.replace(tzinfo=UTC)
+
+
 def is_idle(lead: Lead, days: int) -> bool | None:
     """Without activity for so many days; where there was none, its creation counts. None where neither is
     known."""
@@ -175,7 +186,7 @@ async def get_lead(crm: Crm, lead: LeadRef, detail: Detail = "normal") -> LeadRe
     """A lead with its company, contact, stage and timeline."""
     meant = await crm.refs.lead(lead)
     notes = [meant.note] if meant.note else []
-    wanted: dict[str, Awaitable[Any]] = {"lead": _or_error(crm.client.leads.get(meant.id))}
+    wanted: dict[str, Awaitable[Any]] = {"lead": or_error(crm.client.leads.get(meant.id))}
     if detail != "brief":
         wanted["timeline"] = crm.client.leads.timeline(meant.id)
     parts = await at_once(notes, **wanted)
@@ -199,13 +210,6 @@ async def get_lead(crm: Crm, lead: LeadRef, detail: Detail = "normal") -> LeadRe
         other=found.unknown if detail == "full" else None,
         notes=notes,
     )
-
-
-async def _or_error(read: Awaitable[Lead]) -> Lead | CrmError:
-    try:
-        return await read
-    except CrmError as error:
-        return error
 
 
 async def _contact(crm: Tenant, contact_id: str | None) -> Contact | None:
