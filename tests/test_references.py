@@ -804,6 +804,55 @@ async def test_a_name_that_could_be_a_short_id_is_found(crm: CrmClient, refs: Re
     assert await refs.company("facadeed", writing=True) == Meant(facade.id, "Facadeed")
 
 
+# Parts of words
+
+
+@EVERY_SIZE
+async def test_a_part_of_a_word_is_read_with_a_note_and_only_offered_to_a_write(
+    crm: CrmClient, refs: References, wire: Any
+) -> None:
+    await crm.companies.create(NewCompany(name="Medizintechnik AG"))
+    await crm.contacts.create(ContactChanges(first_name="Eva", last_name="Lindenmayer"))
+    await crm.leads.create(NewLead(title="Rahmenvertrag"))
+    for find, kind, said, name in [
+        (refs.company, "company", "zintechnik", "Medizintechnik AG"),
+        (refs.contact, "contact", "eva mayer", "Eva Lindenmayer"),
+        (refs.lead, "lead", "vertrag", "Rahmenvertrag"),
+    ]:
+        note = (await find(said)).note
+        taken = f'No {kind} is called "{said}"; taken for {name}'
+        assert note in (f"{taken}.", f"{taken}; what is spelt otherwise was not looked at.")
+        problem = await refusal(find(said, writing=True))
+        assert problem.startswith(
+            f'No {kind} is called "{said}". Say the id of the one that is meant:\n- {name}'
+        )
+    assert not [sent for sent in wire.writes if sent.method != "POST"]
+
+
+async def test_several_parts_of_words_are_candidates(crm: CrmClient, refs: References) -> None:
+    for name in ("Medizintechnik AG", "Lasertechnik AG"):
+        await crm.companies.create(NewCompany(name=name))
+    problem = await refusal(refs.company("technik"))
+    assert problem.startswith('No company is called "technik". Say the id of the one that is meant:\n')
+    assert sorted(line.split(" · ")[0] for line in problem.splitlines()[1:]) == [
+        "- Lasertechnik AG",
+        "- Medizintechnik AG",
+        "- Müller Präzisionstechnik GmbH",
+    ]
+
+
+@EVERY_SIZE
+async def test_part_of_a_name_in_a_script_without_spaces_is_part_of_it(
+    crm: CrmClient, refs: References
+) -> None:
+    yamada = await crm.companies.create(NewCompany(name="株式会社山田商事"))
+    await crm.companies.create(NewCompany(name="山田電機"))
+    assert yamada is not None
+    assert await refs.company("山田商事", writing=True) == Meant(yamada.id, "株式会社山田商事")
+    problem = await refusal(refs.company("山田", writing=True))
+    assert problem.startswith('"山田" fits more than one company.')
+
+
 # Weaker CRMs
 
 

@@ -129,14 +129,14 @@ class Finder(Generic[E]):
     async def near(self, said: str) -> Looked[E] | None:
         """Look at all records where there are few; else ask the CRM for the name and for its longest word.
 
-        None where nothing but a close match would come of it, and only reading all records can tell.
+        None where nothing but a misspelt name would come of it, and only reading all records can tell.
         A CRM's search may tell accents apart, so that it finds one of two that are called the same: what is
         spelt with accents is searched for once more as it is spelt, and without them.
         """
         few = await self.few()
         if few is not None:
             matches = self.best(said, few)
-            if matches is None or matches.fit is Fit.CLOSE:
+            if matches is None or matches.fit > Fit.PART:
                 # It may be newer than what is kept.
                 self.memory.recent.drop(self.plural)
                 matches = self.best(said, await self.few() or few)

@@ -440,14 +440,14 @@ class References:
             search = f"search_{kind.plural} lists what there is."
             raise UnresolvedReferenceError(_join(f'No {kind.noun} "{_cut(said)}".', looked.bound, search))
         called = clean(kind.names_of(matches.found[0])[0], MAX_NAME_CHARS)
-        close = matches.fit is Fit.CLOSE
+        close = matches.fit > Fit.PART
         if len(matches.found) > 1 or (writing and (close or looked.bound)):
             fits = f"more than one {kind.noun}" if len(matches.found) > 1 else f"one {kind.noun}"
             problem = f'No {kind.noun} is called "{_cut(said)}".' if close else f'"{_cut(said)}" fits {fits}.'
             raise await self._ambiguous(kind, _join(problem, looked.bound), matches.found)
-        note = f'No {kind.noun} is called "{_cut(said)}"; taken for {called}.' if close else ""
-        if looked.searched and matches.fit is Fit.PART and not writing:
-            note = f'"{_cut(said)}" is taken for {called}; what is spelt otherwise was not looked at.'
+        unseen = "; what is spelt otherwise was not looked at" * (looked.searched and matches.fit >= Fit.PART)
+        taken = f'No {kind.noun} is called "{_cut(said)}";' if close else f'"{_cut(said)}" is'
+        note = f"{taken} taken for {called}{unseen}." if close or unseen else ""
         legal = kind.of_companies
         whole = any(
             core(said, legal=legal) == core(name, legal=legal) for name in kind.names_of(matches.found[0])

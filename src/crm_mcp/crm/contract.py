@@ -238,8 +238,13 @@ def plain(text: str) -> str:
         return " ".join(text.casefold().split())
     # Compatibility forms may hold capitals, so that case goes after them.
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    decomposed = decomposed.translate(STROKES)
-    return " ".join("".join(char for char in decomposed if not unicodedata.combining(char)).split())
+    bare = "".join(char for char in decomposed.translate(STROKES) if not _is_accent(char))
+    return " ".join(unicodedata.normalize("NFC", bare).split())
+
+
+def _is_accent(char: str) -> bool:
+    """Marks of India's and South-East Asia's scripts and of kana make other letters: they are no accents."""
+    return bool(unicodedata.combining(char)) and not ("\u0900" <= char <= "\u1aaf" or char in "\u3099\u309a")
 
 
 def _values_at(row: dict[str, Any], name: str) -> Iterator[str | None]:
