@@ -155,9 +155,9 @@ def best(
 ) -> Matches[T] | None:
     """The things whose names fit best, or None where nothing comes close."""
     graded: dict[Fit, list[T]] = {}
-    every = list(things)
-    for thing in every:
-        fits = [fit for name in names_of(thing) if (fit := _fit(said, name, legal=legal)) is not None]
+    every = [(thing, names_of(thing)) for thing in things]
+    for thing, names in every:
+        fits = [fit for name in names if (fit := _fit(said, name, legal=legal)) is not None]
         if fits:
             graded.setdefault(min(fits), []).append(thing)
     if min(graded, default=None) is Fit.PART and Fit.CLOSE in graded:
@@ -165,9 +165,9 @@ def best(
         return Matches(Fit.CLOSE, graded[Fit.PART] + graded[Fit.CLOSE])
     for fit in sorted(graded):
         return Matches(fit, graded[fit])
-    within = [thing for thing in every if any(_within(core(said), core(name)) for name in names_of(thing))]
+    within = [thing for thing, names in every if any(_within(core(said), core(name)) for name in names)]
     known = set(map(id, within))
-    close = [thing for thing in _close(core(said), every, names_of) if id(thing) not in known]
+    close = [thing for thing in _close(core(said), every) if id(thing) not in known]
     if within and not close:
         return Matches(Fit.WITHIN, within)
     return Matches(Fit.CLOSE, within + close) if close else None
@@ -209,7 +209,7 @@ def _forms_differ(said: str, name: str) -> bool:
     return all(forms) and not forms[0] & forms[1]
 
 
-def _close(wanted: str, things: list[T], names_of: Callable[[T], Sequence[str]]) -> list[T]:
+def _close(wanted: str, things: list[tuple[T, Sequence[str]]]) -> list[T]:
     """Those whose whole name is much like it; else those that have a word much like each of its words."""
     from rapidfuzz import fuzz, process  # noqa: PLC0415  # only what nobody spelt right needs it
 
@@ -221,7 +221,7 @@ def _close(wanted: str, things: list[T], names_of: Callable[[T], Sequence[str]])
 
     if not wanted:
         return []
-    names = [(known, thing) for thing in things for name in names_of(thing) if (known := core(name))]
+    names = [(known, thing) for thing, every in things for name in every if (known := core(name))]
     for likeness in (fuzz.token_sort_ratio, each_word):
         ranked = process.extract(
             wanted, [name for name, _ in names], scorer=likeness, score_cutoff=CLOSE_ENOUGH, limit=None
