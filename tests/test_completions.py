@@ -83,6 +83,11 @@ async def test_what_has_no_names_is_not_completed(complete: Complete, where: str
     assert await complete(where, argument, "a") == []
 
 
+async def test_what_is_too_long_for_a_name_is_not_completed(complete: Complete, wire: Any) -> None:
+    assert await complete("prepare_meeting", "company", "x" * 10_000) == []
+    assert not [sent for sent in wire.sent if len(sent.query.get("q", "")) > 200]
+
+
 @pytest.mark.parametrize(
     "where", ["prepare_meeting", "crm://companies/{id}", "crm://pipeline-stages/{stage}"]
 )

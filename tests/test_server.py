@@ -107,8 +107,9 @@ async def test_an_unknown_name_is_answered_with_those_that_there_are(
     result = await client.call_tool("search_company", {"query": "Acme"})
     tools = ", ".join(tool.name for tool in (await client.list_tools()).tools)
     assert result.is_error
+    hint = "did you mean 'search_companies'?"
     assert [block.text for block in result.content] == [
-        f"Unknown tool: search_company (did you mean 'search_companies'?). There are: {tools}. Nothing was done."
+        f"Unknown tool: search_company ({hint}). There are: {tools}. Nothing was done."
     ]
     prompts = ", ".join(prompt.name for prompt in (await client.list_prompts()).prompts)
     with pytest.raises(MCPError) as caught:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
-from crm_mcp.crm.contract import UUID_PATTERN, Entity, plain
+from crm_mcp.crm.contract import UUID_PATTERN, Entity, plain, searchable
 from crm_mcp.crm.errors import NotFoundError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.outreach import EmailConnection
@@ -293,7 +293,7 @@ class References:
 
     async def _by_id(self, kind: Finder[E], said: str) -> Meant | None:
         """What an id or a short id names; None where it is neither."""
-        word = said.strip().lower()
+        word = searchable(said.strip()).lower()
         if UUID_PATTERN.fullmatch(word):
             self._refuse_other_kind(kind, word)
             return Meant(word, self._memory.names.get(word))

@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from crm_mcp.crm.errors import InvalidInputError, UnexpectedResponseError
 
 BASE_PATH = "/api/crm"
+MAX_SEARCHED_CHARS = 200
 ENVELOPES = ("data", "items", "results", "result", "item")
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -134,16 +135,25 @@ class Body(WireModel):
         return other, [name for name in sent if name not in values and sent[name] is not None]
 
 
+def searchable(text: str) -> str:
+    """The text; raises InvalidInputError where it is too long for a name, and for a URL."""
+    if len(text) > MAX_SEARCHED_CHARS:
+        raise InvalidInputError(
+            f'"{text[:40]}…" is too long to look for: {len(text)} characters, where a name has '
+            f"{MAX_SEARCHED_CHARS} at most. Nothing was done."
+        )
+    return text
+
+
 class Filter(WireModel):
     """The query parameters of one operation, `entityId` and the paging apart."""
 
     model_config = ConfigDict(extra="forbid")
 
     def to_wire(self) -> dict[str, str]:
-        return {
-            name: str(value)
-            for name, value in self.model_dump(mode="json", by_alias=True, exclude_none=True).items()
-        }
+        """Raises InvalidInputError for a text that is too long to be searched for."""
+        values = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {name: searchable(str(value)) for name, value in values.items()}
 
     def checks(self) -> Iterator[tuple[str, Check, str]]:
         """The filters in force: wire name, how a row can be checked against it, and the value."""

@@ -15,6 +15,7 @@ from pydantic import Field
 from crm_mcp.crm.activities import Activity, TaskFilter
 from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
+from crm_mcp.crm.contract import searchable
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.crm.pipeline import PipelineStage
@@ -44,6 +45,7 @@ MAX_GROUPS = 15
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="Search the CRM")
 async def search_crm(crm: Crm, query: str) -> SearchResult:
     """Find companies, contacts and leads at once, best first: for when it is not plain which is meant."""
+    searchable(query)
     notes: list[str] = []
     client, kinds = crm.client, crm.refs.kinds
     brought = await at_once(
