@@ -665,9 +665,19 @@ async def test_an_owner_cannot_be_named_and_the_ids_seen_are_told(refs: Referenc
 
 async def test_who_me_is_shows_in_what_the_crm_lists_as_mine(refs: References, sandbox: Any) -> None:
     me = sandbox.caller(sandbox.credentials.api_key).user_id
-    assert [await refs.owner_id(said) for said in ("me", "unassigned", me)] == [me, None, me]
+    known = [(me, None), (None, None), (me, None)]
+    assert [await refs.owner_id(said) for said in ("me", "unassigned", me)] == known
     sandbox.execute("UPDATE companies SET owner_user_id = NULL")
     assert await refusal(refs.owner_id("me")) == "The CRM does not tell who `me` is: say the user id."
+
+
+async def test_where_all_is_owned_by_one_nobody_can_tell_whether_that_is_me(
+    refs: References, sandbox: Any, wire: Any
+) -> None:
+    wire.inner = Weaker(wire.inner, ignores=("ownerUserId",))
+    sandbox.execute("UPDATE companies SET owner_user_id = ? WHERE owner_user_id IS NOT NULL", LIST_ID)
+    note = "`me` is taken for 11111111, the only owner of companies that was seen."
+    assert await refs.owner_id("me") == (LIST_ID, note)
 
 
 async def test_a_marketing_list_is_meant_by_id_or_alias(refs: References, crm: CrmClient) -> None:

@@ -220,19 +220,23 @@ class References:
         """By id, short id, name, system key, or kind when one stage has it; never a close match."""
         return find_stage(await self._rows.stages(), said)
 
-    async def owner_id(self, said: str) -> str | None:
-        """The owner as the rows name it: a user id, or None for `unassigned`.
+    async def owner_id(self, said: str) -> tuple[str | None, str | None]:
+        """The owner as the rows name it, a user id or None for `unassigned`; and a note where it is a guess.
 
-        Who `me` is the CRM only tells by what it lists as mine.
+        Who `me` is the CRM only tells by what it lists as mine, if it is not what it lists to everybody.
         """
         owner = await self.owner(said)
         if owner != "me":
-            return None if owner == "unassigned" else owner
+            return None if owner == "unassigned" else owner, None
         mine = await self._client.companies.search(CompanyFilter(owner_user_id="me"), limit=SEARCH_ROWS)
         owners = {company.owner_user_id for company in mine.records if company.owner_user_id}
-        if len(owners) == 1:
-            return owners.pop()
-        raise UnresolvedReferenceError("The CRM does not tell who `me` is: say the user id.")
+        if len(owners) != 1:
+            raise UnresolvedReferenceError("The CRM does not tell who `me` is: say the user id.")
+        every, _ = await self._companies.at_hand()
+        [me] = owners
+        if any(company.owner_user_id not in (None, me) for company in every):
+            return me, None
+        return me, f"`me` is taken for {self._reader().id(me)}, the only owner of companies that was seen."
 
     async def new_owner(self, said: str) -> str:
         """Who shall own a record: `unassigned` is nobody to be set, but a field to be emptied."""

@@ -169,8 +169,8 @@ async def update_company(
     owner: Owner = "",
     clear: Clear = (),
     *,
-    meant: MeantCompany,
     owned_by: MaybeOwner,
+    meant: MeantCompany,
 ) -> CompanyWritten:
     """Change a company's fields; what is not given stays."""
     changes = filled(

@@ -110,7 +110,8 @@ async def search_leads(
         stage_id=in_stages[0].id if len(in_stages) == 1 else None,
         q=query or None,
     )
-    owners = (await crm.refs.owner_id(owner),) if owner else ()
+    owner_id, owner_note = await crm.refs.owner_id(owner) if owner else (None, None)
+    owners = (owner_id,) if owner else ()
     stages = await crm.rows.stages() if idle_days else []
 
     def in_question(lead: Lead) -> bool | None:
@@ -135,7 +136,7 @@ async def search_leads(
         crm, "leads", search, wanted, query, page=page, limit=limit, keep=in_question, arranged=arranged
     )
     notes = [meant.note for meant in (at_company, with_contact) if meant]
-    return LeadList(leads=await crm.rows.leads(found.records), **page_of(found)).noting(*notes)
+    return LeadList(leads=await crm.rows.leads(found.records), **page_of(found)).noting(*notes, owner_note)
 
 
 async def _stages(crm: Tenant, said: str) -> list[PipelineStage]:
@@ -239,10 +240,10 @@ async def create_lead(
     allow_duplicate: AllowDuplicate = False,
     repeat: Repeat = False,
     *,
-    at_company: MaybeCompany,
-    with_contact: MaybeContact,
     in_stage: MaybeStage,
     owned_by: MaybeOwner,
+    at_company: MaybeCompany,
+    with_contact: MaybeContact,
 ) -> LeadWritten:
     """Create a lead (deal); without `stage`, in the first one. One of that title at the company stops it."""
     lead = filled(
@@ -285,10 +286,10 @@ async def update_lead(
     owner: Owner = "",
     clear: Clear = (),
     *,
+    owned_by: MaybeOwner,
     meant: MeantLead,
     at_company: MaybeCompany,
     with_contact: MaybeContact,
-    owned_by: MaybeOwner,
 ) -> LeadWritten:
     """Change a lead's fields; what is not given stays. For the stage use move_lead_stage."""
     changes = filled(
@@ -328,9 +329,9 @@ async def move_lead_stage(
     leads: LeadRefs = (),
     lost_reason: Annotated[str, Field(description="Why, when it is lost.")] = "",
     *,
+    target: MeantStage,
     meant: MaybeLead,
     each_meant: MeantLeads,
-    target: MeantStage,
 ) -> LeadWritten:
     """Move a lead along the pipeline, to won or lost too."""
     if meant:

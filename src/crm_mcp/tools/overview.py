@@ -132,7 +132,8 @@ async def summarize_pipeline(
     """All open leads counted: sums and forecast per currency, stale leads, overdue tasks. For "how is the
     pipeline"."""
     at_company = await crm.refs.company(company) if company else None
-    owners = (await crm.refs.owner_id(owner),) if owner else ()
+    owner_id, owner_note = await crm.refs.owner_id(owner) if owner else (None, None)
+    owners = (owner_id,) if owner else ()
     wanted = LeadFilter(company_id=at_company.id if at_company else None)
     stages = await crm.rows.stages()
     tally = _Tally(by, stages, owners, idle_days)
@@ -142,7 +143,8 @@ async def summarize_pipeline(
         await told(walk.met, walk.told_total)
     if by == "company":
         await crm.rows.learn_companies(tally.keys())
-    notes = [*walk.notes(), *([at_company.note] if at_company and at_company.note else []), *tally.notes()]
+    said = [at_company.note if at_company else None, owner_note]
+    notes = [*walk.notes(), *filter(None, said), *tally.notes()]
     theirs = {*tally.leads, *([at_company.id] if at_company else [])}
     overdue, overdue_count = await _overdue(crm, theirs if company or owner else None, notes)
     return PipelineSummary(
