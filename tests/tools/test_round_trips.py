@@ -41,6 +41,23 @@ async def test_moving_a_deal_by_its_company_costs_four_requests_and_one_for_safe
     ]
 
 
+async def test_moving_another_deal_costs_no_new_look_at_companies_and_stages(call: Call, wire: Any) -> None:
+    await call("move_lead_stage", lead="Acme", stage="Qualified")
+    requests(wire)
+    await call("move_lead_stage", lead="Quint Medica", stage="Proposal")
+    assert requests(wire) == ["GET leads", "GET leads/*", "PATCH leads/*/stage"]
+
+
+async def test_what_a_company_is_called_is_looked_at_anew_after_it_was_changed(
+    call: Call, find: Find
+) -> None:
+    acme = find("companies", name="Acme Inc.")["id"]
+    await call("get_lead", lead="Acme")
+    await call("update_company", company=acme, name="Zeta Corp.")
+    text, _ = await call("move_lead_stage", lead="Zeta", stage="Qualified")
+    assert text.startswith("Moved to Qualified.\n- Acme annual licence · Zeta Corp. · ")
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [("get_lead", {"lead": "Acme"}), ("search_leads", {"query": "Acme annual"})],
