@@ -839,6 +839,20 @@ async def test_a_part_of_a_word_is_read_with_a_note_and_only_offered_to_a_write(
     assert not [sent for sent in wire.writes if sent.method != "POST"]
 
 
+async def test_a_guess_is_the_best_of_all_where_the_search_brings_only_some(
+    crm: CrmClient, refs: References
+) -> None:
+    await crm.companies.create(NewCompany(name="Vexallia Möbel"))
+    for number in range(SEARCH_ROWS + 1):
+        await crm.companies.create(NewCompany(name=f"Vexallia {number}"))
+    meant = await refs.company("vexal mobel")
+    assert meant.note == 'No company is called "vexal mobel"; taken for Vexallia Möbel.'
+
+
+async def test_a_name_that_ends_with_a_full_stop_gets_no_second_one(refs: References) -> None:
+    assert (await refs.company("Acmme")).note == 'No company is called "Acmme"; taken for Acme Inc.'
+
+
 async def test_several_parts_of_words_are_candidates(crm: CrmClient, refs: References) -> None:
     for name in ("Medizintechnik AG", "Lasertechnik AG"):
         await crm.companies.create(NewCompany(name=name))

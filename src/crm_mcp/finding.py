@@ -146,7 +146,9 @@ class Finder(Generic[E]):
             if page is None:
                 return None
             matches = self.best(said, page.records)
-            if matches and matches.fit < Fit.CLOSE:
+            # A guess has to be the best of all that there are.
+            worst = Fit.PART if self.more_than_seen(page) else Fit.WITHIN
+            if matches and matches.fit <= worst:
                 spelt = self.names_of(matches.found[0])[0]
                 every = {record.id: record for record in page.records}
                 for other in {spelt, plain(spelt)} - {asked} if not spelt.isascii() else ():

@@ -24,7 +24,7 @@ from crm_mcp.lines import company_line, contact_line, lead_line
 from crm_mcp.matching import Fit, Matches, best, core, domain, site_of
 from crm_mcp.memory import Memory
 from crm_mcp.rows import Rows
-from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean
+from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean, sentence
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
@@ -451,7 +451,7 @@ class References:
             raise await self._ambiguous(kind, _join(problem, looked.bound), matches.found)
         unseen = "; what is spelt otherwise was not looked at" * (looked.searched and matches.fit >= Fit.PART)
         taken = f'No {kind.noun} is called "{_cut(said)}";' if close else f'"{_cut(said)}" is'
-        note = f"{taken} taken for {called}{unseen}." if close or unseen else ""
+        note = sentence(f"{taken} taken for {called}{unseen}") if close or unseen else ""
         legal = kind.of_companies
         whole = any(
             core(said, legal=legal) == core(name, legal=legal) for name in kind.names_of(matches.found[0])

@@ -48,8 +48,9 @@ from crm_mcp.tools.parameters import (
     PageNumber,
     Repeat,
 )
-from crm_mcp.tools.parts import at_once, if_possible, page_of, sentence
+from crm_mcp.tools.parts import at_once, if_possible, page_of
 from crm_mcp.tools.searching import searched
+from crm_mcp.wording import sentence
 
 MAX_LEADS = 10
 
@@ -106,7 +107,8 @@ async def get_contact(crm: Crm, contact: ContactRef, detail: Detail = "normal") 
     notes = [meant.note] if meant.note else []
     found = await crm.client.contacts.get(meant.id)
     if detail == "brief":
-        return ContactResult(contact=found, notes=notes)
+        await crm.rows.learn_companies([found.company_id])
+        return ContactResult(contact=found, company=crm.memory.names.get(found.company_id), notes=notes)
     parts = await at_once(
         notes, memberships=crm.client.contacts.memberships(meant.id), leads=_leads(crm, meant.id, notes)
     )

@@ -55,8 +55,9 @@ from crm_mcp.tools.parameters import (
     Repeat,
     StageRef,
 )
-from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, or_error, page_of, sentence
+from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, or_error, page_of
 from crm_mcp.tools.searching import searched
+from crm_mcp.wording import sentence
 
 MAX_TIMELINE = 15
 

@@ -57,11 +57,6 @@ def page_of(found: Page[Any]) -> dict[str, Any]:
     return facts | {"notes": [*found.notes, f"Nothing was found on page {found.page}: {where}."]}
 
 
-def sentence(text: str) -> str:
-    """With a full stop, unless it ends like `Acme Inc.`"""
-    return text if text.endswith(".") else f"{text}."
-
-
 async def if_possible(read: Awaitable[T]) -> T | None:
     """What is read after a write; None where it cannot be read now: the write is done all the same."""
     try:
