@@ -69,6 +69,9 @@ class Finder(Generic[E]):
     def best(self, said: str, records: Iterable[E]) -> Matches[E] | None:
         return best(said, records, self.names_of, legal=self.of_companies)
 
+    def name_of(self, record: E) -> str:
+        return self.names_of(record)[0]
+
     async def at_hand(self) -> tuple[list[E], bool]:
         """Records that one request brings, and whether there are more: all where they were read lately."""
         scan: _Scan[E] | None = self.memory.recent.kept(self.plural, "every page")
@@ -85,7 +88,7 @@ class Finder(Generic[E]):
         if more and not text.isascii():
             bare = await self.searched(wanted)
             records = [*records, *(bare.records if bare else ())]
-        return [record for record in records if wanted in plain(self.names_of(record)[0])], more
+        return [record for record in records if wanted in plain(self.name_of(record))], more
 
     async def searches(self) -> bool:
         """Whether the CRM searches this kind, or sends just any rows; asked once."""
@@ -149,7 +152,7 @@ class Finder(Generic[E]):
             # A guess has to be the best of all that there are.
             worst = Fit.PART if self.more_than_seen(page) else Fit.WITHIN
             if matches and matches.fit <= worst:
-                spelt = self.names_of(matches.found[0])[0]
+                spelt = self.name_of(matches.found[0])
                 every = {record.id: record for record in page.records}
                 for other in {spelt, plain(spelt)} - {asked} if not spelt.isascii() else ():
                     every |= {record.id: record for record in (await self.page(other)).records}
@@ -171,7 +174,7 @@ class Finder(Generic[E]):
 
     def learn(self, records: Iterable[E]) -> None:
         for record in records:
-            self.memory.names.learn(record.id, self.names_of(record)[0], self.noun)
+            self.memory.names.learn(record.id, self.name_of(record), self.noun)
 
     async def searched(self, query: str) -> Page[E] | None:
         """What the CRM finds; None where it does not search this kind, and sends just any rows.

@@ -317,7 +317,7 @@ class References:
         looked = await kind.among_all(those(lambda record: record.id.startswith(word)))
         records = looked.matches.found if looked.matches else []
         if len(records) == 1 and not looked.bound:
-            return Meant(records[0].id, kind.names_of(records[0])[0])
+            return Meant(records[0].id, kind.name_of(records[0]))
         if records:
             raise await self._ambiguous(kind, _join(f"Ids start with {word}.", looked.bound), records)
         return None
@@ -443,7 +443,7 @@ class References:
         if matches is None:
             search = f"search_{kind.plural} lists what there is."
             raise UnresolvedReferenceError(_join(f'No {kind.noun} "{_cut(said)}".', looked.bound, search))
-        called = clean(kind.names_of(matches.found[0])[0], MAX_NAME_CHARS)
+        called = clean(kind.name_of(matches.found[0]), MAX_NAME_CHARS)
         close = matches.fit > Fit.PART
         if len(matches.found) > 1 or (writing and (close or looked.bound)):
             fits = f"more than one {kind.noun}" if len(matches.found) > 1 else f"one {kind.noun}"
@@ -466,7 +466,7 @@ class References:
         for one in shown:
             # How short an id can be said depends on the others.
             self._memory.shown.short(one.id)
-        meant = [Meant(one.id, clean(kind.names_of(one)[0], MAX_NAME_CHARS)) for one in shown]
+        meant = [Meant(one.id, clean(kind.name_of(one), MAX_NAME_CHARS)) for one in shown]
         candidates = dict(zip(await self.lines(kind.noun, shown), meant, strict=True))
         return AmbiguousReferenceError(problem, candidates, len(records), records)
 

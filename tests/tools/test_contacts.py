@@ -102,9 +102,8 @@ leads: 1
 async def test_get_contact_in_brief_names_its_company(call: Call, sandbox: Any) -> None:
     [anna] = sandbox.all("SELECT * FROM contacts WHERE email = 'anna.muller@acme-inc.example'")
     text, brief = await call("get_contact", contact=anna["id"], detail="brief")
-    assert text == (
-        f"- Anna Müller · {anna['job_title']} · Acme Inc. · {anna['email']} · {anna['phone']} · {short(anna['id'])}"
-    )
+    reach = f"{anna['email']} · {anna['phone']}"
+    assert text == f"- Anna Müller · {anna['job_title']} · Acme Inc. · {reach} · {short(anna['id'])}"
     assert (brief["company"], sorted(brief)) == ("Acme Inc.", ["company", "contact"])
 
 

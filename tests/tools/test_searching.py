@@ -127,6 +127,10 @@ async def test_a_long_list_is_the_crms_own_on_every_page(call: Call) -> None:
         (0, MANY, None),
     ]
     assert len({row["id"] for page in pages for row in page["companies"]}) == MANY
+    assert [page["notes"] for page in pages[:3]] == [[NOT_LOOKED_FOR]] * 3
+    # After all were read there is no other spelling to be looked for.
+    await call("get_company", company="Mullr Prazision", detail="brief")
+    assert "notes" not in (await call("search_companies", query="vexa")).facts
 
 
 # What comes close
@@ -145,7 +149,8 @@ async def test_a_search_finds_what_is_spelt_nearly_so_and_says_so(
 ) -> None:
     text, facts = await call(tool, query=query)
     note = f'Nothing has "{query}" in it; shown is what comes close.'
-    assert shown(facts) == ([found], 1, [note])
+    hints = ["`company` lists those of a company."] if tool == "search_leads" else []
+    assert shown(facts) == ([found], 1, [note, *hints])
     assert f"Note: {note}" in text
 
 

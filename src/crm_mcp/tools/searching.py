@@ -37,8 +37,9 @@ async def anyhow_spelt(
         raise found
     others, unseen = looked["others"] or ([], True)
     cut = found.has_more or found.bounded
+    missing = cut and not all(query.casefold() in one.casefold() for one in map(kind.name_of, others))
     # Where letters have no capitals, they have no accents.
-    unseen = (unseen or cut) and query.lower() != query.upper()
+    unseen = (unseen or missing) and query.lower() != query.upper()
     if cut:
         return found, unseen
     every = {one.id: one for one in (*found.records, *filter(keep, others))}
@@ -86,6 +87,8 @@ async def searched(
 async def close_notes(crm: Tenant, plurals: Iterable[str], query: str, close: Sequence[Any]) -> list[str]:
     """What to say of what only comes close, and of what may and was not looked at."""
     shown = [f'Nothing has "{query}" in it; shown is what comes close.'] if close else []
+    if close and plurals == ["leads"]:
+        shown.append("`company` lists those of a company.")
     at_hand = {plural: await if_possible(crm.refs.kinds[plural].at_hand()) for plural in plurals}
     cut = [plural for plural, looked in at_hand.items() if looked is None or looked[1]]
     return [*shown, *([f"Not all of these could be compared with it: {', '.join(cut)}."] if cut else [])]
