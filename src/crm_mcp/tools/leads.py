@@ -96,7 +96,7 @@ async def search_leads(
     stage: StageRef = "",
     owner: OwnerFilter = "",
     idle_days: Annotated[
-        int, Field(description="Only open ones without activity for so long.", ge=0, le=36_500)
+        int, Field(description="Only open ones without activity for so long, idlest first.", ge=0, le=36_500)
     ] = 0,
     limit: Limit = 25,
     page: PageNumber = 1,
