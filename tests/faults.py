@@ -25,6 +25,11 @@ class Write:
     # What somebody else makes of the same request at the same time: each is ours but for these fields.
     lookalikes: tuple[dict[str, Any], ...] = ()
 
+    @property
+    def comes_to_the_same(self) -> bool:
+        """Whether doing it twice is as good as doing it once."""
+        return self.operation.startswith(("update", "move", "reorder", "add"))
+
 
 LIST = "11111111-1111-4111-8111-111111111111"
 DEAL = "Acme annual licence"
@@ -105,7 +110,7 @@ WRITES = (
         "log_activity",
         {"type": "call", "subject": "Hello", "body": "All is well", "lead": DEAL},
         "SELECT count(*) FROM activities WHERE subject = 'Hello'",
-        lookalikes=({"body": "All is lost"}, {"type": "note"}),
+        lookalikes=({"subject": "Hallo"}, {"type": "note"}),
     ),
     Write(
         "log_activity",
@@ -253,22 +258,27 @@ def expected(fault: Fault, write: Write) -> Cell:
         return Cell(effects, (first,), 1, (first,))
     if first == "failed":
         return Cell(effects, (first,), 1, (first, "applied"))
-    if not write.is_shown:
+    if not write.is_shown or (fault.done == "later" and write.comes_to_the_same):
         return Cell(effects, (first,), 1, (first, "applied"))
     if fault.done != "no":
-        return Cell(effects, (first,), 1, ("applied",) if write.is_sent_again else (first,))
+        at_once = ("refused",) if fault.done == "later" else ()
+        return Cell(effects, (first,), 1, ("applied" if write.is_sent_again else first, *at_once))
     if write.operation == "send_outbound_email":
         return Cell(effects, (first,), 0, (first, "refused"))
-    # Whether a value was ever there, another value does not tell.
-    changes = write.operation.startswith(("update", "move", "reorder"))
-    return Cell(effects, (first,), 1, ("unknown" if changes else "failed", "applied"))
+    # Whether a value was ever there another value does not tell; nor whose a record is that is like ours.
+    nobody_knows = write.comes_to_the_same or (write.tool.startswith("create") and write.lookalikes)
+    return Cell(effects, (first,), 1, ("unknown" if nobody_knows else "failed", "applied"))
 
 
 def told(fault: Fault, write: Write, change: str) -> str:
     """What the assistant reads when it was not done, or when nobody knows."""
     if fault.tells:
         return fault.says
-    again = "looks first" if write.is_shown else "does no harm"
+    again = "looks first"
+    if write.comes_to_the_same:
+        again = "does no harm"
+    if write.operation == "send_outbound_email":
+        again = "looks first, and asks"
     return f"{fault.says} (Change {change}; the same call again {again}.)"
 
 
@@ -292,17 +302,17 @@ def document() -> str:
 
 Made by `python tests/faults.py`, and seen to be so by `tests/test_faults.py`: each write, called over MCP,
 meets a CRM on a real socket that fails in each of these ways; then the same call is made again, and the CRM
-is well. In the moment before the write leaves, somebody else makes what resembles it in all but one field;
-and the CRM has an older one that is the same in all. Some of it is seen again with each call approved by a
-person.
+is well. What is done later is called again before that too: then what would double it is *refused*. In the
+moment before the write leaves, somebody else makes what resembles it in all but one field; and the CRM has
+an older one that is the same in all. Some of it is seen again with each call approved by a person.
 
 A cell says how often the write is done in the CRM, and what the ledger says of it; then both after the
 second call. *Applied* stands only where it is in the CRM; *failed* only where the CRM told so, could not
 be reached, or does not show what was to be made or still shows what was to go; all else is *unknown*, and
-so it stays where nothing can be looked at, and where a value does not show what it was before. An e-mail
-of which nobody knows is not sent again: the call is *refused* until somebody has looked. Where something
-was deleted or linked although no answer came, the second call finds it so, sends nothing and records
-nothing.
+so it stays where nothing can be looked at, where a value does not show what it was before, and where the
+CRM has what may be ours, for somebody made one like it. An e-mail of which nobody knows is not sent again:
+the call is *refused* until somebody has looked. Where something was deleted or linked although no answer
+came, the second call finds it so, sends nothing and records nothing.
 
 {table}
 """

@@ -373,12 +373,24 @@ async def test_emails_are_bounded_whatever_is_said(open_client: OpenClient, wire
     assert len(wire.writes) == 2
 
 
-async def test_a_repeated_email_needs_a_person(open_client: OpenClient, wire: Any) -> None:
-    client = await open_client(policy=Policy(approval="client"))
-    await call(client, *MAIL)
-    text = await call(client, MAIL[0], MAIL[1] | {"repeat": True}, fails=True)
-    assert text == "The same e-mail again needs a person's approval. Nothing was sent to the CRM."
-    assert len(wire.writes) == 1
+@pytest.mark.parametrize(
+    "policy",
+    [Policy(approval="client"), Policy(guard=frozenset())],
+    ids=["although the client is trusted", "although e-mails are not guarded"],
+)
+async def test_a_repeated_email_needs_a_person(
+    open_client: OpenClient, wire: Any, era: Options, policy: Policy
+) -> None:
+    again = (MAIL[0], MAIL[1] | {"repeat": True})
+    alone = await open_client(policy=policy, **era)
+    await call(alone, *MAIL)
+    text = await call(alone, *again, fails=True)
+    assert text.startswith("A person must approve this. Nothing was sent to the CRM.\nSend e-mail to Anna")
+    for word, written in ((False, 1), (True, 2)):
+        person = saying(word)
+        client = await open_client(policy=policy, elicitation_callback=person, **era)
+        await call(client, *again, fails=not word)
+        assert (len(person.asked), len(wire.writes)) == (1, written)
 
 
 LIST_ID = "11111111-1111-4111-8111-111111111111"

@@ -15,6 +15,7 @@ from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import NewCompany
 from crm_mcp.crm.contacts import ContactChanges
 from crm_mcp.crm.leads import NewLead
+from crm_mcp.gate import Policy
 from crm_mcp.ledger import Change, Ledger
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +66,32 @@ def losing_the_answer(inner: httpx2.AsyncBaseTransport, *, before: bool = False)
         if request.method != "GET":
             raise httpx2.ReadError("broken", request=request)
         return response
+
+    return httpx2.MockTransport(answer)
+
+
+def keeping_otherwise(inner: httpx2.AsyncBaseTransport, other: dict[str, Any]) -> httpx2.MockTransport:
+    """A CRM that gives no answer to a POST, and shows another record afterwards than was sent."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method != "POST":
+            return await inner.handle_async_request(request)
+        body = {**json.loads(request.content), **other}
+        headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+        theirs = httpx2.Request("POST", request.url, headers=headers, content=json.dumps(body).encode())
+        assert (await inner.handle_async_request(theirs)).is_success
+        raise httpx2.ReadError("broken", request=request)
+
+    return httpx2.MockTransport(answer)
+
+
+def failing_writes(inner: httpx2.AsyncBaseTransport, status: int) -> httpx2.MockTransport:
+    """A CRM that does no write, and answers with this status."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return await inner.handle_async_request(request)
+        return httpx2.Response(status)
 
     return httpx2.MockTransport(answer)
 
@@ -239,24 +266,22 @@ async def test_the_same_write_twice_at_once_is_sent_once(
     assert len(wire.writes) == 1
 
 
-async def test_what_was_seen_before_its_equal_was_done_makes_no_second_one(client: Client, wire: Any) -> None:
-    inner, is_held, release = wire.inner, anyio.Event(), anyio.Event()
-
-    async def late_with_the_first_record(request: httpx2.Request) -> httpx2.Response:
-        response: httpx2.Response = await inner.handle_async_request(request)
-        if request.method == "GET" and not request.url.path.endswith("/companies") and not is_held.is_set():
-            is_held.set()
-            await release.wait()
-        return response
-
-    wire.inner = httpx2.MockTransport(late_with_the_first_record)
-    update = {"company": "Acme Inc.", "phone": "1"}
+async def test_what_was_before_a_write_is_what_the_one_before_it_left(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    """Of two processes that change one record, the second one looks when the first one is done."""
+    first, second = await open_client(), await open_client()
+    patch = Held(wire.inner, lambda request: request.method == "PATCH")
+    wire.inner = httpx2.MockTransport(patch)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: facts_of(client, "update_company", **update))
-        await is_held.wait()
-        await facts_of(client, "update_company", **update)
-        release.set()
-    assert len(wire.writes) == 1
+        tasks.start_soon(lambda: facts_of(first, "update_company", company="Acme Inc.", phone="1"))
+        await patch.met.wait()
+        tasks.start_soon(lambda: facts_of(second, "update_company", company="Acme Inc.", phone="2"))
+        while sum(request.path.endswith("/companies") for request in wire.sent) < 2:  # noqa: ASYNC110
+            await anyio.sleep(0.01)  # of the other process
+        patch.let_go.set()
+    before, after = changes()
+    assert [before.after["phone"], after.before["phone"], after.after["phone"]] == ["1", "1", "2"]
 
 
 # Leases
@@ -457,31 +482,175 @@ async def test_what_another_change_made_is_not_taken_for_what_this_one_did(
     assert [change.outcome for change in changes()] == ["applied", "unknown"]
 
 
+NOT_DONE = [
+    ("create_company", {"name": "Newcomer AG"}),
+    ("create_contact", {"first_name": "New", "last_name": "Comer"}),
+    ("create_lead", {"title": "New deal"}),
+    ("log_activity", CALL),
+    ("link_contact_to_company", {"contact": "Anna Müller", "company": "Kestrel Solar Ltd"}),
+    ("delete_lead", {"lead": "Acme annual licence"}),
+]
+PATIENT = Policy(approval="client", late_seconds=600)
+IMPATIENT = Policy(approval="client", late_seconds=0)
+
+
 @pytest.mark.parametrize(
-    ("tool", "arguments"),
-    [
-        ("create_company", {"name": "Newcomer AG"}),
-        ("update_company", {"company": "Acme Inc.", "phone": "1"}),
-        ("log_activity", CALL),
-        ("delete_lead", {"lead": "Acme annual licence"}),
-    ],
+    ("tool", "arguments"), [*NOT_DONE, ("update_company", {"company": "Acme Inc.", "phone": "1"})]
 )
 async def test_what_was_not_done_is_unknown_first_and_done_when_it_is_called_again(
-    client: Client, wire: Any, changes: Any, tool: str, arguments: dict[str, Any]
+    open_client: OpenClient, wire: Any, changes: Any, tool: str, arguments: dict[str, Any]
 ) -> None:
+    client = await open_client(policy=IMPATIENT)
     inner, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
     text = await text_of(client, tool, **arguments, fails=True)
     [unknown] = changes()
     assert unknown.outcome == "unknown"
+    again = "does no harm" if tool == "update_company" else "looks first"
     assert text == (
         "The request was sent, but no answer came (ReadError): it may or may not have been done. "
-        f"Look before doing it again. (Change {unknown.id}; the same call again looks first.)"
+        f"Look before doing it again. (Change {unknown.id}; the same call again {again}.)"
     )
     wire.inner = inner
     await facts_of(client, tool, **arguments)
     # Whether an update was done, another value does not tell.
     first = "unknown" if tool == "update_company" else "failed"
     assert [change.outcome for change in changes()] == [first, "applied"]
+
+
+class Late(httpx2.MockTransport):
+    """A CRM that gives writes no answer, and does them when it is told to."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
+        self._inner = inner
+        self._late: list[httpx2.Request] = []
+        super().__init__(self._answer)
+
+    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return await self._inner.handle_async_request(request)
+        await request.aread()
+        self._late.append(request)
+        raise httpx2.ReadTimeout("late", request=request)
+
+    async def catch_up(self) -> None:
+        for request in self._late:
+            assert (await self._inner.handle_async_request(request)).is_success
+
+
+@pytest.mark.parametrize(("tool", "arguments"), NOT_DONE)
+async def test_what_the_crm_may_still_be_doing_is_not_done_again(
+    open_client: OpenClient, wire: Any, changes: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    client = await open_client(policy=PATIENT)
+    healthy, wire.inner = wire.inner, (late := Late(wire.inner))
+    await text_of(client, tool, **arguments, fails=True)
+    wire.inner = healthy
+    text = await text_of(client, tool, **arguments, fails=True)
+    [unknown, refused] = changes()
+    assert (unknown.outcome, refused.outcome, len(wire.writes)) == ("unknown", "refused", 1)
+    assert text == (
+        f"The same was tried at {unknown.opened_at:%H:%M} UTC (change {unknown.id}), and its answer was "
+        f"lost: the CRM may still be doing it. Try again after {unknown.expires_at:%H:%M:%S} UTC. "
+        "Nothing was sent to the CRM."
+    )
+    await late.catch_up()
+    if not tool.startswith("delete"):
+        assert (await facts_of(client, tool, **arguments)).get("repeat") or tool.startswith("link")
+    assert len(wire.writes) == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "lost", "other"),
+    [
+        ("create_company", {"name": "Newcomer AG"}, {"name": "NEWCOMER", "phone": "1"}),
+        ("create_contact", {"last_name": "Comer", "email": "a@b.example"}, {"email": "A@b.example"}),
+        ("create_lead", {"title": "New deal", "company": "Acme Inc."}, {"title": "new deal", "value": 1}),
+        ("update_company", {"company": "Acme Inc.", "phone": "1"}, {"phone": "2"}),
+        ("move_lead_stage", MOVE | {"stage": "Lost"}, {"stage": "Won"}),
+    ],
+)
+async def test_what_the_crm_may_still_do_is_not_overtaken(
+    open_client: OpenClient, wire: Any, changes: Any, tool: str, lost: dict[str, Any], other: dict[str, Any]
+) -> None:
+    """It would be doubled, or come after this one and undo it."""
+    client, stranger = await open_client(policy=PATIENT), await open_client(policy=PATIENT)
+    healthy, wire.inner = wire.inner, Late(wire.inner)
+    await text_of(client, tool, **lost, fails=True)
+    wire.inner = healthy
+    text = await text_of(stranger, tool, **(lost | other), fails=True)
+    [unknown, refused] = changes()
+    assert (unknown.outcome, refused.outcome, len(wire.writes)) == ("unknown", "refused", 1)
+    assert text == (
+        f'The answer to "{unknown.title}" (change {unknown.id}) was lost: the CRM may still be doing it. '
+        f"Try again after {unknown.expires_at:%H:%M:%S} UTC. Nothing was sent to the CRM."
+    )
+
+
+@pytest.mark.parametrize(
+    ("tool", "lost", "other"),
+    [
+        ("create_company", {"name": "Newcomer AG"}, {"name": "Latecomer AG"}),
+        ("update_company", {"company": "Acme Inc.", "phone": "1"}, {"company": "Acme Industries"}),
+        ("log_activity", CALL, {"subject": "Goodbye"}),
+        ("send_outbound_email", MAIL, {"subject": "Goodbye"}),
+    ],
+)
+async def test_what_has_nothing_to_do_with_it_need_not_wait(
+    open_client: OpenClient, wire: Any, tool: str, lost: dict[str, Any], other: dict[str, Any]
+) -> None:
+    client = await open_client(policy=PATIENT)
+    healthy, wire.inner = wire.inner, Late(wire.inner)
+    await text_of(client, tool, **lost, fails=True)
+    wire.inner = healthy
+    await facts_of(client, tool, **(lost | other))
+    assert len(wire.writes) == 2
+
+
+async def test_what_the_crm_itself_failed_at_need_not_be_waited_for(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=PATIENT)
+    healthy = wire.inner
+    for status in (502, 500):
+        wire.inner = failing_writes(healthy, status)
+        await text_of(client, "log_activity", **(CALL | {"subject": str(status)}), fails=True)
+    wire.inner = healthy
+    await text_of(client, "log_activity", **(CALL | {"subject": "502"}), fails=True)
+    await facts_of(client, "log_activity", **(CALL | {"subject": "500"}))
+    assert len(wire.writes) == 3
+
+
+@pytest.mark.parametrize("other", [{"body": " All  is\nwell "}, {"body": "<p>All is well</p>"}], ids=str)
+async def test_a_text_that_the_crm_keeps_in_its_own_way_is_still_ours(
+    client: Client, wire: Any, changes: Any, other: dict[str, Any]
+) -> None:
+    wire.inner = keeping_otherwise(wire.inner, other)
+    await facts_of(client, "log_activity", **NOTE, lead="Acme annual licence")
+    assert [change.outcome for change in changes()] == ["applied"]
+
+
+async def test_what_may_have_come_of_a_lost_answer_is_shown_and_not_done_again(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    healthy = wire.inner
+    wire.inner = keeping_otherwise(wire.inner, {"body": "All is"})
+    note = NOTE | {"lead": "Acme annual licence"}
+    await text_of(client, "log_activity", **note, fails=True)
+    wire.inner = healthy
+    text = await text_of(client, "log_activity", **note, fails=True)
+    [unknown, refused] = changes()
+    assert (unknown.outcome, refused.outcome) == ("unknown", "refused")
+    problem, candidate = text.splitlines()
+    assert problem == (
+        f"The same was tried at {unknown.opened_at:%H:%M} UTC (change {unknown.id}), and its answer was "
+        "lost. The CRM shows what may have come of it: ask the person to look. `repeat` does it again. "
+        "Nothing was sent to the CRM."
+    )
+    assert candidate.startswith("- Hello · ")
+    assert len(wire.writes) == 1
+    await facts_of(client, "log_activity", **note, repeat=True)
+    assert [change.outcome for change in changes()] == ["unknown", "refused", "applied"]
 
 
 async def test_an_email_of_which_nobody_knows_is_not_sent_again(
@@ -530,20 +699,7 @@ LOOKALIKES = [
 async def test_what_somebody_else_made_is_not_taken_for_ours(
     client: Client, wire: Any, changes: Any, tool: str, arguments: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    inner = wire.inner
-
-    async def somebody_elses(request: httpx2.Request) -> httpx2.Response:
-        if request.method != "POST":
-            response: httpx2.Response = await inner.handle_async_request(request)
-            return response
-        body = {**json.loads(request.content), **other}
-        headers = {name: value for name, value in request.headers.items() if name != "content-length"}
-        theirs = httpx2.Request("POST", request.url, headers=headers, content=json.dumps(body).encode())
-        response = await inner.handle_async_request(theirs)
-        assert response.is_success
-        raise httpx2.ReadError("broken", request=request)
-
-    wire.inner = httpx2.MockTransport(somebody_elses)
+    wire.inner = keeping_otherwise(wire.inner, other)
     await text_of(client, tool, **arguments, fails=True)
     [change] = changes()
     assert (change.outcome, change.after) == ("unknown", None)

@@ -348,9 +348,9 @@ def test_past_its_lease_a_change_reads_as_unknown_and_holds_no_claim(ledger: Led
 
 def test_a_lease_is_renewed_while_it_lasts_and_not_after(ledger: Ledger) -> None:
     change = begun(ledger, CREATE, lease_seconds=60)
-    assert ledger.renew(change.id, lease_seconds=0)
+    assert ledger.renew(change.id, lease_seconds=0, before={"a": 1}, title="Known by now")
     assert ledger.get(change.id).outcome == "unknown"
-    assert not ledger.renew(change.id, lease_seconds=60)
+    assert ledger.renew(change.id, lease_seconds=60, before=None, title="") is None
     assert ledger.get(change.id).outcome == "unknown"
 
 

@@ -19,8 +19,9 @@ from crm_mcp.wording import on_one_line
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
     from crm_mcp.crm.client import Write
-    from crm_mcp.crm.contract import Entity
+    from crm_mcp.crm.contract import Entity, Record
     from crm_mcp.ledger import Attempt, Change, Ledger, NeverSent, Outcome, Subject
+    from crm_mcp.lost import Traces
     from crm_mcp.tenant import Tenant
     from crm_mcp.writes import Kind, Seen
 
@@ -62,15 +63,23 @@ class Policy:
     approval: Literal["ask", "client", "never"] = "ask"
     guard: frozenset[str] = GUARDED
     approval_seconds: float = 600.0
+    # For how long the CRM may still do what it gave no answer to.
+    late_seconds: float = 60.0
     emails_per_hour: int = 30
     emails_per_day: int = 100
     emails_per_recipient: int = 5
     digest_bodies: bool = False
 
     def guards(self, tool: str, arguments: Mapping[str, Any]) -> bool:
-        """Whether a person must approve it: a tool on the list, or a batch of more than ten records."""
+        """Whether a person must approve it: a tool on the list, the same e-mail again, or a batch of more
+        than ten records."""
         many = (value for value in arguments.values() if isinstance(value, list | tuple))
-        return tool in self.guard or any(len(value) > MAX_UNGUARDED_BATCH for value in many)
+        listed = tool in self.guard or _is_email_again(tool, arguments)
+        return listed or any(len(value) > MAX_UNGUARDED_BATCH for value in many)
+
+    def trusts_client(self, tool: str, arguments: Mapping[str, Any]) -> bool:
+        """Whether a client that calls it has asked a person; of the same e-mail again we ask ourselves."""
+        return self.approval == "client" and not _is_email_again(tool, arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +188,12 @@ class Gate:
 
     async def _once(self, kind: Kind, write: Write, call: Call, send: Send) -> Any:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
+        from crm_mcp.writes import Seen  # noqa: PLC0415
 
         while True:
-            seen = await kind.seen(self._crm, write)
-            attempt = self._attempt(kind, write, seen, call)
+            # To whom it goes makes it another e-mail; all else is seen when nobody else can change it.
+            seen = await kind.seen(self._crm, write) if kind.is_email else None
+            attempt = self._attempt(kind, write, seen or Seen(), call)
             try:
                 begun = self._ledger().begin(
                     attempt, window_seconds=UNKNOWN_SECONDS, lease_seconds=self._lease_seconds
@@ -249,7 +260,7 @@ class Gate:
 
     def _check_approval(self, change: Change, call: Call, seen: Seen) -> None:
         """Raises RefusedError for what a person must approve and did not."""
-        if not call.guarded or self._policy.approval == "client":
+        if not call.guarded or self._policy.trusts_client(call.tool, call.arguments):
             return
         if change.key not in call.approved:
             raise RefusedError(f"Nobody approved: {change.title}. {NOTHING_SENT}")
@@ -258,9 +269,13 @@ class Gate:
                 f"The record changed since it was shown, so that the approval is void. {NOTHING_SENT}"
             )
 
-    def _refuse(self, attempt: Attempt, problem: str) -> NoReturn:
+    def _refuse(self, attempt: Attempt, problem: str, listed: Sequence[str] = ()) -> NoReturn:
         self._record(attempt, "refused", problem)
-        raise RefusedError(f"{problem} {NOTHING_SENT}")
+        raise RefusedError("\n".join([f"{problem} {NOTHING_SENT}", *listed]))
+
+    async def _listed(self, kind: Kind, records: Sequence[Record]) -> list[str]:
+        lines = await self._tenant.refs.lines(kind.record, records[:MAX_CANDIDATES]) if records else []
+        return [f"- {line}" for line in lines]
 
     def _record(self, attempt: Attempt, outcome: NeverSent, problem: str) -> None:
         self._ledger().refused(attempt, outcome, problem)
@@ -270,33 +285,32 @@ class Gate:
         self, kind: Kind, write: Write, call: Call, earlier: Change, attempt: Attempt
     ) -> bool:
         """Whether the write is to be done although an equal one was lately, or may have been."""
+        from crm_mcp import lost  # noqa: PLC0415
+
         if earlier.outcome == "pending" or earlier.key != attempt.key:
             return False
         if kind.is_email and call.arguments.get("repeat") and call.rehearsal is None and not call.approved:
             self._refuse(attempt, "The same e-mail again needs a person's approval.")
-        if earlier.outcome == "unknown" and not await self._found(kind, write, earlier):
-            if kind.must_be_known and not call.arguments.get("repeat"):
-                self._refuse(
-                    attempt,
-                    f"The same was tried at {earlier.opened_at:%H:%M} UTC (change {earlier.id}), and nobody "
-                    "knows whether it was done: ask the person to look. `repeat` does it again.",
-                )
-            # Of a value that is not there nobody can say whether it was.
-            if call.rehearsal is None and kind.absence_tells:
-                self._ledger().close(earlier.id, "failed", detail="The CRM did not show it later.")
-            return True
+        if earlier.outcome == "unknown":
+            traces = await self._found(kind, write, earlier)
+            if traces.ours is None:
+                if problem := lost.why_not_again(kind, call.arguments, earlier, traces):
+                    self._refuse(attempt, problem, await self._listed(kind, traces.like))
+                if call.rehearsal is None and lost.is_not_done(kind, earlier, traces):
+                    self._ledger().close(earlier.id, "failed", detail="The CRM did not show it later.")
+                return True
         return (
             _age(earlier) > timedelta(seconds=REPEAT_SECONDS)
             or bool(call.arguments.get("repeat"))
-            # Looked at anew: what was seen may be from before the earlier one.
-            or not kind.is_as_sent(write, await kind.seen(self._crm, write))
-            or not await kind.is_there(self._crm, write, earlier.subject and earlier.subject.id)
+            or not await kind.stands(self._crm, write, earlier.subject and earlier.subject.id)
         )
 
     async def _sent(
-        self, kind: Kind, write: Write, seen: Seen, call: Call, change: Change, send: Send
+        self, kind: Kind, write: Write, seen: Seen | None, call: Call, change: Change, send: Send
     ) -> Any:
         try:
+            if seen is None:
+                seen = await kind.seen(self._crm, write)
             self._check_approval(change, call, seen)
             await self._refuse_unwanted(kind, write, seen, call, change)
         except CrmError as error:
@@ -307,12 +321,18 @@ class Gate:
             # Cancelled, or nobody knows what.
             self._close_unsent(change, "failed", "It ended before it was sent.")
             raise
-        if not self._ledger().renew(change.id, lease_seconds=self._lease_seconds):
+        renewed = self._ledger().renew(
+            change.id,
+            lease_seconds=self._lease_seconds,
+            before=seen.record,
+            title=kind.title(write, seen, self._named),
+        )
+        if renewed is None:
             problem = f"It took so long that somebody else may have taken it over. {NOTHING_SENT}"
             self._close_unsent(change, "failed", problem)
             raise RefusedError(problem)
         with anyio.CancelScope(shield=True):
-            return await self._done(kind, write, call, change, send)
+            return await self._done(kind, write, call, renewed, send)
 
     def _close_unsent(self, change: Change, outcome: Outcome, problem: str) -> None:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
@@ -344,7 +364,11 @@ class Gate:
         self, kind: Kind, write: Write, seen: Seen, call: Call, attempt: Attempt
     ) -> None:
         """Raises RefusedError. Before it is sent the claim is held, so that nobody comes in between."""
+        from crm_mcp import lost  # noqa: PLC0415
+
         kind.refuse(write, seen)
+        if problem := lost.why_not_now(self._ledger(), kind, write, attempt):
+            raise RefusedError(f"{problem} {NOTHING_SENT}")
         if kind.is_email:
             self._refuse_too_many(seen, attempt)
         if kind.ends:
@@ -353,12 +377,11 @@ class Gate:
             return
         same = await kind.same(self._crm, write)
         if same:
-            lines = await self._tenant.refs.lines(kind.record, same[:MAX_CANDIDATES])
-            listed = "\n".join(f"- {line}" for line in lines)
-            raise RefusedError(
+            problem = (
                 f"This {kind.record} seems to be there already. {NOTHING_SENT} Use the one that is there; "
-                f"if it is another one, say `allow_duplicate`:\n{listed}"
+                "if it is another one, say `allow_duplicate`:"
             )
+            raise RefusedError("\n".join([problem, *await self._listed(kind, same)]))
 
     def _refuse_namesake(self, attempt: Attempt) -> None:
         """A call made again must not end what is called like the record that it ended before."""
@@ -397,7 +420,7 @@ class Gate:
             return record.wire
         with suppress(CrmError):
             if kind.is_new:
-                return await self._shown(kind, write, change)
+                return (await self._traces(kind, write, change)).ours
             return await kind.now(self._crm, write.ids)
         return None
 
@@ -417,36 +440,29 @@ class Gate:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
 
         found = None
+        may_be_late = isinstance(error, OutcomeUnknownError) and error.may_be_late
+        late_seconds = self._policy.late_seconds if may_be_late else 0
         # What the ledger cannot be told now reads as unknown later.
         with suppress(CrmError, LedgerError):
-            change = self._ledger().close(change.id, "unknown", detail=str(error))
-            found = await self._found(kind, write, change)
+            change = self._ledger().close(change.id, "unknown", detail=str(error), late_seconds=late_seconds)
+            found = (await self._found(kind, write, change)).ours
         if found is None:
-            again = "looks first" if kind.is_shown else "does no harm"
-            raise type(error)(f"{error} (Change {change.id}; the same call again {again}.)") from error
+            raise type(error)(f"{error} (Change {change.id}; {kind.absence.value}.)") from error
         call.changes.append(change.id)
         call.notes.append("The CRM's answer was lost, but it shows that this was done.")
         return found
 
-    async def _found(self, kind: Kind, write: Write, change: Change) -> Any:
-        """What shows that a change without an answer was done; it is on record then."""
-        after = await self._shown(kind, write, change)
-        if after is not None:
-            self._close(kind, write, change, after)
-        return after
+    async def _found(self, kind: Kind, write: Write, change: Change) -> Traces:
+        """What the CRM shows of a change without an answer; that it was done is on record then."""
+        traces = await self._traces(kind, write, change)
+        if traces.ours is not None:
+            self._close(kind, write, change, traces.ours)
+        return traces
 
-    async def _shown(self, kind: Kind, write: Write, change: Change) -> Any:
-        """What the CRM shows of a change, if anything; a record that another change made is not of it."""
-        from crm_mcp.ledger import Subject  # noqa: PLC0415
+    async def _traces(self, kind: Kind, write: Write, change: Change) -> Traces:
+        from crm_mcp.lost import look  # noqa: PLC0415
 
-        for after in await kind.found(self._crm, write, change.before, change.opened_at):
-            about = kind.subject(write, after)
-            if kind.is_new and about:
-                others = self._ledger().changes(subject=Subject(kind.record, about), entity=change.entity)
-                if any(other.id != change.id for other in others):
-                    continue
-            return after
-        return None
+        return await look(self._crm, self._ledger(), kind, write, change)
 
 
 def attempted(call: Call, principal: str, entity: str, title: str, policy: Policy) -> Attempt:
@@ -509,6 +525,10 @@ def _as_digest(text: str) -> str:
 
 def _age(change: Change) -> timedelta:
     return datetime.now(UTC) - (change.closed_at or change.opened_at)
+
+
+def _is_email_again(tool: str, arguments: Mapping[str, Any]) -> bool:
+    return tool == "send_outbound_email" and bool(arguments.get("repeat"))
 
 
 def _plain(value: Any) -> Any:

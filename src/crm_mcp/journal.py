@@ -42,7 +42,7 @@ _SCHEMA: Final = (
         for table, columns in _COLUMNS.items()
     ),
     "CREATE INDEX changes_key ON changes (key)",
-    "CREATE INDEX changes_claim ON changes (claim)",
+    "CREATE INDEX changes_claim ON changes (claim, outcome)",
     "CREATE INDEX changes_tool ON changes (tool, at)",
     "CREATE INDEX changes_subject ON changes (subject_id)",
     "CREATE INDEX approvals_digest ON approvals (digest)",

@@ -95,7 +95,7 @@ class Attempt:
     undoes: str | None = None
     """The id of the change that it takes back."""
     claim: str | None = None
-    """The natural key of what it creates; one pending change of an entity at a time may hold it."""
+    """What it touches; one pending change of an entity at a time may hold it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ class Change(Attempt):
     id: str
     opened_at: datetime
     expires_at: datetime | None = None
-    """When it no longer counts as in flight."""
+    """When it no longer counts as in flight; without an answer, when it cannot be done late any more."""
     closed_at: datetime | None = None
     outcome: Outcome
     detail: str = ""
@@ -189,21 +189,21 @@ class Ledger:
             opening = {"outcome": "pending", "expires_at": expires_at, "process": process}
             return Begun(self._opened("begun", attempt, now, opening), is_new=True)
 
-    def renew(self, change_id: str, *, lease_seconds: float) -> bool:
-        """A fresh lease, right before it is sent.
+    def renew(self, change_id: str, *, lease_seconds: float, before: Json, title: str) -> Change | None:
+        """A fresh lease, right before it is sent, with what was seen since it was begun.
 
-        False where the old one is over: somebody may have judged the change, or begun what its claim forbade.
+        None where the old one is over: somebody may have judged the change, or begun what its claim forbade.
         """
         # That it was begun has reached the disk; whose lease is lost with the power sends nothing any more.
         with self._journal.transaction(durable=False):
             now = _now()
             record = self._record(change_id)
             if _change(record, now).outcome != "pending":
-                return False
+                return None
             until = _stamp(now + timedelta(seconds=lease_seconds))
-            renewed = {"outcome": "pending", "expires_at": until}
+            renewed = {"outcome": "pending", "expires_at": until, "before": before, "title": title}
             self._journal.append("renewed", _stamp(now), "changes", record["id"], renewed)
-            return True
+            return _change(record | renewed, now)
 
     def earlier(self, attempt: Attempt, *, window_seconds: float) -> Change | None:
         """The equal change that `begin` would meet."""
@@ -226,11 +226,13 @@ class Ledger:
         after: Json = None,
         subject: Subject | None = None,
         detail: str = "",
+        late_seconds: float = 0,
     ) -> Change:
         """Record what became of a change, or what was learnt later of one without an answer.
 
-        Applied, it makes the change that it undoes `undone`. What adds nothing (the same outcome again, or
-        `unknown` where others know more) leaves the change as it stands; what contradicts raises LedgerError.
+        For `late_seconds` the CRM may still do what is unknown. Applied, it makes the change that it undoes
+        `undone`. What adds nothing (the same outcome again, or `unknown` where others know more) leaves the
+        change as it stands; what contradicts raises LedgerError.
         """
         # One that is not closed is looked for before it is done again: that it was begun must not be lost.
         with self._journal.transaction(durable=False):
@@ -242,6 +244,8 @@ class Ledger:
             if outcome not in _NEXT.get(known, ()):
                 raise LedgerError(f"Change {record['id']} is {known}: it cannot become {outcome}.")
             learnt: Record = {"outcome": outcome, "closed_at": _stamp(now), "detail": detail}
+            if outcome == "unknown":
+                learnt["expires_at"] = _stamp(now + timedelta(seconds=late_seconds))
             if after is not None:
                 learnt["after"] = after
             if subject is not None:
@@ -250,6 +254,16 @@ class Ledger:
             if outcome == "applied" and record["undoes"]:
                 self._mark_undone(record["undoes"], record["id"], now)
             return _change(record | learnt, now)
+
+    def may_be_late(self, attempt: Attempt) -> list[Change]:
+        """Those that hold its claim and brought no answer, and that the CRM may still do."""
+        if attempt.claim is None:
+            return []
+        wanted = _wanted(claim=attempt.claim, entity=attempt.entity)
+        with self._journal.transaction(write=False):
+            now = _now()
+            unknown = self._changes(wanted, ["unknown"], now)
+            return [change for change in unknown if change.expires_at and change.expires_at > now]
 
     def get(self, start: str) -> Change:
         """The change whose id, all or its first 4 letters or more, is given."""

@@ -478,7 +478,9 @@ class References:
             return await self._contact_lines(records)
         if kind == "lead":
             return await self._lead_lines(records)
-        return [self._reader().line(getattr(one, "name", None), self._reader().id(one.id)) for one in records]
+        called = [getattr(one, "name", None) or getattr(one, "subject", None) for one in records]
+        ids = [self._reader().id(one.id) for one in records]
+        return [self._reader().line(name, one) for name, one in zip(called, ids, strict=True)]
 
     async def _company_lines(self, companies: Sequence[Company]) -> list[str]:
         return [company_line(row, self._reader()) for row in await self._rows.companies(companies)]

@@ -2,82 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
 from crm_mcp.crm.leads import Lead, LeadFilter
+from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.matching import core, longest_word, site_of, words
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
     from crm_mcp.crm.contract import Entity
-    from crm_mcp.crm.paging import Walk
 
 E = TypeVar("E", bound="Entity")
 
-Wire = dict[str, Any]
+Wire = Mapping[str, Any]
 # Of each search: one that finds more is not read to its end.
 MAX_PAGES = 20
 
 
-async def same_companies(crm: CrmClient, sent: Wire) -> list[Entity]:
-    """Those of the same name, but for case, accents and legal forms, and those of the same domain."""
-    said = str(sent.get("name"))
+@dataclass(frozen=True, slots=True)
+class Sameness(Generic[E]):
+    """When records of a kind are the same: `test` tells it of one, `near` brings those that may be."""
+
+    record: type[E]
+    test: Callable[[Wire], Callable[[E], bool]]
+    near: Callable[[CrmClient, Wire], AsyncIterator[list[E]]]
+
+    async def found(self, crm: CrmClient, sent: Wire) -> list[Entity]:
+        """Those there are of what is sent; the first page of a search may not have them."""
+        is_same = self.test(sent)
+        same = {one.id: one async for near in self.near(crm, sent) for one in near if is_same(one)}
+        return list(same.values())
+
+    def of(self, sent: Wire, other: Wire) -> bool:
+        """Whether two that are to be created are the same."""
+        return self.test(sent)(self.record.from_wire({**other, "id": ""}))
+
+
+def _same_company(sent: Wire) -> Callable[[Company], bool]:
+    """Of the same name, but for case, accents and legal forms, or of the same domain."""
+    name, sites = core(str(sent.get("name"))), site_of(sent.get("website"), sent.get("email"))
+    return lambda one: core(one.label) == name or bool(sites & site_of(one.website, one.email))
+
+
+async def _near_companies(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Company]]:
     sites = site_of(sent.get("website"), sent.get("email"))
-
-    def is_same(one: Company) -> bool:
-        return core(one.label) == core(said) or bool(sites & site_of(one.website, one.email))
-
-    names = [said, *(site.split(".")[0] for site in sites)]
-    queries = [query for name in names for query in longest_word(name)]
-    return await _those(lambda q: crm.companies.walk(CompanyFilter(q=q)), queries, is_same)
+    names = [str(sent.get("name")), *(site.split(".")[0] for site in sites)]
+    for q in _queries(word for name in names for word in longest_word(name) or [name]):
+        async for page in crm.companies.walk(CompanyFilter(q=q)).pages(MAX_PAGES):
+            yield page
 
 
-async def same_contacts(crm: CrmClient, sent: Wire) -> list[Entity]:
-    """Those of the same e-mail address; and namesakes at the company, where their addresses do not differ."""
+def _same_contact(sent: Wire) -> Callable[[Contact], bool]:
+    """Of the same e-mail address; or a namesake at the company, where the addresses do not differ."""
     email, home = str(sent.get("email") or "").casefold(), sent.get("companyId")
-    said = _person(sent)
-    name = words(said)
+    name = words(_person(sent))
 
     def is_same(one: Contact) -> bool:
         theirs = (one.email or "").casefold()
         namesake = bool(name) and words(_person(one.wire)) == name and "" in (email, theirs)
         return bool(email and email == theirs) or (namesake and home in (None, one.company_id))
 
-    queries = [*([email] if email else []), *longest_word(said, legal=False)]
-    return await _those(lambda q: crm.contacts.walk(ContactFilter(q=q)), queries, is_same)
+    return is_same
 
 
-async def same_leads(crm: CrmClient, sent: Wire) -> list[Entity]:
-    """Those of the same title at the same company."""
-    said, home = str(sent.get("title")), sent.get("companyId")
-    title = words(said)
-
-    def is_same(one: Lead) -> bool:
-        return words(one.label) == title and one.company_id == home
-
-    queries = longest_word(said, legal=False)
-    return await _those(lambda q: crm.leads.walk(LeadFilter(q=q, company_id=home)), queries, is_same)
+async def _near_contacts(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Contact]]:
+    """At the company nobody is missed, however their name is spelt; elsewhere a search must find them."""
+    if home := sent.get("companyId"):
+        yield (await crm.companies.contacts(home)).records
+    email = str(sent.get("email") or "").casefold()
+    for q in _queries([*([email] if email else []), *longest_word(_person(sent), legal=False)]):
+        async for page in crm.contacts.walk(ContactFilter(q=q)).pages(MAX_PAGES):
+            yield page
 
 
-async def same_stages(crm: CrmClient, sent: Wire) -> list[Entity]:
-    """Those of the same name."""
+def _same_lead(sent: Wire) -> Callable[[Lead], bool]:
+    """Of the same title at the same company."""
+    title, home = words(str(sent.get("title"))), sent.get("companyId")
+    return lambda one: words(one.label) == title and one.company_id == home
+
+
+async def _near_leads(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Lead]]:
+    """At the company none is missed, however it is spelt; elsewhere a search must find it."""
+    home, title = sent.get("companyId"), str(sent.get("title"))
+    if home:
+        there = crm.leads.walk(LeadFilter(company_id=home))
+        async for page in there.pages(MAX_PAGES):
+            yield page
+        if there.complete:
+            return
+    for q in _queries(longest_word(title, legal=False) or [title]):
+        async for page in crm.leads.walk(LeadFilter(q=q, company_id=home)).pages(MAX_PAGES):
+            yield page
+
+
+def _same_stage(sent: Wire) -> Callable[[PipelineStage], bool]:
+    """Of the same name."""
     name = words(str(sent.get("name")))
-    return [one for one in await crm.pipeline.stages() if words(one.name) == name]
+    return lambda one: words(one.name) == name
 
 
-async def _those(
-    search: Callable[[str], Walk[E]], queries: Iterable[str], is_same: Callable[[E], bool]
-) -> list[Entity]:
-    """What is the same of all that the searches find: the first page may not have it."""
-    found: dict[str, Entity] = {}
-    for query in {query.casefold(): query for query in queries}.values():
-        async for records in search(query).pages(MAX_PAGES):
-            found |= {one.id: one for one in records if is_same(one)}
-    return list(found.values())
+async def _near_stages(crm: CrmClient, _sent: Wire) -> AsyncIterator[list[PipelineStage]]:
+    yield await crm.pipeline.stages()
+
+
+def _queries(said: Iterator[str] | list[str]) -> list[str]:
+    """Each once, but for its case."""
+    return list({query.casefold(): query for query in said}.values())
 
 
 def _person(wire: Wire) -> str:
     return " ".join(str(wire.get(part) or "") for part in ("firstName", "lastName"))
+
+
+COMPANIES = Sameness(Company, _same_company, _near_companies)
+CONTACTS = Sameness(Contact, _same_contact, _near_contacts)
+LEADS = Sameness(Lead, _same_lead, _near_leads)
+STAGES = Sameness(PipelineStage, _same_stage, _near_stages)

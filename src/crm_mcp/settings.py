@@ -362,6 +362,8 @@ class Settings(BaseModel):
             approval=self.approval,
             guard=self.guard,
             approval_seconds=self.approval_minutes * 60,
+            # Who gave up on it after that long gives it as long again.
+            late_seconds=self.total_timeout,
             emails_per_hour=self.emails_per_hour,
             emails_per_day=self.emails_per_day,
             emails_per_recipient=self.emails_per_recipient,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from crm_mcp.crm import activities, companies, contacts, leads, outreach, pipeline
@@ -12,8 +14,8 @@ from crm_mcp.crm.client import Write
 from crm_mcp.crm.contract import Body, Entity, Operation, Record
 from crm_mcp.crm.errors import NotFoundError, RefusedError
 from crm_mcp.preview import Named, Wire, email_lines, in_order, label, recipient, shown, text_of, worded
-from crm_mcp.same import same_companies, same_contacts, same_leads, same_stages
-from crm_mcp.wording import MAX_NAME_CHARS, clean
+from crm_mcp.same import COMPANIES, CONTACTS, LEADS, STAGES, Sameness
+from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
@@ -61,20 +63,23 @@ class Done:
     after: Wire | None
 
 
+class Absence(Enum):
+    """What it means where the CRM does not show a write whose answer was lost, and what is told of it."""
+
+    NOT_DONE = "the same call again looks first"  # and finds that it was not done, once it cannot be late
+    NOT_TOLD = "the same call again does no harm"  # nobody knows, and it comes to the same
+    FOR_A_PERSON = "the same call again looks first, and asks"  # nobody knows, and it may do it twice
+
+
 class Kind:
     """How the writes of an operation are watched; by itself, of one about which nothing can be known."""
 
     # Whether it makes something that has an id of its own.
     is_new: ClassVar[bool] = False
-    # Whether it may only be done again when a person knows that it was not done before.
-    must_be_known: ClassVar[bool] = False
     is_email: ClassVar[bool] = False
     # Whether the record is gone afterwards.
     ends: ClassVar[bool] = False
-    # Whether it was certainly not done where the CRM does not show it.
-    absence_tells: ClassVar[bool] = False
-    # Whether the CRM shows that it was done; where it does not, doing it again changes nothing.
-    is_shown: ClassVar[bool] = True
+    absence: ClassVar[Absence] = Absence.NOT_TOLD
     # The arguments and fields that hold what people wrote to each other.
     bodies: ClassVar[Sequence[str]] = ()
 
@@ -101,8 +106,12 @@ class Kind:
         return next(reversed(list(write.ids.values())), None) or (after or {}).get("id")
 
     def claim(self, write: Write) -> str:
-        """What only one write at a time may be doing; empty where nothing stands against it."""
+        """What only one write at a time may touch; empty where nothing stands against it."""
         return ""
+
+    def meets(self, write: Write, other: Wire) -> bool:
+        """Whether it must not be done while another of its claim may still be; `other` is what that sent."""
+        return True
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
         """What there is before it."""
@@ -115,12 +124,9 @@ class Kind:
         """The records there are of what it would create."""
         return []
 
-    def is_as_sent(self, write: Write, seen: Seen) -> bool:
-        """Whether the record is as the write wants it already; True where nothing tells."""
-        return True
-
-    async def is_there(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
-        """Whether what it made is still there; True where it made nothing."""
+    async def stands(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
+        """Whether what it did is still so, to the record that it made where it made one; True where nothing
+        tells."""
         return True
 
     async def now(self, crm: CrmClient, ids: Mapping[str, str]) -> Wire | None:
@@ -132,6 +138,16 @@ class Kind:
     ) -> Sequence[Wire]:
         """What may show that it was done, each as its answer would have it."""
         return ()
+
+    def is_ours(self, write: Write, found: Wire) -> bool:
+        """Whether what was found does show it, and not only something like it."""
+        return True
+
+    def read(self, wire: Wire) -> Record:
+        """What the CRM shows of the record, or of another of its kind."""
+        answer: Any = self.operation.answer
+        record: Record = answer.record.from_wire(wire)
+        return record
 
     def undoing(self, done: Done) -> Write:
         """The write that takes it back.
@@ -159,6 +175,10 @@ class OfRecord(Kind):
         super().__init__(operation, record, verb)
         self._reading = reading
 
+    def claim(self, write: Write) -> str:
+        # One after the other: what was before it is what another left.
+        return f"{self.record} {self.subject(write, None)}"
+
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
         return Seen(await self.now(crm, write.ids))
 
@@ -177,17 +197,15 @@ class Update(OfRecord):
         for name, value in _sent(write).items():
             yield f"{worded(name)}: {shown((seen.record or {}).get(name), named)} → {shown(value, named)}"
 
-    def is_as_sent(self, write: Write, seen: Seen) -> bool:
-        if seen.record is None or write.body is None:
-            return False
-        answer: Any = self.operation.answer
-        return not any(write.body.not_kept_by(answer.record.from_wire(seen.record)))
+    async def stands(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
+        return bool(await self.found(crm, write, None, datetime.now(UTC)))
 
     async def found(
         self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
     ) -> Sequence[Wire]:
-        seen = await self.seen(crm, write)
-        return [seen.record] if seen.record and self.is_as_sent(write, seen) else []
+        now = await self.now(crm, write.ids)
+        is_as_sent = now and write.body and not any(write.body.not_kept_by(self.read(now)))
+        return [now] if now and is_as_sent else []
 
     def undoing(self, done: Done) -> Write:
         before, changed = done.before or {}, self._undoable(done.body)
@@ -227,29 +245,27 @@ class Move(Update):
         return (line for line in super().details(write, seen, named) if not line.startswith("stage: "))
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        lead = clean(super()._called(write, seen, named), MAX_PART_CHARS)
         before, after = (seen.record or {}).get("stageId"), _sent(write).get("stageId")
         stages = (clean(named(str(stage)), MAX_PART_CHARS) for stage in (before, after))
-        return f"{clean(super()._called(write, seen, named), MAX_PART_CHARS)} from {' to '.join(stages)}"
+        return f"{lead} from {' to '.join(stages)}" if seen.record else f"{lead} to {list(stages)[1]}"
 
     def _undoable(self, body: Wire) -> list[str]:
         return [name for name in body if name == "stageId"]
-
-
-Same = Callable[["CrmClient", Wire], Awaitable[list[Entity]]]
 
 
 class Create(OfRecord):
     """A new record; `same` finds those that are there already, `removal` takes the new one back."""
 
     is_new = True
-    absence_tells = True
+    absence = Absence.NOT_DONE
 
     def __init__(
         self,
         operation: Operation[Any],
         record: str,
         reading: Reading,
-        same: Same,
+        same: Sameness[Any] | None,
         removal: Callable[[Mapping[str, str]], Write],
     ) -> None:
         super().__init__(operation, record, reading, "Create")
@@ -262,19 +278,25 @@ class Create(OfRecord):
         # What is the same in any of several ways needs one claim for all.
         return f"create {self.record}"
 
+    def meets(self, write: Write, other: Wire) -> bool:
+        return self._same is None or self._same.of(_sent(write), other)
+
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
         return Seen()
 
     async def same(self, crm: CrmClient, write: Write) -> list[Entity]:
-        return await self._same(crm, _sent(write))
+        return await self._same.found(crm, _sent(write)) if self._same else []
 
-    async def is_there(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
+    async def stands(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
         return record_id is None or await self.now(crm, {f"{self.record}_id": record_id}) is not None
 
     async def found(
         self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
     ) -> Sequence[Wire]:
-        return _newly(await self.same(crm, write), write.body, since)
+        return _newly(await self.same(crm, write), since)
+
+    def is_ours(self, write: Write, found: Wire) -> bool:
+        return _is_alike(write.body, self.read(found))
 
     def undoing(self, done: Done) -> Write:
         record_id = (done.after or {}).get("id")
@@ -303,13 +325,10 @@ class Link(Create):
     """A contact's new membership in a company."""
 
     def claim(self, write: Write) -> str:
-        return f"membership of {write.ids['contact_id']}"
+        return _memberships_of(write)
 
-    async def is_there(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
+    async def stands(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
         return bool(await self.found(crm, write, None, datetime.now(UTC)))
-
-    async def same(self, crm: CrmClient, write: Write) -> list[Entity]:
-        return []
 
     async def found(
         self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
@@ -321,6 +340,11 @@ class Link(Create):
         return f"of {named(write.ids['contact_id'])} in {named(str(_sent(write).get('companyId')))}"
 
 
+def _memberships_of(write: Write) -> str:
+    # Which one is the primary one is told of all of them.
+    return f"memberships of {write.ids['contact_id']}"
+
+
 def _membership_called(write: Write, seen: Seen, named: Named) -> str:
     company = named(str((seen.record or {}).get("companyId", "")))
     return f"of {named(write.ids['contact_id'])} in {company}"
@@ -329,6 +353,9 @@ def _membership_called(write: Write, seen: Seen, named: Named) -> str:
 class Relink(Update):
     """A change of a contact's membership, whose title is the contact's there."""
 
+    def claim(self, write: Write) -> str:
+        return _memberships_of(write)
+
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         return _membership_called(write, seen, named)
 
@@ -336,7 +363,7 @@ class Relink(Update):
 class Delete(OfRecord):
     """A record's end."""
 
-    absence_tells = True
+    absence = Absence.NOT_DONE
     ends = True
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
@@ -349,8 +376,8 @@ class Delete(OfRecord):
         yield from _facts(seen.record, named)
         yield from (f"{worded(name)}: {shown(value, named)}" for name, value in _sent(write).items())
 
-    def is_as_sent(self, write: Write, seen: Seen) -> bool:
-        return seen.record is None
+    async def stands(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
+        return await self.now(crm, write.ids) is None
 
     async def found(
         self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
@@ -361,6 +388,9 @@ class Delete(OfRecord):
 
 class Unlink(Delete):
     """The end of a contact's membership, which a new one takes back."""
+
+    def claim(self, write: Write) -> str:
+        return _memberships_of(write)
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         yield from _facts(seen.record, named)
@@ -385,7 +415,7 @@ class Log(Kind):
     """An activity: the CRM can neither change nor delete it."""
 
     is_new = True
-    absence_tells = True
+    absence = Absence.NOT_DONE
     bodies = ("body",)
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
@@ -405,8 +435,11 @@ class Log(Kind):
             wire
             for walk in walks
             async for rows in walk.pages(MAX_PAGES)
-            for wire in _newly(rows, write.body, since)
+            for wire in _newly((one for one in rows if _is_like(one, sent)), since)
         ]
+
+    def is_ours(self, write: Write, found: Wire) -> bool:
+        return _is_alike(write.body, self.read(found))
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         sent = _sent(write)
@@ -419,7 +452,7 @@ class Log(Kind):
 class Send(Kind):
     """An e-mail to a lead's contact."""
 
-    must_be_known = True
+    absence = Absence.FOR_A_PERSON
     is_email = True
     bodies = ("body", "htmlBody")
 
@@ -440,6 +473,9 @@ class Send(Kind):
     def claim(self, write: Write) -> str:
         # How many were sent is counted before one more is.
         return "send an e-mail"
+
+    def meets(self, write: Write, other: Wire) -> bool:
+        return False
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
         """Who it goes to, as far as the CRM lets us know, and the e-mails that its timeline shows already."""
@@ -487,8 +523,6 @@ async def _emails(crm: CrmClient, write: Write) -> list[leads.TimelineEntry]:
 class Extend(Kind):
     """Companies put on a marketing list, which nobody can look at."""
 
-    is_shown = False
-
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         yield from (f"- {clean(named(company), MAX_NAME_CHARS)}" for company in _sent(write)["companyIds"])
 
@@ -517,13 +551,17 @@ class Reorder(Kind):
         stages = await crm.pipeline.stages()
         return {"stageIds": [stage.id for stage in stages], "names": [stage.name for stage in stages]}
 
-    def is_as_sent(self, write: Write, seen: Seen) -> bool:
-        return bool((seen.record or {}).get("stageIds") == _sent(write)["stageIds"])
+    async def stands(self, crm: CrmClient, write: Write, record_id: str | None) -> bool:
+        return bool(await self.found(crm, write, None, datetime.now(UTC)))
+
+    def claim(self, write: Write) -> str:
+        return self.record
 
     async def found(
         self, crm: CrmClient, write: Write, before: Wire | None, since: datetime
     ) -> Sequence[Wire]:
-        return [{}] if self.is_as_sent(write, await self.seen(crm, write)) else []
+        now = await self.now(crm, {}) or {}
+        return [{}] if now["stageIds"] == _sent(write)["stageIds"] else []
 
     def undoing(self, done: Done) -> Write:
         if not done.before:
@@ -564,15 +602,28 @@ def _sent(write: Write) -> Wire:
     return write.body.to_wire() if write.body else {}
 
 
-def _newly(records: Iterable[Record], body: Body | None, since: datetime) -> list[Wire]:
-    """Those that are in every field what was sent, and from after the write began, or may be."""
-    return [
-        one.wire
-        for one in records
-        if body is not None
-        and not body.not_kept_by(one)[0]
-        and ((at := _when(one)) is None or at >= since - CLOCK_TOLERANCE)
-    ]
+def _newly(records: Iterable[Record], since: datetime) -> list[Wire]:
+    """Those from after the write began, or that may be."""
+    return [one.wire for one in records if (at := _when(one)) is None or at >= since - CLOCK_TOLERANCE]
+
+
+def _is_like(activity: activities.Activity, sent: Wire) -> bool:
+    """Of the same type and subject: else nobody would take one for the other."""
+    subject = on_one_line(activity.subject or "")
+    return (activity.type, subject) == (sent.get("type"), on_one_line(str(sent.get("subject"))))
+
+
+def _is_alike(body: Body | None, record: Record) -> bool:
+    """In every field what was sent; a CRM may trim texts, or keep them as HTML."""
+    if body is None:
+        return True
+    sent = body.to_wire()
+    other = (body.wire_name(name) for name in body.not_kept_by(record)[0])
+    return all(_text(record.wire[name]) == _text(sent[name]) is not None for name in other)
+
+
+def _text(value: Any) -> str | None:
+    return unicodedata.normalize("NFC", text_of(value)) if isinstance(value, str) else None
 
 
 def _when(record: Record) -> datetime | None:
@@ -609,13 +660,13 @@ def _archiving(ids: Mapping[str, str]) -> Write:
 KINDS: dict[str, Kind] = {
     kind.operation.name: kind
     for kind in (
-        Create(companies.CREATE_COMPANY, "company", _company, same_companies, _archiving),
+        Create(companies.CREATE_COMPANY, "company", _company, COMPANIES, _archiving),
         Update(companies.UPDATE_COMPANY, "company", _company, "Update"),
         Create(
             contacts.CREATE_CONTACT,
             "contact",
             _contact,
-            same_contacts,
+            CONTACTS,
             lambda ids: Write(contacts.DELETE_CONTACT, ids, None),
         ),
         Update(contacts.UPDATE_CONTACT, "contact", _contact, "Update"),
@@ -624,12 +675,12 @@ KINDS: dict[str, Kind] = {
             contacts.CREATE_MEMBERSHIP,
             "membership",
             _membership,
-            same_contacts,
+            None,
             lambda ids: Write(contacts.DELETE_MEMBERSHIP, ids, None),
         ),
         Relink(contacts.UPDATE_MEMBERSHIP, "membership", _membership, "Update the"),
         Unlink(contacts.DELETE_MEMBERSHIP, "membership", _membership, "End the"),
-        Create(leads.CREATE_LEAD, "lead", _lead, same_leads, lambda ids: Write(leads.DELETE_LEAD, ids, None)),
+        Create(leads.CREATE_LEAD, "lead", _lead, LEADS, lambda ids: Write(leads.DELETE_LEAD, ids, None)),
         Update(leads.UPDATE_LEAD, "lead", _lead, "Update"),
         Move(leads.MOVE_LEAD, "lead", _lead, "Move"),
         Delete(leads.DELETE_LEAD, "lead", _lead, "Delete"),
@@ -637,7 +688,7 @@ KINDS: dict[str, Kind] = {
             pipeline.CREATE_STAGE,
             "stage",
             _stage,
-            same_stages,
+            STAGES,
             lambda ids: Write(pipeline.DELETE_STAGE, ids, pipeline.StageRemoval()),
         ),
         Update(pipeline.UPDATE_STAGE, "stage", _stage, "Update"),

@@ -405,7 +405,9 @@ def _raise_for_status(response: httpx2.Response, content: bytes) -> NoReturn:
         )
     raise OutcomeUnknownError(
         f"The CRM failed with status {status}{said}: it may or may not have been done. "
-        "Look before doing it again."
+        "Look before doing it again.",
+        # What stands before the CRM says the others, and says them while the CRM works.
+        may_be_late=status != 500,
     )
 
 

@@ -67,7 +67,14 @@ class UnavailableError(CrmError):
 
 
 class OutcomeUnknownError(CrmError):
-    """A write went out and no answer came back: it may have happened."""
+    """A write went out and no answer came back: it may have happened.
+
+    `may_be_late`: the CRM may be at it still, so that it may yet happen.
+    """
+
+    def __init__(self, message: str, *, may_be_late: bool = True) -> None:
+        super().__init__(message)
+        self.may_be_late = may_be_late
 
 
 class UnexpectedResponseError(CrmError):

@@ -47,10 +47,11 @@ def approving(function: ToolFunction) -> ToolFunction:
     async def rehearsed(ctx: Context[CrmAccess], **arguments: Any) -> list[Planned]:
         call, policy = CALL.get(), ctx.request_context.lifespan_context.policy
         call.guarded = policy.guards(call.tool, call.arguments)
-        if call.guarded and policy.approval == "client":
+        trusted = policy.trusts_client(call.tool, call.arguments)
+        if call.guarded and trusted:
             call.approval = "client"
         # Whether a change may be taken back so easily shows when it is looked at.
-        if policy.approval == "client" or not (call.guarded or call.tool == "undo_change"):
+        if trusted or not (call.guarded or call.tool == "undo_change"):
             return []
         call.rehearsal = []
         try:
@@ -61,7 +62,7 @@ def approving(function: ToolFunction) -> ToolFunction:
             call.rehearsal = None
 
     async def asked(ctx: Context[CrmAccess], planned: list[Planned]) -> Word | Elicit[Word]:
-        asks = ctx.request_context.lifespan_context.policy.approval == "ask" and can_ask(ctx)
+        asks = ctx.request_context.lifespan_context.policy.approval != "never" and can_ask(ctx)
         if not planned or not asks or (approval := _approval(ctx, planned)).state == "approved":
             return Word(approve=False)
         CALL.get().asked = approval.id
