@@ -95,6 +95,34 @@ async def test_a_person_who_does_not_choose_gets_the_candidates_and_nothing_is_c
     assert wire.writes == []
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments", "problem"),
+    [
+        (
+            "move_lead_stage",
+            {"lead": "Kestrel Solar", "stage": "Wonn"},
+            'No stage "Wonn". Did you mean "Won"?',
+        ),
+        ("create_lead", {"title": "X", "company": "Acm", "stage": "Wonn"}, 'No stage "Wonn".'),
+        ("update_lead", {"lead": "Kestrel Solar", "value": 1, "owner": "Bob"}, '"Bob" is no owner: say `me`'),
+        ("update_company", {"company": "Acm", "phone": "1", "owner": "Bob"}, '"Bob" is no owner: say `me`'),
+        (
+            "send_outbound_email",
+            {"lead": "Kestrel Solar", "subject": "Hi", "body": "Hi", "connection": "x@y.example"},
+            'No e-mail connection "x@y.example".',
+        ),
+        ("add_to_marketing_list", {"list_id": "News", "companies": ["Acm"]}, 'No marketing list "News"'),
+    ],
+)
+async def test_nobody_is_asked_about_what_is_refused_anyway(
+    open_client: OpenClient, era: Options, tool: str, arguments: dict[str, Any], problem: str
+) -> None:
+    person = Person(lambda options: options[0])
+    client = await open_client(elicitation_callback=person, **era)
+    assert (await text_of(client, tool, arguments, is_error=True)).startswith(problem)
+    assert person.asked == []
+
+
 async def test_a_client_that_cannot_ask_gets_the_candidates(
     open_client: OpenClient, era: Options, kestrel: list[str], wire: Any
 ) -> None:

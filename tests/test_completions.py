@@ -39,6 +39,7 @@ def complete(client: Client) -> Complete:
         ("prepare_meeting", "company", "mull", ["Müller Präzisionstechnik GmbH"]),
         ("prepare_meeting", "company", "societe gen", ["Société Générine de Lumière"]),
         ("prepare_meeting", "company", "xqwzt", []),
+        ("crm://contacts/{id}", "id", "luc lefè", ["Luc Lefèvre"]),
         ("log_call", "lead", "quint ann", ["Quint annual licence"]),
         ("follow_up_email", "lead", "bruma", ["Bruma framework contract"]),
         ("crm://companies/{id}", "id", "quint", ["Quint Medica Oy"]),
@@ -80,6 +81,11 @@ async def test_a_name_that_several_have_is_offered_once(complete: Complete) -> N
 )
 async def test_what_has_no_names_is_not_completed(complete: Complete, where: str, argument: str) -> None:
     assert await complete(where, argument, "a") == []
+
+
+async def test_what_is_too_long_for_a_name_is_not_completed(complete: Complete, wire: Any) -> None:
+    assert await complete("prepare_meeting", "company", "x" * 10_000) == []
+    assert not [sent for sent in wire.sent if len(sent.query.get("q", "")) > 200]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +159,22 @@ async def test_a_crm_that_does_not_search_is_not_read_anew_for_each_key(
     assert "Aa Zephyr 11" in offered
     # Whether it searches, and the first records.
     assert len(wire.sent) - sent == 2
+
+
+async def test_all_spellings_are_offered(complete: Complete, crm: CrmClient) -> None:
+    for name in ("Zurn AG", "Zürn GmbH"):
+        await crm.companies.create(NewCompany(name=name))
+    for typed in ("zurn", "zürn"):
+        assert sorted(await complete("prepare_meeting", "company", typed)) == ["Zurn AG", "Zürn GmbH"]
+
+
+async def test_in_a_large_crm_what_is_typed_with_accents_is_offered_without(
+    complete: Complete, crm: CrmClient
+) -> None:
+    await crm.companies.create(NewCompany(name="Zurn AG"))
+    for number in range(120):
+        await crm.companies.create(NewCompany(name=f"Aa Zephyr {number}"))
+    assert await complete("prepare_meeting", "company", "zürn") == ["Zurn AG"]
 
 
 @pytest.mark.usefixtures("many")

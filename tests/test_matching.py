@@ -70,11 +70,38 @@ def test_whole_words_of_a_name_are_a_part_of_it(said: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("said", "name"),
     [
+        ("山田", "株式会社山田商事"),
+        ("やまだ", "株式会社やまだ商店"),
+        ("삼성", "삼성전자"),
+        ("กรุงเทพ", "ธนาคารกรุงเทพ จำกัด"),
+        ("山田 東京", "山田商事 東京支社"),
+    ],
+)
+def test_without_spaces_between_words_a_part_of_a_name_is_any_part_of_it(said: str, name: str) -> None:
+    assert fit(said, name) is Fit.PART
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("technik", "Medizintechnik AG"),
+        ("Nordl", "Nordlicht Logistik GmbH"),
+        ("Nordlich Logistik", "Nordlicht Logistik GmbH"),
+        ("medizin gruppe", "Medizintechnik Gruppe"),
+        ("medi", "Medizintechnik AG"),
+    ],
+)
+def test_a_part_of_a_word_is_within_a_name(said: str, name: str) -> None:
+    assert fit(said, name) is Fit.WITHIN
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
         ("Acmee", "Acme Inc."),
         ("Mueller", "Müller GmbH"),
-        ("Nordlich Logistik", "Nordlicht Logistik GmbH"),
         ("Lohistik Nordlicht", "Nordlicht Logistik GmbH"),
-        ("Nordl", "Nordlicht Logistik GmbH"),
+        ("Nordl Logistk", "Nordlicht Logistik GmbH"),
     ],
 )
 def test_a_slip_is_close(said: str, name: str) -> None:
@@ -95,6 +122,9 @@ def test_a_slip_is_close(said: str, name: str) -> None:
         ("Acme", "..."),
         ("", ""),
         ("\u0301", "\u0301"),
+        ("山", "山田商事"),
+        ("カート", "株式会社ガード"),
+        ("ปิ่น", "ปั่น"),
     ],
 )
 def test_what_is_not_alike_is_not_close(said: str, name: str) -> None:
@@ -120,6 +150,14 @@ def test_only_those_that_fit_best_are_found() -> None:
         "industries": Matches(Fit.PART, ["Acme Industries"]),
         "Acmne": Matches(Fit.CLOSE, ["Acme", "ACME Inc.", "Acne"]),
     }
+
+
+def test_part_of_a_word_and_a_slip_are_both_only_close() -> None:
+    names = ["Tecnik AG", "Medizintechnik AG"]
+    assert best("technik", names, lambda name: [name]) == Matches(
+        Fit.CLOSE, ["Medizintechnik AG", "Tecnik AG"]
+    )
+    assert best("technik", names[1:], lambda name: [name]) == Matches(Fit.WITHIN, names[1:])
 
 
 def test_another_legal_form_is_only_close() -> None:

@@ -665,9 +665,19 @@ async def test_an_owner_cannot_be_named_and_the_ids_seen_are_told(refs: Referenc
 
 async def test_who_me_is_shows_in_what_the_crm_lists_as_mine(refs: References, sandbox: Any) -> None:
     me = sandbox.caller(sandbox.credentials.api_key).user_id
-    assert [await refs.owner_id(said) for said in ("me", "unassigned", me)] == [me, None, me]
+    known = [(me, None), (None, None), (me, None)]
+    assert [await refs.owner_id(said) for said in ("me", "unassigned", me)] == known
     sandbox.execute("UPDATE companies SET owner_user_id = NULL")
     assert await refusal(refs.owner_id("me")) == "The CRM does not tell who `me` is: say the user id."
+
+
+async def test_where_all_is_owned_by_one_nobody_can_tell_whether_that_is_me(
+    refs: References, sandbox: Any, wire: Any
+) -> None:
+    wire.inner = Weaker(wire.inner, ignores=("ownerUserId",))
+    sandbox.execute("UPDATE companies SET owner_user_id = ? WHERE owner_user_id IS NOT NULL", LIST_ID)
+    note = "`me` is taken for 11111111, the only owner of companies that was seen."
+    assert await refs.owner_id("me") == (LIST_ID, note)
 
 
 async def test_a_marketing_list_is_meant_by_id_or_alias(refs: References, crm: CrmClient) -> None:
@@ -802,6 +812,69 @@ async def test_a_name_that_could_be_a_short_id_is_found(crm: CrmClient, refs: Re
     facade = await crm.companies.create(NewCompany(name="Facadeed"))
     assert facade is not None
     assert await refs.company("facadeed", writing=True) == Meant(facade.id, "Facadeed")
+
+
+# Parts of words
+
+
+@EVERY_SIZE
+async def test_a_part_of_a_word_is_read_with_a_note_and_only_offered_to_a_write(
+    crm: CrmClient, refs: References, wire: Any
+) -> None:
+    await crm.companies.create(NewCompany(name="Medizintechnik AG"))
+    await crm.contacts.create(ContactChanges(first_name="Eva", last_name="Lindenmayer"))
+    await crm.leads.create(NewLead(title="Rahmenvertrag"))
+    for find, kind, said, name in [
+        (refs.company, "company", "zintechnik", "Medizintechnik AG"),
+        (refs.contact, "contact", "eva mayer", "Eva Lindenmayer"),
+        (refs.lead, "lead", "vertrag", "Rahmenvertrag"),
+    ]:
+        note = (await find(said)).note
+        taken = f'No {kind} is called "{said}"; taken for {name}'
+        assert note in (f"{taken}.", f"{taken}; what is spelt otherwise was not looked at.")
+        problem = await refusal(find(said, writing=True))
+        assert problem.startswith(
+            f'No {kind} is called "{said}". Say the id of the one that is meant:\n- {name}'
+        )
+    assert not [sent for sent in wire.writes if sent.method != "POST"]
+
+
+async def test_a_guess_is_the_best_of_all_where_the_search_brings_only_some(
+    crm: CrmClient, refs: References
+) -> None:
+    await crm.companies.create(NewCompany(name="Vexallia Möbel"))
+    for number in range(SEARCH_ROWS + 1):
+        await crm.companies.create(NewCompany(name=f"Vexallia {number}"))
+    meant = await refs.company("vexal mobel")
+    assert meant.note == 'No company is called "vexal mobel"; taken for Vexallia Möbel.'
+
+
+async def test_a_name_that_ends_with_a_full_stop_gets_no_second_one(refs: References) -> None:
+    assert (await refs.company("Acmme")).note == 'No company is called "Acmme"; taken for Acme Inc.'
+
+
+async def test_several_parts_of_words_are_candidates(crm: CrmClient, refs: References) -> None:
+    for name in ("Medizintechnik AG", "Lasertechnik AG"):
+        await crm.companies.create(NewCompany(name=name))
+    problem = await refusal(refs.company("technik"))
+    assert problem.startswith('No company is called "technik". Say the id of the one that is meant:\n')
+    assert sorted(line.split(" · ")[0] for line in problem.splitlines()[1:]) == [
+        "- Lasertechnik AG",
+        "- Medizintechnik AG",
+        "- Müller Präzisionstechnik GmbH",
+    ]
+
+
+@EVERY_SIZE
+async def test_part_of_a_name_in_a_script_without_spaces_is_part_of_it(
+    crm: CrmClient, refs: References
+) -> None:
+    yamada = await crm.companies.create(NewCompany(name="株式会社山田商事"))
+    await crm.companies.create(NewCompany(name="山田電機"))
+    assert yamada is not None
+    assert await refs.company("山田商事", writing=True) == Meant(yamada.id, "株式会社山田商事")
+    problem = await refusal(refs.company("山田", writing=True))
+    assert problem.startswith('"山田" fits more than one company.')
 
 
 # Weaker CRMs

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from mcp import Client
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS
 
 from crm_mcp import __version__
 from crm_mcp.crm.companies import NewCompany
@@ -14,7 +16,7 @@ from crm_mcp.server import (
     READ_ONLY_INSTRUCTIONS,
     SANDBOX_INSTRUCTIONS,
 )
-from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS
+from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS, Toolset
 from crm_mcp.tools.surface import published
 
 pytestmark = pytest.mark.anyio
@@ -95,3 +97,35 @@ async def test_listing_tools_does_not_open_the_crm(open_client: OpenClient, wire
     await client.list_tools()
     await client.list_resources()
     assert wire.sent == []
+
+
+@MODES
+async def test_an_unknown_name_is_answered_with_those_that_there_are(
+    open_client: OpenClient, mode: str
+) -> None:
+    client = await open_client(frozenset({Toolset.READ}), mode=mode)
+    result = await client.call_tool("search_company", {"query": "Acme"})
+    tools = ", ".join(tool.name for tool in (await client.list_tools()).tools)
+    assert result.is_error
+    hint = "did you mean 'search_companies'?"
+    assert [block.text for block in result.content] == [
+        f"Unknown tool: search_company ({hint}). There are: {tools}. Nothing was done."
+    ]
+    prompts = ", ".join(prompt.name for prompt in (await client.list_prompts()).prompts)
+    with pytest.raises(MCPError) as caught:
+        await client.get_prompt("briefing")
+    assert (caught.value.error.code, str(caught.value)) == (
+        INVALID_PARAMS,
+        f"Unknown prompt: briefing (did you mean 'daily_briefing'?). There are: {prompts}.",
+    )
+    fixed = [str(resource.uri) for resource in (await client.list_resources()).resources]
+    made = [one.uri_template for one in (await client.list_resource_templates()).resource_templates]
+    with pytest.raises(MCPError) as caught:
+        await client.read_resource("crm://company/Acme")
+    assert (caught.value.error.code, str(caught.value).split(". There are: ")) == (
+        INVALID_PARAMS,
+        [
+            "Unknown resource: crm://company/Acme (did you mean 'crm://companies/{id}'?)",
+            f"{', '.join([*fixed, *made])}.",
+        ],
+    )

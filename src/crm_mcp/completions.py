@@ -50,33 +50,37 @@ def add_completions(server: MCPServer[CrmAccess], access: CrmAccess) -> None:
             names, more = await find(await access.tenant(), argument.value)
         except CrmError:
             return None
-        return Completion(values=list(dict.fromkeys(names))[:MAX_VALUES], has_more=more and bool(names))
+        values = list(dict.fromkeys(names))
+        return Completion(
+            values=values[:MAX_VALUES], has_more=(more and bool(values)) or len(values) > MAX_VALUES
+        )
 
     server.completion()(complete)  # type: ignore[no-untyped-call]  # the SDK's decorator is untyped
 
 
 async def _names(kind: str, tenant: Tenant, typed: str) -> Names:
-    """What the CRM finds; and where that is nothing, what fits without accents of the records at hand."""
+    """What the CRM finds; and where there is room, what has other accents of the records at hand."""
     from crm_mcp.crm.companies import CompanyFilter  # noqa: PLC0415
     from crm_mcp.crm.contacts import ContactFilter  # noqa: PLC0415
-    from crm_mcp.crm.contract import plain  # noqa: PLC0415
     from crm_mcp.crm.leads import LeadFilter  # noqa: PLC0415
     from crm_mcp.wording import on_one_line  # noqa: PLC0415
 
-    client = tenant.client
+    client, finder = tenant.client, tenant.refs.kinds[kind]
     searches: dict[str, Search] = {
         "companies": lambda q, rows: client.companies.search(CompanyFilter(q=q), limit=rows),
         "contacts": lambda q, rows: client.contacts.search(ContactFilter(q=q), limit=rows),
         "leads": lambda q, rows: client.leads.search(LeadFilter(q=q), limit=rows),
     }
-    if not typed or await tenant.refs.kinds[kind].searches():
+    records: list[Any] = []
+    more = False
+    if not typed or await finder.searches():
         found = await searches[kind](typed or None, MAX_VALUES)
-        if found.records or not typed:
-            return [on_one_line(record.label) for record in found.records], found.has_more
-    records, more = await tenant.refs.kinds[kind].at_hand()
-    wanted = plain(typed)
-    names = [on_one_line(record.label) for record in records if wanted in plain(record.label)]
-    return names, more or len(names) > MAX_VALUES
+        records, more = found.records, found.has_more
+    if typed and not more:
+        others, unseen = await finder.having(typed)
+        more = not records and unseen
+        records = [*records, *others]
+    return [on_one_line(record.label) for record in records], more
 
 
 async def _stages(tenant: Tenant, typed: str) -> Names:

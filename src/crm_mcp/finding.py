@@ -58,6 +58,7 @@ class Finder(Generic[E]):
     noun: str
     plural: str
     names_of: Callable[[E], Sequence[str]]
+    get: Callable[[str], Awaitable[E]]
     search: Callable[[str | None], Awaitable[Page[E]]]
     walk: Callable[[str | None], Walk[E]]
     memory: Memory
@@ -68,6 +69,9 @@ class Finder(Generic[E]):
     def best(self, said: str, records: Iterable[E]) -> Matches[E] | None:
         return best(said, records, self.names_of, legal=self.of_companies)
 
+    def name_of(self, record: E) -> str:
+        return self.names_of(record)[0]
+
     async def at_hand(self) -> tuple[list[E], bool]:
         """Records that one request brings, and whether there are more: all where they were read lately."""
         scan: _Scan[E] | None = self.memory.recent.kept(self.plural, "every page")
@@ -75,6 +79,16 @@ class Finder(Generic[E]):
             return scan.records, bool(scan.bound)
         page = await self._first_page()
         return page.records, page.has_more or page.bounded
+
+    async def having(self, text: str) -> tuple[list[E], bool]:
+        """Those that have it in their names but for case and accents, which a CRM's search may tell apart;
+        and whether there are some that were not looked at."""
+        records, more = await self.at_hand()
+        wanted = plain(text)
+        if more and not text.isascii():
+            bare = await self.searched(wanted)
+            records = [*records, *(bare.records if bare else ())]
+        return [record for record in records if wanted in plain(self.name_of(record))], more
 
     async def searches(self) -> bool:
         """Whether the CRM searches this kind, or sends just any rows; asked once."""
@@ -118,14 +132,14 @@ class Finder(Generic[E]):
     async def near(self, said: str) -> Looked[E] | None:
         """Look at all records where there are few; else ask the CRM for the name and for its longest word.
 
-        None where nothing but a close match would come of it, and only reading all records can tell.
+        None where nothing but a misspelt name would come of it, and only reading all records can tell.
         A CRM's search may tell accents apart, so that it finds one of two that are called the same: what is
         spelt with accents is searched for once more as it is spelt, and without them.
         """
         few = await self.few()
         if few is not None:
             matches = self.best(said, few)
-            if matches is None or matches.fit is Fit.CLOSE:
+            if matches is None or matches.fit > Fit.PART:
                 # It may be newer than what is kept.
                 self.memory.recent.drop(self.plural)
                 matches = self.best(said, await self.few() or few)
@@ -135,8 +149,10 @@ class Finder(Generic[E]):
             if page is None:
                 return None
             matches = self.best(said, page.records)
-            if matches and matches.fit < Fit.CLOSE:
-                spelt = self.names_of(matches.found[0])[0]
+            # A guess has to be the best of all that there are.
+            worst = Fit.PART if self.more_than_seen(page) else Fit.WITHIN
+            if matches and matches.fit <= worst:
+                spelt = self.name_of(matches.found[0])
                 every = {record.id: record for record in page.records}
                 for other in {spelt, plain(spelt)} - {asked} if not spelt.isascii() else ():
                     every |= {record.id: record for record in (await self.page(other)).records}
@@ -158,7 +174,7 @@ class Finder(Generic[E]):
 
     def learn(self, records: Iterable[E]) -> None:
         for record in records:
-            self.memory.names.learn(record.id, self.names_of(record)[0], self.noun)
+            self.memory.names.learn(record.id, self.name_of(record), self.noun)
 
     async def searched(self, query: str) -> Page[E] | None:
         """What the CRM finds; None where it does not search this kind, and sends just any rows.

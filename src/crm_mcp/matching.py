@@ -73,15 +73,24 @@ FREE_MAIL = frozenset(
 )
 CLOSE_ENOUGH = 85.0
 MIN_START_CHARS = 3
+MIN_PART_CHARS = 5
+# With the vowel signs of India's and South-East Asia's scripts, which are no letters to `\w`.
+WORD = re.compile(r"[\w\u0900-\u0963\u0966-\u1aaf]+|[+#]+")
+# Scripts that put no spaces between words: Thai to Burmese, Khmer, kana, Han, and Hangul's compounds.
+UNSPACED = re.compile(
+    r"[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]{2,}"
+)
 
 
 class Fit(IntEnum):
-    """How a name fits, best first. A close fit is a guess: good enough to read by, never to write by."""
+    """How a name fits, best first. What is only within its words, or close to them, is a guess: good enough
+    to read by, never to write by."""
 
     EXACT = 0
     NORMALISED = 1
     PART = 2
-    CLOSE = 3
+    WITHIN = 3
+    CLOSE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,7 @@ class Matches(Generic[T]):
 
 def words(text: str) -> list[str]:
     """The words of a name as people compare them; `Müller & Söhne GmbH` is `muller sohne gmbh`."""
-    return re.findall(r"\w+|[+#]+", plain(re.sub(r"(?<=[^\W\d])\.(?=\w|\s|$)|['’]", "", text)))
+    return WORD.findall(plain(re.sub(r"(?<=[^\W\d])\.(?=\w|\s|$)|['’]", "", text)))
 
 
 # One call may look for 25 names among the same ten thousand of each kind.
@@ -146,9 +155,9 @@ def best(
 ) -> Matches[T] | None:
     """The things whose names fit best, or None where nothing comes close."""
     graded: dict[Fit, list[T]] = {}
-    every = list(things)
-    for thing in every:
-        fits = [fit for name in names_of(thing) if (fit := _fit(said, name, legal=legal)) is not None]
+    every = [(thing, names_of(thing)) for thing in things]
+    for thing, names in every:
+        fits = [fit for name in names if (fit := _fit(said, name, legal=legal)) is not None]
         if fits:
             graded.setdefault(min(fits), []).append(thing)
     if min(graded, default=None) is Fit.PART and Fit.CLOSE in graded:
@@ -156,8 +165,12 @@ def best(
         return Matches(Fit.CLOSE, graded[Fit.PART] + graded[Fit.CLOSE])
     for fit in sorted(graded):
         return Matches(fit, graded[fit])
-    close = _close(core(said), every, names_of)
-    return Matches(Fit.CLOSE, close) if close else None
+    within = [thing for thing, names in every if any(_within(core(said), core(name)) for name in names)]
+    known = set(map(id, within))
+    close = [thing for thing in _close(core(said), every) if id(thing) not in known]
+    if within and not close:
+        return Matches(Fit.WITHIN, within)
+    return Matches(Fit.CLOSE, within + close) if close else None
 
 
 def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
@@ -168,9 +181,23 @@ def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
         return Fit.EXACT
     if _joined(wanted) == _joined(known):
         return Fit.CLOSE if legal and _forms_differ(said, name) else Fit.NORMALISED
-    return Fit.PART if set(wanted.split()) <= set(known.split()) else None
+    parts = set(known.split())
+    return Fit.PART if all(word in parts or _is_unspaced_in(word, known) for word in wanted.split()) else None
 
 
+def _is_unspaced_in(word: str, known: str) -> bool:
+    return bool(UNSPACED.fullmatch(word)) and word in known
+
+
+def _within(wanted: str, known: str) -> bool:
+    """Whether each word begins one of the name, or stands within one."""
+    parts = known.split()
+    return bool(wanted) and all(
+        word in parts or any(_holds(part, word) for part in parts) for word in wanted.split()
+    )
+
+
+@lru_cache(maxsize=1 << 15)
 def _joined(name: str) -> str:
     """Without spaces, which do not matter, but for those between digits: `1 12` is not `11 2`."""
     return re.sub(r"(?<!\d) | (?!\d)", "", name)
@@ -182,31 +209,29 @@ def _forms_differ(said: str, name: str) -> bool:
     return all(forms) and not forms[0] & forms[1]
 
 
-def _close(wanted: str, things: list[T], names_of: Callable[[T], Sequence[str]]) -> list[T]:
+def _close(wanted: str, things: list[tuple[T, Sequence[str]]]) -> list[T]:
     """Those whose whole name is much like it; else those that have a word much like each of its words."""
     from rapidfuzz import fuzz, process  # noqa: PLC0415  # only what nobody spelt right needs it
 
     def each_word(said: str, name: str, **_options: Any) -> float:
         return min(
-            max(100.0 if _begins(word, part) else fuzz.ratio(part, word) for word in name.split())
+            max(100.0 if _holds(word, part) else fuzz.ratio(part, word) for word in name.split())
             for part in said.split()
         )
 
     if not wanted:
         return []
-    names = [(known, thing) for thing in things for name in names_of(thing) if (known := core(name))]
+    names = [(known, thing) for thing, every in things for name in every if (known := core(name))]
     for likeness in (fuzz.token_sort_ratio, each_word):
         ranked = process.extract(
-            wanted, [name for name, _ in names], scorer=likeness, score_cutoff=CLOSE_ENOUGH, limit=20
+            wanted, [name for name, _ in names], scorer=likeness, score_cutoff=CLOSE_ENOUGH, limit=None
         )
-        found: list[T] = []
-        for _, _, index in ranked:
-            if not any(names[index][1] is thing for thing in found):
-                found.append(names[index][1])
-        if found:
-            return found
+        if ranked:
+            found = [names[index][1] for _, _, index in ranked]
+            return list({id(thing): thing for thing in found}.values())
     return []
 
 
-def _begins(word: str, part: str) -> bool:
-    return len(part) >= MIN_START_CHARS and word.startswith(part)
+def _holds(word: str, part: str) -> bool:
+    """A short part has to begin the word: `Ford` has little to do with Oxford."""
+    return len(part) >= (MIN_START_CHARS if word.startswith(part) else MIN_PART_CHARS) and part in word

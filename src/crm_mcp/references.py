@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
-from crm_mcp.crm.contract import UUID_PATTERN, Entity, plain
-from crm_mcp.crm.errors import UnresolvedReferenceError
+from crm_mcp.crm.contract import UUID_PATTERN, Entity, plain, searchable
+from crm_mcp.crm.errors import NotFoundError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.paging import Page, Told
@@ -24,7 +24,7 @@ from crm_mcp.lines import company_line, contact_line, lead_line
 from crm_mcp.matching import Fit, Matches, best, core, domain, site_of
 from crm_mcp.memory import Memory
 from crm_mcp.rows import Rows
-from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean
+from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean, sentence
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
@@ -41,12 +41,20 @@ SEARCH_ROWS = 100
 class AmbiguousReferenceError(UnresolvedReferenceError):
     """More than one record fits what was said, or none does well enough; a person can be asked which.
 
-    `candidates` holds what would be meant by each, under the line that shows it; `count` is how many fit.
+    `candidates` holds what would be meant by each, under the line that shows it; `count` is how many fit,
+    and `records` are all of them where they are records.
     """
 
-    def __init__(self, problem: str, candidates: Mapping[str, Any], count: int | None = None) -> None:
+    def __init__(
+        self,
+        problem: str,
+        candidates: Mapping[str, Any],
+        count: int | None = None,
+        records: Sequence[Any] = (),
+    ) -> None:
         self.problem = problem
         self.count = len(candidates) if count is None else count
+        self.records = records
         self.candidates = dict(islice(candidates.items(), MAX_CANDIDATES))
         more = [f"(and {self.count - MAX_CANDIDATES} more)"] if self.count > MAX_CANDIDATES else []
         # As in our lists: no record's name can begin a line as ours do.
@@ -98,6 +106,7 @@ class References:
             "company",
             "companies",
             lambda company: [company.label],
+            client.companies.get,
             lambda q: client.companies.search(CompanyFilter(q=q), limit=SEARCH_ROWS),
             lambda q: client.companies.walk(CompanyFilter(q=q)),
             memory,
@@ -108,6 +117,7 @@ class References:
             "contact",
             "contacts",
             lambda contact: [contact.label],
+            client.contacts.get,
             lambda q: client.contacts.search(ContactFilter(q=q), limit=SEARCH_ROWS),
             lambda q: client.contacts.walk(ContactFilter(q=q)),
             memory,
@@ -117,6 +127,7 @@ class References:
             "lead",
             "leads",
             lambda lead: [lead.label],
+            client.leads.get,
             lambda q: client.leads.search(LeadFilter(q=q), limit=SEARCH_ROWS),
             lambda q: client.leads.walk(LeadFilter(q=q)),
             memory,
@@ -194,23 +205,38 @@ class References:
             return by_id or await find()
         return await self._kept("leads", said, writing, find)
 
+    async def near(self, plural: str, said: str) -> list[Any]:
+        """The record that a reading tool would take it for; all that fit where it would not choose."""
+        look_up = {"companies": self.company, "contacts": self.contact, "leads": self.lead}[plural]
+        try:
+            meant = await look_up(said)
+            return [await self.kinds[plural].get(meant.id)]
+        except AmbiguousReferenceError as error:
+            return list(error.records)
+        except (UnresolvedReferenceError, NotFoundError):
+            return []
+
     async def stage(self, said: str) -> PipelineStage:
         """By id, short id, name, system key, or kind when one stage has it; never a close match."""
         return find_stage(await self._rows.stages(), said)
 
-    async def owner_id(self, said: str) -> str | None:
-        """The owner as the rows name it: a user id, or None for `unassigned`.
+    async def owner_id(self, said: str) -> tuple[str | None, str | None]:
+        """The owner as the rows name it, a user id or None for `unassigned`; and a note where it is a guess.
 
-        Who `me` is the CRM only tells by what it lists as mine.
+        Who `me` is the CRM only tells by what it lists as mine, if it is not what it lists to everybody.
         """
         owner = await self.owner(said)
         if owner != "me":
-            return None if owner == "unassigned" else owner
+            return None if owner == "unassigned" else owner, None
         mine = await self._client.companies.search(CompanyFilter(owner_user_id="me"), limit=SEARCH_ROWS)
         owners = {company.owner_user_id for company in mine.records if company.owner_user_id}
-        if len(owners) == 1:
-            return owners.pop()
-        raise UnresolvedReferenceError("The CRM does not tell who `me` is: say the user id.")
+        if len(owners) != 1:
+            raise UnresolvedReferenceError("The CRM does not tell who `me` is: say the user id.")
+        every, _ = await self._companies.at_hand()
+        [me] = owners
+        if any(company.owner_user_id not in (None, me) for company in every):
+            return me, None
+        return me, f"`me` is taken for {self._reader().id(me)}, the only owner of companies that was seen."
 
     async def new_owner(self, said: str) -> str:
         """Who shall own a record: `unassigned` is nobody to be set, but a field to be emptied."""
@@ -271,7 +297,7 @@ class References:
 
     async def _by_id(self, kind: Finder[E], said: str) -> Meant | None:
         """What an id or a short id names; None where it is neither."""
-        word = said.strip().lower()
+        word = searchable(said.strip()).lower()
         if UUID_PATTERN.fullmatch(word):
             self._refuse_other_kind(kind, word)
             return Meant(word, self._memory.names.get(word))
@@ -291,7 +317,7 @@ class References:
         looked = await kind.among_all(those(lambda record: record.id.startswith(word)))
         records = looked.matches.found if looked.matches else []
         if len(records) == 1 and not looked.bound:
-            return Meant(records[0].id, kind.names_of(records[0])[0])
+            return Meant(records[0].id, kind.name_of(records[0]))
         if records:
             raise await self._ambiguous(kind, _join(f"Ids start with {word}.", looked.bound), records)
         return None
@@ -417,15 +443,15 @@ class References:
         if matches is None:
             search = f"search_{kind.plural} lists what there is."
             raise UnresolvedReferenceError(_join(f'No {kind.noun} "{_cut(said)}".', looked.bound, search))
-        called = clean(kind.names_of(matches.found[0])[0], MAX_NAME_CHARS)
-        close = matches.fit is Fit.CLOSE
+        called = clean(kind.name_of(matches.found[0]), MAX_NAME_CHARS)
+        close = matches.fit > Fit.PART
         if len(matches.found) > 1 or (writing and (close or looked.bound)):
             fits = f"more than one {kind.noun}" if len(matches.found) > 1 else f"one {kind.noun}"
             problem = f'No {kind.noun} is called "{_cut(said)}".' if close else f'"{_cut(said)}" fits {fits}.'
             raise await self._ambiguous(kind, _join(problem, looked.bound), matches.found)
-        note = f'No {kind.noun} is called "{_cut(said)}"; taken for {called}.' if close else ""
-        if looked.searched and matches.fit is Fit.PART and not writing:
-            note = f'"{_cut(said)}" is taken for {called}; what is spelt otherwise was not looked at.'
+        unseen = "; what is spelt otherwise was not looked at" * (looked.searched and matches.fit >= Fit.PART)
+        taken = f'No {kind.noun} is called "{_cut(said)}";' if close else f'"{_cut(said)}" is'
+        note = sentence(f"{taken} taken for {called}{unseen}") if close or unseen else ""
         legal = kind.of_companies
         whole = any(
             core(said, legal=legal) == core(name, legal=legal) for name in kind.names_of(matches.found[0])
@@ -440,9 +466,9 @@ class References:
         for one in shown:
             # How short an id can be said depends on the others.
             self._memory.shown.short(one.id)
-        meant = [Meant(one.id, clean(kind.names_of(one)[0], MAX_NAME_CHARS)) for one in shown]
+        meant = [Meant(one.id, clean(kind.name_of(one), MAX_NAME_CHARS)) for one in shown]
         candidates = dict(zip(await self.lines(kind.noun, shown), meant, strict=True))
-        return AmbiguousReferenceError(problem, candidates, len(records))
+        return AmbiguousReferenceError(problem, candidates, len(records), records)
 
     async def lines(self, kind: str, records: Sequence[Any]) -> list[str]:
         """Records as candidates are shown; of other kinds by their names."""

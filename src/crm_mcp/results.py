@@ -174,7 +174,10 @@ class CompanyResult(RecordResult):
 
 
 class ContactResult(RecordResult):
+    """A contact; `company` is what its primary one is called, where no memberships say so."""
+
     contact: Contact | None = None
+    company: str | None = None
     memberships: list[Membership] | None = None
     leads: list[LeadRow] | None = None
 
@@ -185,7 +188,7 @@ class ContactResult(RecordResult):
     def lines(self, reader: Reader) -> Iterable[str]:
         shown = {"first_name", "last_name", "job_title", "email", "phone", "company_id"}
         homes = {one.company_id: one.company_name for one in self.memberships or ()}
-        home = homes.get(self.contact.company_id) if self.contact else None
+        home = self.company or (homes.get(self.contact.company_id) if self.contact else None)
         person = self.contact
         row = ContactRow.of(person, name=person.label, company=home) if person else None
         line = contact_line(row, reader) if row else ""

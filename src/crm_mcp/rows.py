@@ -63,6 +63,8 @@ class Rows:
         ]
 
     async def leads(self, leads: Sequence[Lead]) -> list[LeadRow]:
+        if not leads:
+            return []
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.learn_companies, [lead.company_id for lead in leads])
             stages = {stage.id: stage.name for stage in await self.known_stages()}

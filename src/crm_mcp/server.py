@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from mcp.server.mcpserver import MCPServer
+from collections.abc import Iterable
+from typing import Any
+
+from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult
+from pydantic import AnyUrl
 
 from crm_mcp import __version__
 from crm_mcp.access import CrmAccess
 from crm_mcp.completions import add_completions
+from crm_mcp.crm.errors import CrmError
 from crm_mcp.prompts import add_prompts
 from crm_mcp.resources import CACHE_HINTS, Subscriptions, add_resources
 from crm_mcp.tools.catalogue import Toolset
+from crm_mcp.tools.forgiving import closest
 from crm_mcp.tools.published import load_tools
+
+MAX_UNKNOWN_CHARS = 60
 
 INSTRUCTIONS = """\
 This server works in the person's CRM: companies, contacts (people), leads (deals in pipeline stages), \
@@ -47,13 +59,50 @@ READ_ONLY_INSTRUCTIONS = """This connection is READ-ONLY: there are no tools tha
 """
 
 
+class _Server(MCPServer[CrmAccess]):
+    """Says what there is where a name is unknown."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[CrmAccess] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        known = [tool.name for tool in await self.list_tools()]
+        if name not in known:
+            raise ToolError(f"{_unknown('tool', name, known)} Nothing was done.")
+        return await super().call_tool(name, arguments, context)
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[CrmAccess] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        known = [prompt.name for prompt in await self.list_prompts()]
+        if name not in known:
+            raise MCPError(INVALID_PARAMS, _unknown("prompt", name, known))
+        return await super().get_prompt(name, arguments, context)
+
+    async def read_resource(
+        self, uri: AnyUrl | str, context: Context[CrmAccess] | None = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        try:
+            return await super().read_resource(uri, context)
+        except ResourceNotFoundError as error:
+            if isinstance(error.__cause__, CrmError):
+                raise
+            fixed = [str(resource.uri) for resource in await self.list_resources()]
+            made = [template.uri_template for template in await self.list_resource_templates()]
+            raise ResourceNotFoundError(_unknown("resource", str(uri), [*fixed, *made])) from error
+
+
+def _unknown(noun: str, name: str, known: list[str]) -> str:
+    name = name[:MAX_UNKNOWN_CHARS]
+    return f"Unknown {noun}: {name}{closest(name, known)}. There are: {', '.join(known) or 'none'}."
+
+
 def build_server(
     access: CrmAccess, toolsets: frozenset[Toolset], *, read_only: bool, sandbox: bool
 ) -> MCPServer[CrmAccess]:
     """A server over the CRM that `access` opens when a call first needs it."""
     subscriptions = Subscriptions()
     tools = load_tools(toolsets, read_only=read_only, on_write=subscriptions.tell)
-    server = MCPServer[CrmAccess](
+    server = _Server(
         name="crm-mcp",
         title="CRM (sandbox with demo data)" if sandbox else "CRM",
         instructions=SANDBOX_INSTRUCTIONS * sandbox

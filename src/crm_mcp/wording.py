@@ -108,3 +108,8 @@ def _visible(text: str, kept: str = "") -> str:
     return "".join(
         char if char.isprintable() or char in kept else " " if char.isspace() else "" for char in shown
     )
+
+
+def sentence(text: str) -> str:
+    """With a full stop, unless it ends like `Acme Inc.`"""
+    return text if text.endswith(".") else f"{text}."

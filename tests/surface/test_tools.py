@@ -171,8 +171,11 @@ async def test_a_read_only_server_knows_no_writing_tool(open_client: OpenClient,
     client = await open_client(read_only=True)
     writing = [name for name, facts in FILES.items() if facts["effect"] != Effect.READ.value]
     results = [await client.call_tool(name, {}) for name in writing]
-    assert [[block.text for block in result.content] for result in results] == [
-        [f"Unknown tool: {name}"] for name in writing
-    ]
+    known = ", ".join(tool["name"] for tool in await listed(client))
+    for name, result in zip(writing, results, strict=True):
+        [block] = result.content
+        hint = r"( \(did you mean '\w+'\?\))?"
+        expected = rf"Unknown tool: {name}{hint}\. There are: {known}\. Nothing was done\."
+        assert re.fullmatch(expected, block.text)
     assert all(result.is_error for result in results)
     assert wire.sent == []

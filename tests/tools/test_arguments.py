@@ -127,3 +127,19 @@ async def test_ids_may_have_spaces_around_and_capital_letters(call: Call, find: 
     acme = find("companies", name="Acme Inc.")["id"]
     _, facts = await call("get_company", company=f" {acme.upper()}\n")
     assert facts["company"]["id"] == acme
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        *((tool, "query") for tool in ("search_companies", "search_contacts", "search_leads", "search_crm")),
+        *((f"get_{kind}", kind) for kind in ("company", "contact", "lead")),
+        ("move_lead_stage", "lead"),
+    ],
+)
+async def test_nothing_has_so_long_a_name(refusal: Call, wire: Any, tool: str, arguments: str) -> None:
+    said = "a@" + "x." * 4_999
+    given = {arguments: said} | ({"stage": "Qualified"} if tool == "move_lead_stage" else {})
+    problem = "is too long to look for: 10000 characters, where a name has 200 at most. Nothing was done."
+    assert await refusal(tool, **given) == f'"{said[:40]}…" {problem}'
+    assert not [sent for sent in wire.sent if len(str(sent.query)) > 1_000]

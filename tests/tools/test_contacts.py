@@ -99,6 +99,14 @@ leads: 1
     )
 
 
+async def test_get_contact_in_brief_names_its_company(call: Call, sandbox: Any) -> None:
+    [anna] = sandbox.all("SELECT * FROM contacts WHERE email = 'anna.muller@acme-inc.example'")
+    text, brief = await call("get_contact", contact=anna["id"], detail="brief")
+    reach = f"{anna['email']} · {anna['phone']}"
+    assert text == f"- Anna Müller · {anna['job_title']} · Acme Inc. · {reach} · {short(anna['id'])}"
+    assert (brief["company"], sorted(brief)) == ("Acme Inc.", ["company", "contact"])
+
+
 async def test_a_contact_of_many_leads_says_where_the_rest_is(call: Call, mira: str) -> None:
     for number in range(11):
         await call("create_lead", title=f"Parts {number}", contact=mira)

@@ -207,7 +207,9 @@ async def test_search_leads_of_an_owner_pages_and_counts_over_all(
     assert [page.facts.get("next_page") for page in (first, second)] == [2, None]
 
 
-async def test_search_leads_without_activity_finds_open_ones_only(call: Call, sandbox: Any) -> None:
+async def test_search_leads_without_activity_finds_open_ones_the_idlest_first(
+    call: Call, sandbox: Any
+) -> None:
     before = datetime.now(UTC) - timedelta(days=20)
     [never] = sandbox.all("SELECT id FROM leads WHERE title = 'Acme annual licence'")
     sandbox.execute(
@@ -216,7 +218,8 @@ async def test_search_leads_without_activity_finds_open_ones_only(call: Call, sa
     )
     rows = sandbox.all(
         "SELECT leads.id FROM leads JOIN stages ON stages.id = stage_id WHERE kind = 'open'"
-        " AND coalesce(last_activity_at, leads.created_at) < ? ORDER BY leads.updated_at DESC, leads.id",
+        " AND coalesce(last_activity_at, leads.created_at) < ?"
+        " ORDER BY coalesce(last_activity_at, leads.created_at), leads.updated_at DESC, leads.id",
         before.isoformat(),
     )
     _, found = await call("search_leads", idle_days=20, limit=50)

@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from crm_mcp.crm.errors import InvalidInputError, UnexpectedResponseError
 
 BASE_PATH = "/api/crm"
+MAX_SEARCHED_CHARS = 200
 ENVELOPES = ("data", "items", "results", "result", "item")
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -141,16 +142,25 @@ class Body(WireModel):
         return not any(self.not_kept_by(record)) and not any(map(_is_me, sent, sent.values()))
 
 
+def searchable(text: str) -> str:
+    """The text; raises InvalidInputError where it is too long for a name, and for a URL."""
+    if len(text) > MAX_SEARCHED_CHARS:
+        raise InvalidInputError(
+            f'"{text[:40]}…" is too long to look for: {len(text)} characters, where a name has '
+            f"{MAX_SEARCHED_CHARS} at most. Nothing was done."
+        )
+    return text
+
+
 class Filter(WireModel):
     """The query parameters of one operation, `entityId` and the paging apart."""
 
     model_config = ConfigDict(extra="forbid")
 
     def to_wire(self) -> dict[str, str]:
-        return {
-            name: str(value)
-            for name, value in self.model_dump(mode="json", by_alias=True, exclude_none=True).items()
-        }
+        """Raises InvalidInputError for a text that is too long to be searched for."""
+        values = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {name: searchable(str(value)) for name, value in values.items()}
 
     def checks(self) -> Iterator[tuple[str, Check, str]]:
         """The filters in force: wire name, how a row can be checked against it, and the value."""
@@ -245,8 +255,13 @@ def plain(text: str) -> str:
         return " ".join(text.casefold().split())
     # Compatibility forms may hold capitals, so that case goes after them.
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    decomposed = decomposed.translate(STROKES)
-    return " ".join("".join(char for char in decomposed if not unicodedata.combining(char)).split())
+    bare = "".join(char for char in decomposed.translate(STROKES) if not _is_accent(char))
+    return " ".join(unicodedata.normalize("NFC", bare).split())
+
+
+def _is_accent(char: str) -> bool:
+    """Marks of India's and South-East Asia's scripts and of kana make other letters: they are no accents."""
+    return bool(unicodedata.combining(char)) and not ("\u0900" <= char <= "\u1aaf" or char in "\u3099\u309a")
 
 
 def _values_at(row: dict[str, Any], name: str) -> Iterator[str | None]:

@@ -37,7 +37,8 @@ from crm_mcp.tools.parameters import (
     Repeat,
     When,
 )
-from crm_mcp.tools.parts import one_by_one, page_of, sentence
+from crm_mcp.tools.parts import one_by_one, page_of
+from crm_mcp.wording import sentence
 
 FAR = datetime.max.replace(tzinfo=UTC)
 EARLY = datetime.min.replace(tzinfo=UTC)

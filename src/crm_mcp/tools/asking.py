@@ -228,6 +228,8 @@ async def _list(list_id: str, crm: Crm) -> str:
     return found
 
 
+# Of a tool's own, those that are seldom a question stand first: the older protocol asks one at a time, and
+# what is refused anyway is refused before anybody is asked.
 MeantCompany = Annotated[Meant, Resolve(_company)]
 MeantContact = Annotated[Meant, Resolve(_contact)]
 MeantLead = Annotated[Meant, Resolve(_lead)]

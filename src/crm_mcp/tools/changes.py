@@ -12,7 +12,7 @@ from crm_mcp.memory import Names
 from crm_mcp.results import ChangeList, ChangeRow, UndoResult
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import Changes, Crm, Limit, Principal
-from crm_mcp.tools.parts import sentence
+from crm_mcp.wording import sentence
 
 # What may look different afterwards.
 RECORDS = ("companies", "contacts", "leads", "pipeline-stages", "dashboard")

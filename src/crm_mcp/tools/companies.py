@@ -30,7 +30,8 @@ from crm_mcp.tools.parameters import (
     PageNumber,
     Repeat,
 )
-from crm_mcp.tools.parts import at_once, page_of, searched
+from crm_mcp.tools.parts import at_once, page_of
+from crm_mcp.tools.searching import searched
 
 MAX_CONTACTS = 10
 MAX_LEADS = 10
@@ -56,9 +57,8 @@ async def search_companies(
     """Find companies; without arguments, list all."""
     owner_id = await crm.refs.owner(owner) if owner else None
     wanted = CompanyFilter(role=role, status=status, owner_user_id=owner_id, q=query or None)
-    companies = crm.client.companies
-    search = partial(companies.search, page=page, limit=limit, told=crm.reading("companies"))
-    found = await searched(search, wanted, query, crm.refs.company, companies.get)
+    search = partial(crm.client.companies.search, told=crm.reading("companies"))
+    found = await searched(crm, "companies", search, wanted, query, page=page, limit=limit)
     return CompanyList(companies=await crm.rows.companies(found.records), **page_of(found))
 
 
@@ -169,8 +169,8 @@ async def update_company(
     owner: Owner = "",
     clear: Clear = (),
     *,
-    meant: MeantCompany,
     owned_by: MaybeOwner,
+    meant: MeantCompany,
 ) -> CompanyWritten:
     """Change a company's fields; what is not given stays."""
     changes = filled(

@@ -48,7 +48,9 @@ from crm_mcp.tools.parameters import (
     PageNumber,
     Repeat,
 )
-from crm_mcp.tools.parts import at_once, if_possible, page_of, searched, sentence
+from crm_mcp.tools.parts import at_once, if_possible, page_of
+from crm_mcp.tools.searching import searched
+from crm_mcp.wording import sentence
 
 MAX_LEADS = 10
 
@@ -68,10 +70,9 @@ async def search_contacts(
 ) -> ContactList:
     """Find people; with `company`, only its people; without arguments, list all."""
     if not company:
-        contacts = crm.client.contacts
-        search = partial(contacts.search, page=page, limit=limit, told=crm.reading("contacts"))
+        search = partial(crm.client.contacts.search, told=crm.reading("contacts"))
         wanted = ContactFilter(q=query or None)
-        found = await searched(search, wanted, query, crm.refs.contact, contacts.get)
+        found = await searched(crm, "contacts", search, wanted, query, page=page, limit=limit)
         return ContactList(contacts=await crm.rows.contacts(found.records), **page_of(found))
     meant = await crm.refs.company(company)
     people = await crm.client.companies.contacts(meant.id)
@@ -106,7 +107,8 @@ async def get_contact(crm: Crm, contact: ContactRef, detail: Detail = "normal") 
     notes = [meant.note] if meant.note else []
     found = await crm.client.contacts.get(meant.id)
     if detail == "brief":
-        return ContactResult(contact=found, notes=notes)
+        await crm.rows.learn_companies([found.company_id])
+        return ContactResult(contact=found, company=crm.memory.names.get(found.company_id), notes=notes)
     parts = await at_once(
         notes, memberships=crm.client.contacts.memberships(meant.id), leads=_leads(crm, meant.id, notes)
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -13,7 +12,7 @@ from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.contract import plain
 from crm_mcp.crm.errors import CrmError, InvalidInputError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead, TimelineEntry
-from crm_mcp.crm.paging import selected
+from crm_mcp.crm.paging import Page, selected
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import LeadRow
 from crm_mcp.references import AmbiguousReferenceError, Meant
@@ -56,7 +55,9 @@ from crm_mcp.tools.parameters import (
     Repeat,
     StageRef,
 )
-from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, page_of, searched, sentence
+from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, or_error, page_of
+from crm_mcp.tools.searching import searched
+from crm_mcp.wording import sentence
 
 MAX_TIMELINE = 15
 
@@ -95,7 +96,7 @@ async def search_leads(
     stage: StageRef = "",
     owner: OwnerFilter = "",
     idle_days: Annotated[
-        int, Field(description="Only open ones without activity for so long.", ge=0, le=36_500)
+        int, Field(description="Only open ones without activity for so long, idlest first.", ge=0, le=36_500)
     ] = 0,
     limit: Limit = 25,
     page: PageNumber = 1,
@@ -110,26 +111,33 @@ async def search_leads(
         stage_id=in_stages[0].id if len(in_stages) == 1 else None,
         q=query or None,
     )
-    told = crm.reading("leads")
-    if owner or idle_days or len(in_stages) > 1:
-        owners = (await crm.refs.owner_id(owner),) if owner else ()
-        stages = await crm.rows.stages() if idle_days else []
+    owner_id, owner_note = await crm.refs.owner_id(owner) if owner else (None, None)
+    owners = (owner_id,) if owner else ()
+    stages = await crm.rows.stages() if idle_days else []
 
-        def in_question(lead: Lead) -> bool | None:
-            verdicts = [is_owned(lead, owners)]
-            if len(in_stages) > 1:
-                verdicts.append(_is_in(lead, in_stages))
-            if idle_days:
-                verdicts += [is_open(lead, stages), is_idle(lead, idle_days)]
-            return False if False in verdicts else None if None in verdicts else True
+    def in_question(lead: Lead) -> bool | None:
+        verdicts = [is_owned(lead, owners)]
+        if len(in_stages) > 1:
+            verdicts.append(_is_in(lead, in_stages))
+        if idle_days:
+            verdicts += [is_open(lead, stages), is_idle(lead, idle_days)]
+        return False if False in verdicts else None if None in verdicts else True
 
+    def arranged(leads: list[Lead]) -> list[Lead]:
+        return sorted(leads, key=last_activity) if idle_days else leads
+
+    async def search(wanted: LeadFilter, *, page: int = 1, limit: int) -> Page[Lead]:
+        told = crm.reading("leads")
+        if not (owners or idle_days or len(in_stages) > 1):
+            return await crm.client.leads.search(wanted, page=page, limit=limit, told=told)
         walk = crm.client.leads.walk(wanted)
-        found = await selected(walk, in_question, page=page, limit=limit, told=told)
-    else:
-        search = partial(crm.client.leads.search, page=page, limit=limit, told=told)
-        found = await searched(search, wanted, query, crm.refs.lead, crm.client.leads.get)
+        return await selected(walk, in_question, page=page, limit=limit, told=told, arranged=arranged)
+
+    found = await searched(
+        crm, "leads", search, wanted, query, page=page, limit=limit, keep=in_question, arranged=arranged
+    )
     notes = [meant.note for meant in (at_company, with_contact) if meant]
-    return LeadList(leads=await crm.rows.leads(found.records), **page_of(found)).noting(*notes)
+    return LeadList(leads=await crm.rows.leads(found.records), **page_of(found)).noting(*notes, owner_note)
 
 
 async def _stages(crm: Tenant, said: str) -> list[PipelineStage]:
@@ -159,6 +167,11 @@ def is_owned(lead: Lead, owners: tuple[str | None, ...]) -> bool | None:
     return lead.owner_user_id in owners if "owner_user_id" in lead.model_fields_set else None
 
 
+def last_activity(lead: Lead) -> datetime:
+    """When something last happened to it; where nothing did, its creation."""
+    return lead.last_activity_at or lead.created_at or datetime.max.replace(tzinfo=UTC)
+
+
 def is_idle(lead: Lead, days: int) -> bool | None:
     """Without activity for so many days; where there was none, its creation counts. None where neither is
     known."""
@@ -175,7 +188,7 @@ async def get_lead(crm: Crm, lead: LeadRef, detail: Detail = "normal") -> LeadRe
     """A lead with its company, contact, stage and timeline."""
     meant = await crm.refs.lead(lead)
     notes = [meant.note] if meant.note else []
-    wanted: dict[str, Awaitable[Any]] = {"lead": _or_error(crm.client.leads.get(meant.id))}
+    wanted: dict[str, Awaitable[Any]] = {"lead": or_error(crm.client.leads.get(meant.id))}
     if detail != "brief":
         wanted["timeline"] = crm.client.leads.timeline(meant.id)
     parts = await at_once(notes, **wanted)
@@ -199,13 +212,6 @@ async def get_lead(crm: Crm, lead: LeadRef, detail: Detail = "normal") -> LeadRe
         other=found.unknown if detail == "full" else None,
         notes=notes,
     )
-
-
-async def _or_error(read: Awaitable[Lead]) -> Lead | CrmError:
-    try:
-        return await read
-    except CrmError as error:
-        return error
 
 
 async def _contact(crm: Tenant, contact_id: str | None) -> Contact | None:
@@ -235,10 +241,10 @@ async def create_lead(
     allow_duplicate: AllowDuplicate = False,
     repeat: Repeat = False,
     *,
-    at_company: MaybeCompany,
-    with_contact: MaybeContact,
     in_stage: MaybeStage,
     owned_by: MaybeOwner,
+    at_company: MaybeCompany,
+    with_contact: MaybeContact,
 ) -> LeadWritten:
     """Create a lead (deal); without `stage`, in the first one. One of that title at the company stops it."""
     lead = filled(
@@ -281,10 +287,10 @@ async def update_lead(
     owner: Owner = "",
     clear: Clear = (),
     *,
+    owned_by: MaybeOwner,
     meant: MeantLead,
     at_company: MaybeCompany,
     with_contact: MaybeContact,
-    owned_by: MaybeOwner,
 ) -> LeadWritten:
     """Change a lead's fields; what is not given stays. For the stage use move_lead_stage."""
     changes = filled(
@@ -324,9 +330,9 @@ async def move_lead_stage(
     leads: LeadRefs = (),
     lost_reason: Annotated[str, Field(description="Why, when it is lost.")] = "",
     *,
+    target: MeantStage,
     meant: MaybeLead,
     each_meant: MeantLeads,
-    target: MeantStage,
 ) -> LeadWritten:
     """Move a lead along the pipeline, to won or lost too."""
     if meant:

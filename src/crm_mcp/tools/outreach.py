@@ -83,8 +83,8 @@ async def send_outbound_email(
     repeat: Repeat = False,
     *,
     html: Html,
-    meant: MeantLead,
     mailbox: MeantConnection,
+    meant: MeantLead,
 ) -> EmailResult:
     """Send an e-mail to a lead's contact, for good. A person has to approve it."""
     crm.memory.names.learn(mailbox.id, mailbox.email or mailbox.id)

@@ -15,8 +15,9 @@ from pydantic import Field
 from crm_mcp.crm.activities import Activity, TaskFilter
 from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
+from crm_mcp.crm.contract import searchable
 from crm_mcp.crm.leads import Lead, LeadFilter
-from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page
+from crm_mcp.crm.paging import Page
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ContactRow, LeadRow, is_overdue
 from crm_mcp.matching import Fit, best
@@ -27,7 +28,8 @@ from crm_mcp.tools.activities import DONE_NOT_SHOWN
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.leads import is_idle, is_owned
 from crm_mcp.tools.parameters import CompanyRef, Crm, OwnerFilter
-from crm_mcp.tools.parts import at_once, meant_by
+from crm_mcp.tools.parts import at_once
+from crm_mcp.tools.searching import OTHER_ACCENTS, anyhow_spelt, close_notes
 from crm_mcp.wording import money
 
 Findable: TypeAlias = Company | Contact | Lead
@@ -43,22 +45,24 @@ MAX_GROUPS = 15
 @tool(effect=Effect.READ, toolset=Toolset.READ, title="Search the CRM")
 async def search_crm(crm: Crm, query: str) -> SearchResult:
     """Find companies, contacts and leads at once, best first: for when it is not plain which is meant."""
+    searchable(query)
     notes: list[str] = []
-    client = crm.client
-    pages: dict[str, Page[Any] | None] = await at_once(
+    client, kinds = crm.client, crm.refs.kinds
+    brought = await at_once(
         notes,
-        companies=client.companies.search(CompanyFilter(q=query), limit=MAX_PAGE_SIZE),
-        contacts=client.contacts.search(ContactFilter(q=query), limit=MAX_PAGE_SIZE),
-        leads=client.leads.search(LeadFilter(q=query), limit=MAX_PAGE_SIZE),
+        companies=anyhow_spelt(kinds["companies"], client.companies.search, CompanyFilter(q=query), query),
+        contacts=anyhow_spelt(kinds["contacts"], client.contacts.search, ContactFilter(q=query), query),
+        leads=anyhow_spelt(kinds["leads"], client.leads.search, LeadFilter(q=query), query),
     )
-    notes += [note for page in pages.values() if page for note in page.notes]
-    best_ones = _best(query, [page.records for page in pages.values() if page])
+    found: list[tuple[Page[Any], bool]] = [part for part in brought.values() if part]
+    notes += [note for page, _ in found for note in page.notes]
+    best_ones = _best(query, [page.records for page, _ in found])
     if not best_ones:
-        close = await _close(crm, query, notes)
-        return SearchResult(hits=close, total=len(close), notes=notes)
+        return await _close(crm, query, notes)
+    notes += [OTHER_ACCENTS] if any(unseen for _, unseen in found) else []
     hits = await _hits(crm, best_ones)
-    count = sum(page.total or len(page.records) + page.has_more for page in pages.values() if page)
-    known = all(page and page.total is not None for page in pages.values())
+    count = sum(page.total or len(page.records) + page.has_more for page, _ in found)
+    known = len(found) == len(brought) and all(page.total is not None for page, _ in found)
     if count > len(hits):
         notes.append("There are more; search_companies, search_contacts and search_leads list all.")
     return SearchResult(hits=hits, notes=notes, **{"total" if known else "at_least": count})
@@ -91,24 +95,15 @@ async def _hits(crm: Tenant, found: list[Findable]) -> list[Hit]:
     return [hits[one.id] for one in found]
 
 
-async def _close(crm: Tenant, query: str, notes: list[str]) -> list[Hit]:
-    """What a reading tool would take for a name that the CRM does not find: spelt otherwise, or misspelt."""
+async def _close(crm: Tenant, query: str, notes: list[str]) -> SearchResult:
+    """What a reading tool would take for a name that the CRM does not find, or offer for it."""
     missed: list[str] = []
-    found = await at_once(
-        missed,
-        CLOSE_SECONDS,
-        companies=meant_by(query, crm.refs.company),
-        contacts=meant_by(query, crm.refs.contact),
-        leads=meant_by(query, crm.refs.lead),
-    )
-    if missed:
-        notes.append("Not all names could be compared with it: a close match may be missing.")
-    kinds = {"companies": "company", "contacts": "contact", "leads": "lead"}
-    return [
-        Hit(kind=kind, id=one.id, name=one.name or one.id, detail="a close match")
-        for part, kind in kinds.items()
-        for one in found[part] or ()
-    ]
+    near = {plural: crm.refs.near(plural, query) for plural in crm.refs.kinds}
+    found = await at_once(missed, CLOSE_SECONDS, **near)
+    close = [part or [] for part in found.values()]
+    hits = await _hits(crm, _best(query, close))
+    notes += await close_notes(crm, found, query, hits)
+    return SearchResult(hits=hits, total=sum(map(len, close)), notes=notes)
 
 
 def _who(contact: ContactRow) -> str:
@@ -137,7 +132,8 @@ async def summarize_pipeline(
     """All open leads counted: sums and forecast per currency, stale leads, overdue tasks. For "how is the
     pipeline"."""
     at_company = await crm.refs.company(company) if company else None
-    owners = (await crm.refs.owner_id(owner),) if owner else ()
+    owner_id, owner_note = await crm.refs.owner_id(owner) if owner else (None, None)
+    owners = (owner_id,) if owner else ()
     wanted = LeadFilter(company_id=at_company.id if at_company else None)
     stages = await crm.rows.stages()
     tally = _Tally(by, stages, owners, idle_days)
@@ -147,7 +143,8 @@ async def summarize_pipeline(
         await told(walk.met, walk.told_total)
     if by == "company":
         await crm.rows.learn_companies(tally.keys())
-    notes = [*walk.notes(), *([at_company.note] if at_company and at_company.note else []), *tally.notes()]
+    said = [at_company.note if at_company else None, owner_note]
+    notes = [*walk.notes(), *filter(None, said), *tally.notes()]
     theirs = {*tally.leads, *([at_company.id] if at_company else [])}
     overdue, overdue_count = await _overdue(crm, theirs if company or owner else None, notes)
     return PipelineSummary(

@@ -1,27 +1,23 @@
-"""The parts of an answer, fetched at once or one by one, and a search that does not mind the spelling."""
+"""The parts of an answer, fetched at once or one by one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import anyio
 
-from crm_mcp.crm.contract import Entity, PagedFilter, plain
-from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RateLimitedError, UnresolvedReferenceError
+from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RateLimitedError
 from crm_mcp.crm.paging import Page
 from crm_mcp.gate import CALL
-from crm_mcp.references import AmbiguousReferenceError, Meant
+from crm_mcp.references import Meant
 from crm_mcp.rendering import counts
 from crm_mcp.results import Batch, BatchItem
 from crm_mcp.tenant import Advance
 from crm_mcp.tools.asking import Found
 
 T = TypeVar("T")
-E = TypeVar("E", bound=Entity)
-F = TypeVar("F", bound=PagedFilter)
 MAX_BATCH = 25
 # A client that is gone may not take what it is told.
 TELL_SECONDS = 2.0
@@ -61,11 +57,6 @@ def page_of(found: Page[Any]) -> dict[str, Any]:
     return facts | {"notes": [*found.notes, f"Nothing was found on page {found.page}: {where}."]}
 
 
-def sentence(text: str) -> str:
-    """With a full stop, unless it ends like `Acme Inc.`"""
-    return text if text.endswith(".") else f"{text}."
-
-
 async def if_possible(read: Awaitable[T]) -> T | None:
     """What is read after a write; None where it cannot be read now: the write is done all the same."""
     try:
@@ -74,47 +65,11 @@ async def if_possible(read: Awaitable[T]) -> T | None:
         return None
 
 
-async def meant_by(said: str, look_up: Callable[[str], Awaitable[Meant]]) -> list[Meant]:
-    """What a reading tool would take it for; the candidates where it would not choose."""
+async def or_error(read: Awaitable[T]) -> T | CrmError:
     try:
-        return [await look_up(said)]
-    except AmbiguousReferenceError as error:
-        return list(error.candidates.values())
-    except UnresolvedReferenceError:
-        return []
-
-
-async def searched(
-    search: Callable[[F], Awaitable[Page[E]]],
-    wanted: F,
-    query: str,
-    look_up: Callable[[str], Awaitable[Meant]],
-    get: Callable[[str], Awaitable[E]],
-) -> Page[E]:
-    """What the CRM finds, which may tell accents apart; where that is nothing, what is spelt nearly so.
-
-    A note says so. The other filters hold for that too.
-    """
-    found = await search(wanted)
-    if found.records or found.total or not query:
-        return found
-    if not query.isascii():
-        bare = await search(wanted.model_copy(update={"q": plain(query)}))
-        if bare.records:
-            note = f'Nothing has "{query}" in it; shown is what has it without accents.'
-            return replace(bare, notes=[*bare.notes, note])
-    if found.page > 1:
-        return found
-    checks = [(check, value) for name, check, value in wanted.checks() if name != "q"]
-    records = [await get(one.id) for one in await meant_by(query, look_up)]
-    close = [
-        one for one in records if all(check.passes(one.wire, value) is not False for check, value in checks)
-    ]
-    note = f'Nothing has "{query}" in it; shown is what comes close.'
-    if not close:
-        return found
-    # How many more come close nobody has counted.
-    return replace(found, records=close[: found.limit], total=None, notes=[*found.notes, note])
+        return await read
+    except CrmError as error:
+        return error
 
 
 async def one_by_one(

@@ -36,8 +36,14 @@ BYTES_PER_TOKEN = 4.3
 COUNTED = "Counted is what a model sees: name, description and input schema, not the output schema."
 MAX_ERROR_BYTES = 7_900
 
-# What is remembered for seconds of records, and dropped after every write.
+# What is remembered for seconds of records.
 RECORDS = ("companies", "contacts", "leads", "companies page", "contacts page", "leads page")
+# By what a tool is named after: what is dropped after it, where that is not all.
+DROPS = {
+    "lead": ("leads", "leads page"),
+    "contact": ("contacts", "contacts page"),
+    "activity": ("leads", "leads page"),
+}
 
 OnWrite = Callable[[Context[Any, Any], Any], Awaitable[None]]
 
@@ -69,8 +75,15 @@ def _listed(facts: dict[str, Any], on_write: OnWrite) -> Tool:
         is_async=True,
         annotations=ToolAnnotations.model_validate(tool["annotations"]),
         on_write=on_write,
-        drops=RECORDS if facts["toolset"] != Toolset.PIPELINE.value else (*RECORDS, "stages"),
+        drops=_dropped_after(tool["name"], facts["toolset"]),
     )
+
+
+def _dropped_after(tool: str, toolset: str) -> tuple[str, ...]:
+    """People and deals are called by their companies too, but not the other way round."""
+    if toolset == Toolset.PIPELINE.value:
+        return (*RECORDS, "stages")
+    return next((kinds for word, kinds in DROPS.items() if word in tool and "company" not in tool), RECORDS)
 
 
 async def _called_through_run() -> None:
