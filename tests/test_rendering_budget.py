@@ -240,6 +240,7 @@ def test_a_list_that_does_not_fit_is_shortened_by_rows_and_all_numbers_say_so() 
     assert 100 < structured < 1_000
     assert facts == {
         "shown": structured,
+        "at_least": 1001,
         "companies": [{"id": row.id, "name": row.name} for row in rows[:structured]],
         "notes": ["Advice.", shortened(structured, 1_000)],
     }
@@ -293,8 +294,20 @@ def pages(draw: st.DrawFn) -> ListResult:
     at = draw(moment)
     count = draw(st.sampled_from([1, 25, 50]))
     ids = [numbered(number) for number in range(count)]
-    total, next_page = draw(st.sampled_from([(count, None), (2_500, 2), (None, None), (None, 2)]))
-    seen = {"shown": count, "total": total, "next_page": next_page, "notes": draw(st.sampled_from(NOTES))}
+    total, least, next_page = draw(
+        st.sampled_from(
+            [
+                (count, None, None),
+                (2_500, None, 2),
+                (None, None, None),
+                (None, None, 2),
+                (None, count, None),
+                (None, 100, 2),
+            ]
+        )
+    )
+    notes = draw(st.sampled_from(NOTES))
+    seen = {"shown": count, "total": total, "at_least": least, "next_page": next_page, "notes": notes}
     company = {"id": "", "name": text, "role": other, "website": text}
     contact = {"id": "", "name": text, "job_title": other, "email": text, "phone": other, "company": text}
     deal = {"title": text, "stage": other, "company": text, "value": draw(value), "currency": other}
@@ -325,14 +338,15 @@ def test_a_lists_numbers_are_those_of_its_rows_however_long_they_are(page: ListR
     assert int(shown) == sum(line.startswith("- ") for line in text.splitlines())
     whole = int(shown) == page.shown
     assert next_page == (str(page.next_page) if page.next_page and whole else None)
-    every = page.total or page.shown + bool(page.next_page)
-    assert (int(of or shown), bool(least)) == (every, page.total is None and every != int(shown))
+    every = page.total or max(page.at_least or 0, page.shown + bool(page.next_page))
+    is_least = page.total is None and (page.at_least is not None or every != int(shown))
+    assert (int(of or shown), bool(least)) == (every, is_least)
     said = [f"Note: {shortened(int(shown), page.shown)}"] * (not whole)
     assert [line for line in text.splitlines() if line.startswith("Note: Shortened")] == said
 
     facts = page.structured()
     assert tokens(json.dumps(facts, ensure_ascii=False)) <= MAX_TOKENS
-    [rows] = facts.keys() - {"shown", "total", "next_page", "notes"}
+    [rows] = facts.keys() - {"shown", "total", "at_least", "next_page", "notes"}
     assert facts["shown"] == len(facts[rows])
     whole = facts["shown"] == page.shown
     assert (facts.get("total"), facts.get("next_page")) == (page.total, page.next_page if whole else None)

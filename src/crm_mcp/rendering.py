@@ -242,23 +242,28 @@ def _cut_texts(value: Any, limit: int) -> Any:
 
 
 class ListResult(Result):
-    """A page of a list: how many are shown, how many there are where that is known, how to get more."""
+    """A page of a list: how many are shown, how many there are, how to get more.
+
+    Where nobody tells the `total`, `at_least` so many are there.
+    """
 
     shown: int
     total: int | None = None
+    at_least: int | None = None
     next_page: int | None = None
-
-    _at_least: int = PrivateAttr(0)
 
     def header(self, noun: str) -> str:
         """`Leads: 25 of 60; page=2 shows the next`."""
         if self.total is None:
-            least = self._at_least or self.shown + bool(self.next_page)
-            of = f" of at least {least}" if least != self.shown else ""
+            least = self._least()
+            of = f" of at least {least}" if self.at_least or least > self.shown else ""
         else:
             of = f" of {self.total}" if self.total != self.shown else ""
         more = f"; page={self.next_page} shows the next" if self.next_page else ""
         return f"{noun}: {self.shown}{of}{more}"
+
+    def _least(self) -> int:
+        return max(self.at_least or 0, self.shown + bool(self.next_page))
 
     def text(self, reader: Reader) -> str:
         """As ever; where not even the last form is short, with as many rows as fit."""
@@ -306,12 +311,16 @@ class ListResult(Result):
         ask = f"ask with limit={max(count, 1)}, from page=1 on."
         notes = [*notes, f"Shortened to {count} of this page's {self.shown} rows: {ask}"]
         kept = {rows: getattr(self, rows)[:count], "shown": count, "next_page": None, "notes": notes}
-        fewer = self.model_copy(update=kept)
-        fewer._at_least = self.shown + bool(self.next_page)
-        return fewer
+        least = self._least() if self.total is None else None
+        return self.model_copy(update=kept | {"at_least": least})
 
 
 def counts(page: Page[Any]) -> dict[str, Any]:
     """The fields of a ListResult."""
-    next_page = page.page + 1 if page.has_more else None
-    return {"shown": len(page.records), "total": page.total, "next_page": next_page, "notes": page.notes}
+    return {
+        "shown": len(page.records),
+        "total": page.total,
+        "at_least": page.at_least or None if page.total is None else None,
+        "next_page": page.page + 1 if page.has_more else None,
+        "notes": page.notes,
+    }

@@ -229,7 +229,8 @@ async def test_where_not_all_could_be_read_newer_ones_may_be_missing(
     wire.inner = listing(range(450), tells_total=False, cap=2)
     found = await call("list_activities", limit=3, **filters)
     assert days_of(found) == [399, 398, 397]
-    bound = "Stopped after 200 requests to the CRM and 400 rows; narrow the search."
+    bound = "Stopped after 200 requests to the CRM and 400 rows: what follows cannot be reached like this; "
+    bound += "narrow the search."
     doubt = "The CRM does not list the newest first: newer ones than these may be missing."
     assert found.facts["notes"] == [bound, doubt]
     wire.inner = listing(range(450)[::-1], tells_total=False, cap=2)

@@ -49,16 +49,23 @@ async def at_once(notes: list[str], within: float = math.inf, /, **parts: Awaita
 
 
 def page_of(found: Page[Any]) -> dict[str, Any]:
-    """The fields of a ListResult; of a page past the end, a note tells which one is the last."""
+    """The fields of a ListResult; of a page past the end, or past what can be reached, a note tells which one
+    is the last."""
     facts = counts(found)
     if found.records or found.page == 1:
         return facts
-    if found.total is None:
-        where = "page=1 is where to begin"
-    else:
-        last = max(math.ceil(found.total / found.limit), 1)
-        where = f"there are {found.total} rows, and page={last} is the last with limit={found.limit}"
-    return facts | {"notes": [*found.notes, f"Nothing was found on page {found.page}: {where}."]}
+    return facts | {"notes": [*found.notes, _why_empty(found)]}
+
+
+def _why_empty(found: Page[Any]) -> str:
+    seen = found.at_least if found.bounded else found.total
+    if seen is None:
+        return f"Nothing was found on page {found.page}: page=1 is where to begin."
+    last = f"page={max(math.ceil(seen / found.limit), 1)} is the last"
+    if found.bounded:
+        return f"Page {found.page} could not be reached: {last} that can, with limit={found.limit}."
+    there = f"there are {found.total} rows, and {last} with limit={found.limit}"
+    return f"Nothing was found on page {found.page}: {there}."
 
 
 def sentence(text: str) -> str:
@@ -114,7 +121,7 @@ async def searched(
     if not close:
         return found
     # How many more come close nobody has counted.
-    return replace(found, records=close[: found.limit], total=None, notes=[*found.notes, note])
+    return replace(found, records=close[: found.limit], total=None, at_least=None, notes=[*found.notes, note])
 
 
 async def one_by_one(
