@@ -364,13 +364,17 @@ def test_what_was_done_comes_first() -> None:
 def test_what_became_of_many_is_a_line_each() -> None:
     items = [
         BatchItem(item="Acme", outcome="done", detail="Acme licence"),
-        BatchItem(item="Beta", outcome="failed", detail='No lead\n"Beta".'),
+        BatchItem(item="Beta", outcome="failed", detail='"Beta" fits more than one:\n- One\n- Two'),
         BatchItem(item="Gamma", outcome="not attempted"),
     ]
     batch = Batch.of(items)
     assert batch.summary() == "1 done, 1 failed, 1 not attempted"
     assert LeadWritten(batch=batch).text(READER) == (
-        '- done · Acme · Acme licence\n- failed · Beta · No lead "Beta".\n- not attempted · Gamma'
+        "- done · Acme · Acme licence\n"
+        '- failed · Beta · "Beta" fits more than one:\n'
+        "  - One\n"
+        "  - Two\n"
+        "- not attempted · Gamma"
     )
 
 

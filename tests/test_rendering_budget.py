@@ -19,7 +19,7 @@ from crm_mcp.crm.leads import TimelineEntry
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow, company_line
-from crm_mcp.rendering import MAX_TEXT_BYTES, ListResult, Result
+from crm_mcp.rendering import ListResult, Result
 from crm_mcp.results import (
     ActivityList,
     Batch,
@@ -232,7 +232,7 @@ def test_a_list_that_does_not_fit_is_shortened_by_rows_and_all_numbers_say_so() 
     shown = len(records)
     assert 100 < shown < 1_000
     assert header == f"Companies: {shown} of at least 1001"
-    assert records == [f"- {company_line(row, Reader(name_chars=7))}" for row in rows[:shown]]
+    assert records == [f"- {company_line(row, Reader())}" for row in rows[:shown]]
     assert [advice, note] == ["Note: Advice.", f"Note: {shortened(shown, 1_000)}"]
 
     facts = result.structured()
@@ -330,7 +330,6 @@ HEADER = re.compile(r"[A-Z][a-z ,]+: (\d+)(?: of (at least )?(\d+))?(?:; page=(\
 @given(pages())
 def test_a_lists_numbers_are_those_of_its_rows_however_long_they_are(page: ListResult) -> None:
     text = page.text(Reader(now=NOW))
-    assert len(text.encode()) <= MAX_TEXT_BYTES
     assert tokens(text) <= MAX_LIST_TOKENS * max(page.shown, 25) / 25
     header = HEADER.fullmatch(text.splitlines()[0])
     assert header
@@ -358,6 +357,56 @@ def test_what_a_batch_could_not_do_is_said_in_full_where_there_is_room() -> None
     why = "Kestrel Solar Ltd has 2 open leads. " * 5
     items = [BatchItem(item="Kestrel", outcome="failed", detail=why)]
     assert LeadWritten(batch=Batch.of(items)).text(Reader(now=NOW)) == f"- failed · Kestrel · {why.strip()}"
+
+
+def unclear(count: int) -> list[BatchItem]:
+    """As many names, each of which fits five companies."""
+    return [
+        BatchItem(
+            item=f"Brücken Hydraulics {number}",
+            outcome="failed",
+            detail="\n".join(
+                [
+                    f'"Brücken Hydraulics {number}" fits more than one company. Say the id of one:',
+                    *(
+                        f"- Brücken Hydraulics {number} · prospect · www.bruecken.example · "
+                        f"{numbered(5 * number + place)[:8]}"
+                        for place in range(5)
+                    ),
+                    "(and 3 more)",
+                ]
+            ),
+        )
+        for number in range(count)
+    ]
+
+
+def test_candidates_of_all_in_a_batch_are_told_where_there_is_room() -> None:
+    items = unclear(20)
+    result = LeadWritten(batch=Batch.of(items))
+    told = [line for one in items for line in (f"- failed · {one.item} · {one.detail}").splitlines()]
+    lines = result.text(Reader(now=NOW)).splitlines()
+    assert [line.removeprefix("  ") for line in lines] == told
+    assert [one["detail"] for one in result.structured()["batch"]["items"]] == [one.detail for one in items]
+
+
+def test_of_too_many_candidates_the_last_of_each_are_cut_and_all_others_are_whole() -> None:
+    items = unclear(100)
+    result = LeadWritten(batch=Batch.of(items))
+    text = result.text(Reader(now=NOW))
+    assert MAX_TOKENS * 0.7 < tokens(text) <= MAX_TOKENS
+    told = [line for one in items for line in (f"- failed · {one.item} · {one.detail}").splitlines()]
+    lines = [line.removeprefix("  ") for line in text.splitlines()]
+    assert [line for line in lines if line.startswith("- failed")] == told[:: len(told) // 100]
+    assert set(lines) - set(told) == {"(more was cut)"}
+    assert lines.count("(more was cut)") == 100
+
+    facts = result.structured()
+    assert MAX_TOKENS * 0.7 < tokens(json.dumps(facts, ensure_ascii=False)) <= MAX_TOKENS
+    details = [one["detail"].removesuffix("\n(more was cut)") for one in facts["batch"]["items"]]
+    assert len(details) == 100
+    assert all(one.detail.startswith(detail) for one, detail in zip(items, details, strict=True))
+    assert {detail[-8:] for detail in details} <= {line[-8:] for line in told}
 
 
 # Names as they are in the wild, longer than most.

@@ -31,13 +31,12 @@ from crm_mcp.lines import (
     task_line,
     timeline_line,
 )
-from crm_mcp.rendering import MAX_FIELD_CHARS, ListResult, Result
+from crm_mcp.rendering import MAX_FIELD_CHARS, ListResult, Result, evenly, facts_fit, fits
 from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean, money
 
 T = TypeVar("T")
 
 MAX_LINE_TEXT_CHARS = 160
-MAX_BATCH_CHARS = 4_000
 PIPELINE_URI = "crm://pipeline-stages"
 DASHBOARD_URI = "crm://dashboard"
 # Fields in which people write freely.
@@ -267,14 +266,18 @@ class Batch(BaseModel):
         return f"{self.done} done, {self.failed} failed, {unknown}{self.not_attempted} not attempted"
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        """A line for each; why something failed is said the longer the less did."""
-        return listed(self.items, self._line, reader)
+        """A line for each, and below it the candidates for what was not clear."""
+        for item in self.items:
+            first, *rest = [clean(line, MAX_FIELD_CHARS) for line in item.detail.splitlines()] or [""]
+            head = reader.line(item.outcome, reader.name(item.item))
+            yield f"- {head} · {first}" if first else f"- {head}"
+            yield from (f"  {line}" for line in rest)
 
-    def _line(self, item: BatchItem, reader: Reader) -> str:
-        alike = self.failed if item.outcome == "failed" else len(self.items)
-        detail = clean(item.detail, MAX_BATCH_CHARS // alike)
-        head = reader.line(item.outcome, reader.name(item.item))
-        return f"{head} · {detail}" if detail else head
+    def telling(self, details: list[str]) -> Self:
+        """The same with other details."""
+        items = zip(self.items, details, strict=True)
+        told = [item.model_copy(update={"detail": detail}) for item, detail in items]
+        return self.model_copy(update={"items": told})
 
 
 class Written(Result):
@@ -294,7 +297,20 @@ class Written(Result):
                 "The CRM accepted this, but its answer does not show the record. "
                 "Look whether it is there before doing it again."
             )
-        return super().text(reader)
+        return Result.text(self._shorter(lambda one: fits(str(one._told_to(reader)))), reader)
+
+    def structured(self) -> dict[str, Any]:
+        return Result.structured(self._shorter(lambda one: facts_fit(one.facts())))
+
+    def _shorter(self, is_short: Callable[[Self], bool]) -> Self:
+        """With as many lines of each item's detail as there is room for."""
+        if not self.batch or not self.batch.items or is_short(self):
+            return self
+        details = [item.detail for item in self.batch.items]
+        return self._telling(evenly(details, lambda cut: is_short(self._telling(cut))))
+
+    def _telling(self, details: list[str]) -> Self:
+        return self.model_copy(update={"batch": self.batch and self.batch.telling(details)})
 
 
 class CompanyWritten(Written):
@@ -387,7 +403,7 @@ class EmailResult(Result):
     sent_at: datetime | None = None
 
 
-class ListAdditionResult(Result):
+class ListAdditionResult(Written):
     list_id: str
     company_ids: list[str]
     added: int | None = None
@@ -395,7 +411,7 @@ class ListAdditionResult(Result):
     batch: Batch
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return self.batch.lines(reader)
+        return self._now(None, reader)
 
 
 class RemovalResult(Result):
