@@ -19,7 +19,7 @@ from crm_mcp.crm.leads import TimelineEntry
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow, company_line
-from crm_mcp.rendering import ListResult, Result
+from crm_mcp.rendering import NAMES_CUT, ListResult, Result
 from crm_mcp.results import (
     ActivityList,
     Batch,
@@ -260,8 +260,50 @@ def test_a_shortened_list_tells_how_many_there_are(total: int | None, next_page:
 
 def test_names_are_cut_before_rows_are_left_out() -> None:
     rows = [LeadRow(id=numbered(n), title="漢" * 60, company="字" * 60, stage="New") for n in range(50)]
-    header, *records = LeadList(leads=rows, shown=50).text(Reader(now=NOW)).splitlines()
-    assert (header, len(records)) == ("Leads: 50", 50)
+    header, *records, note = LeadList(leads=rows, shown=50).text(Reader(now=NOW)).splitlines()
+    assert (header, len(records), note) == ("Leads: 50", 50, NAMES_CUT)
+
+
+def test_what_tells_least_goes_before_names_are_cut_and_a_note_says_so() -> None:
+    rows = [
+        ContactRow(
+            id=numbered(number),
+            name=f"Margarethe Featherstonehaugh {number}",
+            job_title="Head of Procurement",
+            company="Harrington Precision Engineering Ltd",
+            email=f"margarethe.featherstonehaugh.{number}@harrington-precision-engineering.example",
+            phone="+49 30 555 12345678",
+        )
+        for number in range(25)
+    ]
+    header, *records, note = ContactList(contacts=rows, shown=25).text(Reader(now=NOW)).splitlines()
+    assert (header, note) == ("Contacts: 25", NAMES_CUT)
+    assert records == [
+        f"- {row.name} · {row.job_title} · {row.company} · {row.email} · {row.id[:8]}" for row in rows
+    ]
+
+
+def test_an_address_is_told_whole_or_not_at_all() -> None:
+    rows = [
+        ContactRow(
+            id=numbered(number), name="漢" * 60, company="字" * 60, email=f"{'é' * 40}@{number}.example"
+        )
+        for number in range(25)
+    ]
+    text = ContactList(contacts=rows, shown=25).text(Reader(now=NOW))
+    parts = {part for line in text.splitlines() for part in line.split(" · ")}
+    assert {part for part in parts if "é" in part} <= {row.email for row in rows}
+    assert NAMES_CUT in text
+
+
+def test_a_short_answer_is_not_cut() -> None:
+    name, address = "Kestrel Solar and Precision Engineering International Ltd", f"{'a' * 60}@kestrel.example"
+    row = ContactRow(id=numbered(0), name=name, company=name, email=address, phone="+49 30 555 0280")
+    text = ContactList(contacts=[row], shown=1).text(Reader(now=NOW))
+    assert text == f"Contacts: 1\n- {name} · {name} · {address} · +49 30 555 0280 · {row.id[:8]}"
+    hit = Hit(kind="contact", id=row.id, name=name, detail=f"Plant Manager, {name}, {address}")
+    text = SearchResult(hits=[hit], total=1).text(Reader(now=NOW))
+    assert text == f"Found: 1\n- contact · {name} · {hit.detail} · {row.id[:8]}"
 
 
 def test_a_list_with_more_notes_than_fit_keeps_its_rows() -> None:
@@ -503,6 +545,5 @@ def test_dates_money_and_ids_are_whole_however_long_the_names_are() -> None:
     assert text.splitlines()[3].split(" · ")[3:] == [
         "EUR 123,456.78",
         "close 2030-05-08",
-        "last activity 2030-05-04",
         numbered(2)[:8],
     ]

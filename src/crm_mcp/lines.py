@@ -82,7 +82,7 @@ def company_line(company: CompanyRow, reader: Reader) -> str:
     archived = "archived" if company.status == "inactive" else None
     return reader.line(
         reader.name(company.name),
-        reader.name(company.role),
+        reader.spare(reader.name(company.role)),
         archived,
         reader.address(company.website),
         reader.id(company.id),
@@ -96,20 +96,21 @@ def contact_line(contact: ContactRow, reader: Reader) -> str:
         reader.name(contact.job_title),
         company,
         reader.address(contact.email),
-        reader.address(contact.phone),
+        reader.spare(reader.address(contact.phone)),
         reader.id(contact.id),
     )
 
 
 def lead_line(lead: LeadRow, reader: Reader) -> str:
     close = reader.day(lead.expected_close_date)
+    active = reader.day(lead.last_activity_at)
     return reader.line(
         reader.name(lead.title),
         reader.called(lead.company, lead.company_id),
         reader.called(lead.stage, lead.stage_id),
         money(lead.value, lead.currency),
         f"closed {reader.day(lead.closed_at)}" if lead.closed_at else close and f"close {close}",
-        f"last activity {reader.day(lead.last_activity_at)}" if lead.last_activity_at else None,
+        reader.spare(active and f"last activity {active}"),
         reader.id(lead.id),
     )
 

@@ -15,36 +15,34 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from crm_mcp.crm.paging import Page
 from crm_mcp.lines import MAX_ENTRY_CHARS
 from crm_mcp.tokens import tokens_at_most
-from crm_mcp.wording import MAX_NAME_CHARS, NEAR_DAYS, Reader, _visible, clean
+from crm_mcp.wording import MAX_ADDRESS_CHARS, MAX_NAME_CHARS, NEAR_DAYS, Reader, _visible, clean
 
 MAX_TOKENS = 8_000
 # What is longer is too long in any language: its tokens need no counting.
 MAX_BYTES = 10 * MAX_TOKENS
-# Where names and addresses are cut, and up to how many days dates are relative too: the first for which an
-# answer is short.
+# Up to how many days dates are relative too: the first for which an answer is short.
+NEARNESS = (NEAR_DAYS, 7, 1)
+# If it is with none: where names are cut, and addresses left out, with what can be spared.
 FORMS = (
-    (MAX_NAME_CHARS, MAX_NAME_CHARS, NEAR_DAYS),
-    (MAX_NAME_CHARS, MAX_NAME_CHARS, 7),
-    (MAX_NAME_CHARS, MAX_NAME_CHARS, 1),
-    (40, 40, 1),
-    (30, 32, 1),
-    (25, 32, 1),
-    (20, 32, 1),
-    (16, 32, 1),
-    (13, 32, 1),
-    (10, 32, 1),
-    (7, 24, 1),
-    (7, 16, 1),
-    (7, 7, 1),
+    (MAX_NAME_CHARS, MAX_ADDRESS_CHARS),
+    (40, 60),
+    (30, 60),
+    (25, 60),
+    (20, 60),
+    (16, 50),
+    (13, 50),
+    (10, 40),
+    (7, 24),
+    (7, 0),
 )
 TOKENS_PER_ROW = 60
-MIN_ROWS = 5
 FULL_PAGE = 25
 MAX_NOTES_BYTES = 1_500
 MAX_NOTES = 10
 MAX_FIELD_CHARS = 1_500
 MAX_CHANGES = 3
 MORE_CUT = "(more was cut)"
+NAMES_CUT = "Note: names or lesser facts were cut to keep this short; ask for fewer, or for one record."
 CHANGES_URI = "crm://changes"
 # Where texts in structured content are cut: the first for which it is short.
 FIELD_CHARS = (MAX_FIELD_CHARS, MAX_ENTRY_CHARS, MAX_NAME_CHARS)
@@ -59,6 +57,11 @@ class _Told(NamedTuple):
 
     def __str__(self) -> str:
         return "\n".join([*self.facts, *self.notes, *self.prose])
+
+    def cut_from(self, whole: _Told) -> _Told:
+        """With a note where it does not say all."""
+        same = (self.facts, self.prose) == (whole.facts, whole.prose)
+        return self if same else self._replace(notes=[*self.notes, NAMES_CUT])
 
 
 class Result(BaseModel):
@@ -123,9 +126,14 @@ class Result(BaseModel):
         return told if alike == reader.shown.alike else self._in_form(reader)
 
     def _in_form(self, reader: Reader) -> _Told:
-        for name_chars, address_chars, near_days in FORMS:
-            reader = replace(reader, name_chars=name_chars, address_chars=address_chars, near_days=near_days)
-            told = self._told_to(reader)
+        for near_days in NEARNESS:
+            reader = replace(reader, near_days=near_days)
+            whole = told = self._told_to(reader)
+            if self._is_short(whole):
+                return whole
+        for name_chars, address_chars in FORMS:
+            reader = replace(reader, name_chars=name_chars, address_chars=address_chars, spares=True)
+            told = self._told_to(reader).cut_from(whole)
             if self._is_short(told):
                 break
         return told
@@ -311,13 +319,8 @@ class ListResult(Result):
         return fewer._cut_facts(MAX_NAME_CHARS)
 
     def _is_short(self, told: _Told) -> bool:
-        rows = tokens_at_most("\n".join([*told.facts, *told.prose]))
-        every = rows + tokens_at_most("\n".join(told.notes)) + 1
-        return (
-            super()._is_short(told)
-            and rows <= TOKENS_PER_ROW * max(self.shown, MIN_ROWS)
-            and every <= TOKENS_PER_ROW * max(self.shown, FULL_PAGE)
-        )
+        budget = TOKENS_PER_ROW * max(self.shown, FULL_PAGE)
+        return super()._is_short(told) and tokens_at_most(str(told)) <= budget
 
     def _cut_facts(self, limit: int) -> dict[str, Any]:
         """The facts with long texts cut; the notes are ours."""

@@ -16,6 +16,7 @@ from crm_mcp.crm.leads import Lead, TimelineEntry
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import (
+    MAX_ENTRY_CHARS,
     ActivityRow,
     CompanyRow,
     ContactRow,
@@ -455,7 +456,7 @@ class UndoResult(Result):
 
 def change_line(change: ChangeRow, reader: Reader) -> str:
     when = reader.moment(change.at)
-    return reader.line(when, reader.name(change.title), change.outcome, change.detail, change.id)
+    return reader.line(when, reader.name(change.title), change.outcome, reader.name(change.detail), change.id)
 
 
 class Hit(Row):
@@ -482,7 +483,7 @@ class SearchResult(Result):
 
 
 def _hit_line(hit: Hit, reader: Reader) -> str:
-    return reader.line(hit.kind, reader.name(hit.name), hit.detail, reader.id(hit.id))
+    return reader.line(hit.kind, reader.name(hit.name), clean(hit.detail, MAX_ENTRY_CHARS), reader.id(hit.id))
 
 
 class Money(BaseModel):
@@ -532,7 +533,7 @@ def _group_line(group: PipelineGroup, reader: Reader) -> str:
     ]
     leads = f"{group.leads} lead{'s' * (group.leads != 1)}"
     # An owner has no name.
-    name = reader.id(group.name) if UUID_PATTERN.fullmatch(group.name) else group.name
+    name = reader.id(group.name) if UUID_PATTERN.fullmatch(group.name) else reader.name(group.name)
     return reader.line(name, leads, *values)
 
 
