@@ -214,9 +214,11 @@ def test_a_contact_is_a_line_of_names() -> None:
     ("facts", "line"),
     [
         (
-            {"type": "call", "occurred_at": NOON, "subject": "Hi", "lead": "Deal"},
-            "2030-05-06 (today) 12:00 UTC · call · Hi · Deal",
+            {"type": "call", "occurred_at": NOON, "subject": "Hi", "lead": "Deal", "lead_id": B},
+            "2030-05-06 (today) 12:00 UTC · call · Hi · Deal · lead bbbbbbbb",
         ),
+        ({"type": "call", "lead_id": B, "company": "Beta"}, "call · lead bbbbbbbb"),
+        ({"type": "call", "company_id": C, "company": "Beta"}, "call · Beta"),
         ({}, ""),
     ],
 )

@@ -120,13 +120,13 @@ def activity_line(activity: ActivityRow, reader: Reader) -> str:
     state = _task_state(activity, reader) if activity.type == "task" else None
     moment = reader.moment(activity.occurred_at)
     return reader.line(
-        moment, reader.name(activity.type), reader.name(activity.subject), _about(activity, reader), state
+        moment, reader.name(activity.type), reader.name(activity.subject), *_about(activity, reader), state
     )
 
 
 def task_line(task: ActivityRow, reader: Reader) -> str:
     """What is to be done, by when it is due."""
-    return reader.line(_task_state(task, reader), reader.name(task.subject), _about(task, reader))
+    return reader.line(_task_state(task, reader), reader.name(task.subject), *_about(task, reader))
 
 
 def _task_state(task: ActivityRow, reader: Reader) -> str:
@@ -144,9 +144,13 @@ def is_overdue(due_at: datetime | None, now: datetime) -> bool:
     return due_at.date() < now.date() if whole_day else due_at < now
 
 
-def _about(activity: ActivityRow, reader: Reader) -> str | None:
-    lead = reader.called(activity.lead, activity.lead_id)
-    return lead or reader.called(activity.company, activity.company_id)
+def _about(activity: ActivityRow, reader: Reader) -> Iterator[str | None]:
+    """Of a lead the short id too: it is what is acted on next, and titles are often alike."""
+    if activity.lead_id or activity.lead:
+        yield reader.name(activity.lead)
+        yield activity.lead_id and f"lead {reader.id(activity.lead_id)}"
+    else:
+        yield reader.called(activity.company, activity.company_id)
 
 
 def stage_line(stage: PipelineStage, reader: Reader) -> str:
