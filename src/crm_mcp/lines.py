@@ -117,11 +117,19 @@ def lead_line(lead: LeadRow, reader: Reader) -> str:
 
 def activity_line(activity: ActivityRow, reader: Reader) -> str:
     """What was done, by when it was; a task also tells what became of it."""
+    return _activity_line(activity, _about(activity, reader), reader)
+
+
+def logged_line(activity: ActivityRow, reader: Reader) -> str:
+    """The same with the company beside the lead, which may be another one's than was thought."""
+    company = reader.name(activity.company) if activity.lead_id else None
+    return _activity_line(activity, [*_about(activity, reader), company], reader)
+
+
+def _activity_line(activity: ActivityRow, about: Iterable[str | None], reader: Reader) -> str:
     state = _task_state(activity, reader) if activity.type == "task" else None
     moment = reader.moment(activity.occurred_at)
-    return reader.line(
-        moment, reader.name(activity.type), reader.name(activity.subject), *_about(activity, reader), state
-    )
+    return reader.line(moment, reader.name(activity.type), reader.name(activity.subject), *about, state)
 
 
 def task_line(task: ActivityRow, reader: Reader) -> str:

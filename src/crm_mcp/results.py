@@ -27,6 +27,7 @@ from crm_mcp.lines import (
     contact_line,
     lead_line,
     listed,
+    logged_line,
     membership_line,
     stage_line,
     task_line,
@@ -339,7 +340,7 @@ class ActivityWritten(Written):
     activity: ActivityRow | None = None
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return self._now(activity_line(self.activity, reader) if self.activity else None, reader)
+        return self._now(logged_line(self.activity, reader) if self.activity else None, reader)
 
 
 class MembershipResult(Result):

@@ -72,7 +72,7 @@ async def test_an_activity_logged_on_a_lead_takes_company_and_contact_from_it(
     }
     assert activity | expected == activity
     row = f"2030-05-06 07:00 UTC · meeting · Demo · Acme annual licence · lead {short(licence['id'])}"
-    assert logged == (f"Logged as meeting.\n- {row}", {"activity": shown(activity, "Acme Inc.")})
+    assert logged == (f"Logged as meeting.\n- {row} · Acme Inc.", {"activity": shown(activity, "Acme Inc.")})
     latest = await call("list_activities", lead="Acme annual licence", limit=1)
     assert latest.text.partition("\n")[2] == prose(f"- {row}")
     assert latest.facts["activities"] == [logged.facts["activity"]]
@@ -101,7 +101,9 @@ async def test_an_activity_can_be_logged_on_a_company_or_a_contact(
     assert [answer.text for answer in logged] == [
         f"Logged as call.\n- {when[0]} · call · Hello · Harbour & Pine Trading Ltd",
         f"Logged as call with Anna Müller.\n- {when[1]} · call · Hello",
-        f"Logged as call.\n- {when[2]} · call · Hello · Acme annual licence · lead {short(licence['id'])}",
+        f"Logged as call.\n- {when[2]} · call · Hello · Acme annual licence · lead {short(licence['id'])}"
+        # The lead is Acme's: that the call named another company can be seen.
+        " · Harbour & Pine Trading Ltd",
     ]
     _, listed = await call("list_activities", company="Harbour & Pine", limit=50)
     assert {records[0]["id"], records[2]["id"]} <= {activity["id"] for activity in listed["activities"]}
@@ -305,7 +307,7 @@ async def test_a_logged_task_is_listed_among_the_leads_tasks(
     [task] = rows("subject = 'Send offer'")
     assert logged == (
         f"Logged as task.\n- {moment(task['occurred_at'])} · task · Send offer · Acme annual licence"
-        f" · lead {short(licence['id'])} · overdue, due 2001-01-01",
+        f" · lead {short(licence['id'])} · Acme Inc. · overdue, due 2001-01-01",
         {"activity": shown(task, "Acme Inc.")},
     )
 
