@@ -193,7 +193,8 @@ LEAD = LeadRow(
             LEAD.model_copy(
                 update={"closed_at": NOON, "last_activity_at": None, "company": None, "stage": None}
             ),
-            "Acme licence · bbbbbbbb · cccccccc · USD 48,000 · closed 2030-05-06 (today) · aaaaaaaa",
+            "Acme licence · company bbbbbbbb · stage cccccccc · USD 48,000"
+            " · closed 2030-05-06 (today) · aaaaaaaa",
         ),
         (LeadRow(id=A, title="T"), "T · aaaaaaaa"),
     ],
@@ -204,7 +205,7 @@ def test_a_lead_is_a_line_of_names_without_what_is_not_set(lead: LeadRow, line: 
 
 def test_a_contact_is_a_line_of_names() -> None:
     row = ContactRow(id=A, name="Anna Berg", job_title="CFO", email="a@b.example", phone="1", company_id=B)
-    assert contact_line(row, READER) == "Anna Berg · CFO · bbbbbbbb · a@b.example · 1 · aaaaaaaa"
+    assert contact_line(row, READER) == "Anna Berg · CFO · a@b.example · 1 · aaaaaaaa"
     assert contact_line(row.model_copy(update={"company": "Beta"}), READER) == (
         "Anna Berg · CFO · Beta · a@b.example · 1 · aaaaaaaa"
     )
@@ -239,8 +240,11 @@ def test_a_task_begins_with_when_it_is_due_and_ends_with_it_among_what_was_done(
     facts: dict[str, Any], state: str
 ) -> None:
     task = ActivityRow(id=A, type="task", subject="Call", occurred_at=NOON, company_id=B, **facts)
-    assert task_line(task, READER) == f"{state} · Call · bbbbbbbb"
-    assert activity_line(task, READER) == f"2030-05-06 (today) 12:00 UTC · task · Call · bbbbbbbb · {state}"
+    assert task_line(task, READER) == f"{state} · Call · company bbbbbbbb"
+    assert (
+        activity_line(task, READER)
+        == f"2030-05-06 (today) 12:00 UTC · task · Call · company bbbbbbbb · {state}"
+    )
 
 
 def test_stages_memberships_and_timelines_are_lines() -> None:
@@ -249,7 +253,7 @@ def test_stages_memberships_and_timelines_are_lines() -> None:
     assert stage_line(PipelineStage(id=A, name="Won"), READER) == "Won · aaaaaaaa"
     membership = Membership(id=A, company_id=B, company_name="Beta", title="CFO", is_primary=True)
     assert membership_line(membership, READER) == "Beta · CFO · primary"
-    assert membership_line(Membership(id=A, company_id=B), READER) == "bbbbbbbb"
+    assert membership_line(Membership(id=A, company_id=B), READER) == "company bbbbbbbb"
     entry = TimelineEntry(type="note", subject="S", body="b" * 301, occurred_at=NOON)
     assert timeline_line(entry, READER) == (
         f"2030-05-06 (today) 12:00 UTC · note · S · {'b' * 300}… (cut, 301 characters)"

@@ -90,11 +90,10 @@ def company_line(company: CompanyRow, reader: Reader) -> str:
 
 
 def contact_line(contact: ContactRow, reader: Reader) -> str:
-    company = reader.called(contact.company, contact.company_id)
     return reader.line(
         reader.name(contact.name),
         reader.name(contact.job_title),
-        company,
+        reader.name(contact.company),
         reader.address(contact.email),
         reader.spare(reader.address(contact.phone)),
         reader.id(contact.id),
@@ -106,8 +105,8 @@ def lead_line(lead: LeadRow, reader: Reader) -> str:
     active = reader.day(lead.last_activity_at)
     return reader.line(
         reader.name(lead.title),
-        reader.called(lead.company, lead.company_id),
-        reader.called(lead.stage, lead.stage_id),
+        reader.called(lead.company, lead.company_id, "company"),
+        reader.called(lead.stage, lead.stage_id, "stage"),
         money(lead.value, lead.currency),
         f"closed {reader.day(lead.closed_at)}" if lead.closed_at else close and f"close {close}",
         reader.spare(active and f"last activity {active}"),
@@ -158,7 +157,7 @@ def _about(activity: ActivityRow, reader: Reader) -> Iterator[str | None]:
         yield reader.name(activity.lead)
         yield activity.lead_id and f"lead {reader.id(activity.lead_id)}"
     else:
-        yield reader.called(activity.company, activity.company_id)
+        yield reader.called(activity.company, activity.company_id, "company")
 
 
 def stage_line(stage: PipelineStage, reader: Reader) -> str:
@@ -169,7 +168,7 @@ def stage_line(stage: PipelineStage, reader: Reader) -> str:
 
 
 def membership_line(membership: Membership, reader: Reader) -> str:
-    company = reader.called(membership.company_name, membership.company_id)
+    company = reader.called(membership.company_name, membership.company_id, "company")
     return reader.line(company, reader.name(membership.title), "primary" if membership.is_primary else None)
 
 

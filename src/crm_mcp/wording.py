@@ -59,9 +59,9 @@ class Reader:
     def id(self, full: str) -> str:
         return self.shown.short(full)
 
-    def called(self, name: str | None, full: str | None) -> str | None:
-        """A record's name, or its short id where nobody knows the name."""
-        return self.name(name) or (self.id(full) if full else None)
+    def called(self, name: str | None, full: str | None, kind: str) -> str | None:
+        """A record's name; where nobody knows it, its kind and short id, which is not that of the line."""
+        return self.name(name) or (f"{kind} {self.id(full)}" if full else None)
 
     def day(self, on: date | datetime | None) -> str | None:
         """`2026-11-25 (in 2 days)`; what is far is only said as a date."""
