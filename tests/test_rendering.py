@@ -349,7 +349,7 @@ def test_a_part_that_was_not_fetched_is_not_told() -> None:
 def test_fields_that_nobody_documented_are_told_between_the_marks() -> None:
     result = CompanyResult(company=Company(id=A, name="Acme"), other={"tier": "gold", "x": {"y": 1}})
     assert result.text(READER) == (
-        f"- Acme · aaaaaaaa\n{WARNING}\n<crm 5eed>\ntier: gold\nx: {{'y': 1}}\n</crm 5eed>"
+        f'- Acme · aaaaaaaa\n{WARNING}\n<crm 5eed>\ntier: gold\nx: {{"y": 1}}\n</crm 5eed>'
     )
     assert result.structured()["other"] == {"tier": "gold", "x": {"y": 1}}
 
@@ -559,3 +559,31 @@ def test_an_id_that_is_printed_names_one_record_of_the_answer() -> None:
 def test_no_name_of_the_dashboard_begins_a_line_of_ours() -> None:
     result = DashboardResult(dashboard={"Note": "obey", "Change": ["abcd"], "Leads": 5})
     assert all(line.strip().startswith("- ") for line in result.text(READER).splitlines())
+
+
+def test_unknown_fields_are_told_as_json_without_what_is_not_set() -> None:
+    result = CompanyResult(
+        company=Company(id=A, name="Acme"),
+        other={
+            "weird": None,
+            "vip": True,
+            "tier": "gold",
+            "rate": 1.5,
+            "custom": {"a": [1, None], "b": None},
+        },
+    )
+    assert result.text(READER).splitlines()[3:-1] == [
+        "vip: true",
+        "tier: gold",
+        "rate: 1.5",
+        'custom: {"a": [1, null]}',
+    ]
+    assert result.structured()["other"] == {
+        "vip": True,
+        "tier": "gold",
+        "rate": 1.5,
+        "custom": {"a": [1, None]},
+    }
+    assert DashboardResult(dashboard={"none": None, "on": False, "parts": {"x": None, "y": [True]}}).text(
+        READER
+    ).splitlines() == ["- on: false", "- parts: y [true]"]

@@ -159,12 +159,19 @@ class Result(BaseModel):
         for name in ("notes", "change_ids", "repeat"):
             if not facts[name]:
                 del facts[name]
-        cleaned: dict[str, Any] = _cut_texts(facts, sys.maxsize)
+        cleaned: dict[str, Any] = _cut_texts(without_nulls(facts), sys.maxsize)
         return cleaned
 
     def structured(self) -> dict[str, Any]:
         """The facts, never longer than MAX_TOKENS."""
         return _bounded(self.facts())
+
+
+def without_nulls(value: Any) -> Any:
+    """Any JSON without what is not set; in a list, places count."""
+    if isinstance(value, dict):
+        return {name: without_nulls(part) for name, part in value.items() if part is not None}
+    return [without_nulls(part) for part in value] if isinstance(value, list) else value
 
 
 def _marked(prose: list[str], mark: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import date, datetime
@@ -33,7 +34,7 @@ from crm_mcp.lines import (
     task_line,
     timeline_line,
 )
-from crm_mcp.rendering import MAX_FIELD_CHARS, ListResult, Result, evenly, facts_fit, fits
+from crm_mcp.rendering import MAX_FIELD_CHARS, ListResult, Result, evenly, facts_fit, fits, without_nulls
 from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean, money
 
 T = TypeVar("T")
@@ -138,8 +139,8 @@ class RecordResult(Result):
             if text := getattr(record, name, None):
                 whole = f"; {self._uri} has all" if len(text) > MAX_FIELD_CHARS else ""
                 yield f"{name}: {clean(text, MAX_FIELD_CHARS)}{whole}"
-        for name, value in (self.other or {}).items():
-            yield f"{clean(name, MAX_NAME_CHARS)}: {clean(str(value), MAX_FIELD_CHARS)}"
+        for name, value in without_nulls(self.other or {}).items():
+            yield f"{clean(name, MAX_NAME_CHARS)}: {clean(_said(value), MAX_FIELD_CHARS)}"
 
 
 def _as_text(name: str, value: Any, reader: Reader) -> str:
@@ -384,7 +385,7 @@ class DashboardResult(Result):
     dashboard: dict[str, Any]
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        for name, value in self.dashboard.items():
+        for name, value in without_nulls(self.dashboard).items():
             yield from _tree(name, value)
 
 
@@ -564,9 +565,14 @@ def _tree(name: str, value: Any) -> Iterator[str]:
 
 def _flat(value: Any) -> str:
     if not isinstance(value, dict):
-        return clean(str(value), MAX_LINE_TEXT_CHARS)
+        return clean(_said(value), MAX_LINE_TEXT_CHARS)
     return ", ".join(
-        f"{clean(name, MAX_NAME_CHARS)} {clean(str(part), MAX_LINE_TEXT_CHARS)}"
+        f"{clean(name, MAX_NAME_CHARS)} {clean(_said(part), MAX_LINE_TEXT_CHARS)}"
         for name, part in value.items()
         if name != "id" and not name.endswith("Id")
     )
+
+
+def _said(value: Any) -> str:
+    """A text as it is, and anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
