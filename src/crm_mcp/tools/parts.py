@@ -165,10 +165,13 @@ async def _outcome(
         return BatchItem(item=item, outcome="failed", detail=str(meant))
     if meant.id in done:
         return BatchItem(item=item, outcome="done", detail="named twice; it was done once")
+    repeats = CALL.get().repeats
+    before = len(repeats)
     try:
         detail = await do(meant)
         done.add(meant.id)
-        return BatchItem(item=item, outcome="done", detail=detail)
+        again = "; done before, and not sent again" if len(repeats) > before else ""
+        return BatchItem(item=item, outcome="done", detail=f"{detail}{again}")
     except CrmError as error:
         ends = isinstance(error, RateLimitedError | OutcomeUnknownError)
         outcome = "unknown" if isinstance(error, OutcomeUnknownError) else "failed"
