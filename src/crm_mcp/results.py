@@ -180,13 +180,6 @@ class ContactResult(RecordResult):
     memberships: list[Membership] | None = None
     leads: list[LeadRow] | None = None
 
-    _company: str | None = PrivateAttr(None)
-
-    def at(self, company: str | None) -> Self:
-        """The same with the name of the contact's company, which the memberships may not tell."""
-        self._company = company
-        return self
-
     @property
     def _uri(self) -> str:
         return contact_uri(self.contact)
@@ -194,7 +187,7 @@ class ContactResult(RecordResult):
     def lines(self, reader: Reader) -> Iterable[str]:
         shown = {"first_name", "last_name", "job_title", "email", "phone", "company_id"}
         homes = {one.company_id: one.company_name for one in self.memberships or ()}
-        home = (homes.get(self.contact.company_id) if self.contact else None) or self._company
+        home = homes.get(self.contact.company_id) if self.contact else None
         person = self.contact
         row = ContactRow.of(person, name=person.label, company=home) if person else None
         line = contact_line(row, reader) if row else ""

@@ -401,17 +401,3 @@ async def test_where_people_of_a_company_are_kept_back_reads_say_so_and_writes_d
     problem = await refusal("update_contact", contact="Sam at Gravitas", phone="1")
     assert f'"Sam at Gravitas" fits one contact. {kept_back}' in problem
     assert len(wire.writes) == already_written
-
-
-async def test_the_company_of_a_contact_in_brief_is_named_where_it_is_known(
-    call: Call, wire: Any, find: Find
-) -> None:
-    anna = find("contacts", first_name="Anna", last_name="Müller")
-    line = (
-        f"- Anna Müller · {anna['job_title']}{{}} · {anna['email']} · {anna['phone']} · {short(anna['id'])}"
-    )
-    unnamed = await call("get_contact", contact=anna["id"], detail="brief")
-    assert (unnamed.text, len(wire.sent)) == (line.format(""), 1)
-    await call("get_company", company="Acme Inc.")
-    named = await call("get_contact", contact=anna["id"], detail="brief")
-    assert named.text == line.format(" · Acme Inc.")

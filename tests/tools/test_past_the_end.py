@@ -68,7 +68,7 @@ async def test_a_page_past_what_can_be_reached_is_not_said_to_be_empty(call: Cal
     text, last = await call("search_leads", page=16)
     assert text.splitlines()[0] == "Leads: 25 of at least 400"
     assert (last["at_least"], last["notes"]) == (400, [bound])
-    past = "Page 17 could not be reached: page=16 is the last that can, with limit=25."
+    past = "Page 17 is not among what could be read: page=16 is the last of it, with limit=25."
     assert await call("search_leads", page=17) == (
         f"Leads: 0 of at least 400\nNote: {bound}\nNote: {past}",
         {"shown": 0, "at_least": 400, "leads": [], "notes": [bound, past]},

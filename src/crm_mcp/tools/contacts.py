@@ -106,8 +106,7 @@ async def get_contact(crm: Crm, contact: ContactRef, detail: Detail = "normal") 
     notes = [meant.note] if meant.note else []
     found = await crm.client.contacts.get(meant.id)
     if detail == "brief":
-        # Its company is named where that is known: to look it up is not brief.
-        return ContactResult(contact=found, notes=notes).at(crm.memory.names.get(found.company_id))
+        return ContactResult(contact=found, notes=notes)
     parts = await at_once(
         notes, memberships=crm.client.contacts.memberships(meant.id), leads=_leads(crm, meant.id, notes)
     )

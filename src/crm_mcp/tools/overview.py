@@ -57,7 +57,7 @@ async def search_crm(crm: Crm, query: str) -> SearchResult:
         close = await _close(crm, query, notes)
         return SearchResult(hits=close, total=len(close), notes=notes)
     hits = await _hits(crm, best_ones)
-    count = sum(page.total or page.at_least or 0 for page in pages.values() if page)
+    count = sum(page.total or len(page.records) + page.has_more for page in pages.values() if page)
     known = all(page and page.total is not None for page in pages.values())
     if count > len(hits):
         notes.append("There are more; search_companies, search_contacts and search_leads list all.")

@@ -63,7 +63,7 @@ def _why_empty(found: Page[Any]) -> str:
         return f"Nothing was found on page {found.page}: page=1 is where to begin."
     last = f"page={max(math.ceil(seen / found.limit), 1)} is the last"
     if found.bounded:
-        return f"Page {found.page} could not be reached: {last} that can, with limit={found.limit}."
+        return f"Page {found.page} is not among what could be read: {last} of it, with limit={found.limit}."
     there = f"there are {found.total} rows, and {last} with limit={found.limit}"
     return f"Nothing was found on page {found.page}: {there}."
 
@@ -121,7 +121,7 @@ async def searched(
     if not close:
         return found
     # How many more come close nobody has counted.
-    return replace(found, records=close[: found.limit], total=None, at_least=None, notes=[*found.notes, note])
+    return replace(found, records=close[: found.limit], total=None, notes=[*found.notes, note])
 
 
 async def one_by_one(
