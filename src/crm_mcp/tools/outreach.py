@@ -27,7 +27,6 @@ from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import CompanyRef, Crm, LeadRef, Repeat
 
 MAX_COMPANIES = 100
-NOTHING_PUT = "Nothing was put on the list."
 
 
 def email_html(body: str, body_format: str) -> str:
@@ -114,8 +113,9 @@ async def add_to_marketing_list(
     """Put companies on a marketing list: they may get its mailings."""
     ids = list(dict.fromkeys(one.id for one in meant.values() if isinstance(one, Meant)))
     if not ids:
-        problems = evenly(list(map(str, meant.values())), lambda cut: fits("\n".join([*cut, NOTHING_PUT])))
-        raise UnresolvedReferenceError("\n".join([*problems, NOTHING_PUT]))
+        nothing = "Nothing was put on the list."
+        problems = evenly(list(map(str, meant.values())), lambda cut: fits("\n".join([*cut, nothing])))
+        raise UnresolvedReferenceError("\n".join([*problems, nothing]))
     CALL.get().left_out = [said for said, one in meant.items() if isinstance(one, CrmError)]
     told = await crm.client.outreach.add_to_marketing_list(ListAddition(list_id=target, company_ids=ids))
     result = ListAdditionResult(
