@@ -193,7 +193,8 @@ LEAD = LeadRow(
             LEAD.model_copy(
                 update={"closed_at": NOON, "last_activity_at": None, "company": None, "stage": None}
             ),
-            "Acme licence · bbbbbbbb · cccccccc · USD 48,000 · closed 2030-05-06 (today) · aaaaaaaa",
+            "Acme licence · company bbbbbbbb · stage cccccccc · USD 48,000"
+            " · closed 2030-05-06 (today) · aaaaaaaa",
         ),
         (LeadRow(id=A, title="T"), "T · aaaaaaaa"),
     ],
@@ -204,7 +205,7 @@ def test_a_lead_is_a_line_of_names_without_what_is_not_set(lead: LeadRow, line: 
 
 def test_a_contact_is_a_line_of_names() -> None:
     row = ContactRow(id=A, name="Anna Berg", job_title="CFO", email="a@b.example", phone="1", company_id=B)
-    assert contact_line(row, READER) == "Anna Berg · CFO · bbbbbbbb · a@b.example · 1 · aaaaaaaa"
+    assert contact_line(row, READER) == "Anna Berg · CFO · a@b.example · 1 · aaaaaaaa"
     assert contact_line(row.model_copy(update={"company": "Beta"}), READER) == (
         "Anna Berg · CFO · Beta · a@b.example · 1 · aaaaaaaa"
     )
@@ -214,9 +215,11 @@ def test_a_contact_is_a_line_of_names() -> None:
     ("facts", "line"),
     [
         (
-            {"type": "call", "occurred_at": NOON, "subject": "Hi", "lead": "Deal"},
-            "2030-05-06 (today) 12:00 UTC · call · Hi · Deal",
+            {"type": "call", "occurred_at": NOON, "subject": "Hi", "lead": "Deal", "lead_id": B},
+            "2030-05-06 (today) 12:00 UTC · call · Hi · Deal · lead bbbbbbbb",
         ),
+        ({"type": "call", "lead_id": B, "company": "Beta"}, "call · lead bbbbbbbb"),
+        ({"type": "call", "company_id": C, "company": "Beta"}, "call · Beta"),
         ({}, ""),
     ],
 )
@@ -237,8 +240,11 @@ def test_a_task_begins_with_when_it_is_due_and_ends_with_it_among_what_was_done(
     facts: dict[str, Any], state: str
 ) -> None:
     task = ActivityRow(id=A, type="task", subject="Call", occurred_at=NOON, company_id=B, **facts)
-    assert task_line(task, READER) == f"{state} · Call · bbbbbbbb"
-    assert activity_line(task, READER) == f"2030-05-06 (today) 12:00 UTC · task · Call · bbbbbbbb · {state}"
+    assert task_line(task, READER) == f"{state} · Call · company bbbbbbbb"
+    assert (
+        activity_line(task, READER)
+        == f"2030-05-06 (today) 12:00 UTC · task · Call · company bbbbbbbb · {state}"
+    )
 
 
 def test_stages_memberships_and_timelines_are_lines() -> None:
@@ -247,7 +253,7 @@ def test_stages_memberships_and_timelines_are_lines() -> None:
     assert stage_line(PipelineStage(id=A, name="Won"), READER) == "Won · aaaaaaaa"
     membership = Membership(id=A, company_id=B, company_name="Beta", title="CFO", is_primary=True)
     assert membership_line(membership, READER) == "Beta · CFO · primary"
-    assert membership_line(Membership(id=A, company_id=B), READER) == "bbbbbbbb"
+    assert membership_line(Membership(id=A, company_id=B), READER) == "company bbbbbbbb"
     entry = TimelineEntry(type="note", subject="S", body="b" * 301, occurred_at=NOON)
     assert timeline_line(entry, READER) == (
         f"2030-05-06 (today) 12:00 UTC · note · S · {'b' * 300}… (cut, 301 characters)"
@@ -343,7 +349,7 @@ def test_a_part_that_was_not_fetched_is_not_told() -> None:
 def test_fields_that_nobody_documented_are_told_between_the_marks() -> None:
     result = CompanyResult(company=Company(id=A, name="Acme"), other={"tier": "gold", "x": {"y": 1}})
     assert result.text(READER) == (
-        f"- Acme · aaaaaaaa\n{WARNING}\n<crm 5eed>\ntier: gold\nx: {{'y': 1}}\n</crm 5eed>"
+        f'- Acme · aaaaaaaa\n{WARNING}\n<crm 5eed>\ntier: gold\nx: {{"y": 1}}\n</crm 5eed>'
     )
     assert result.structured()["other"] == {"tier": "gold", "x": {"y": 1}}
 
@@ -364,13 +370,17 @@ def test_what_was_done_comes_first() -> None:
 def test_what_became_of_many_is_a_line_each() -> None:
     items = [
         BatchItem(item="Acme", outcome="done", detail="Acme licence"),
-        BatchItem(item="Beta", outcome="failed", detail='No lead\n"Beta".'),
+        BatchItem(item="Beta", outcome="failed", detail='"Beta" fits more than one:\n- One\n- Two'),
         BatchItem(item="Gamma", outcome="not attempted"),
     ]
     batch = Batch.of(items)
     assert batch.summary() == "1 done, 1 failed, 1 not attempted"
     assert LeadWritten(batch=batch).text(READER) == (
-        '- done · Acme · Acme licence\n- failed · Beta · No lead "Beta".\n- not attempted · Gamma'
+        "- done · Acme · Acme licence\n"
+        '- failed · Beta · "Beta" fits more than one:\n'
+        "  - One\n"
+        "  - Two\n"
+        "- not attempted · Gamma"
     )
 
 
@@ -549,3 +559,31 @@ def test_an_id_that_is_printed_names_one_record_of_the_answer() -> None:
 def test_no_name_of_the_dashboard_begins_a_line_of_ours() -> None:
     result = DashboardResult(dashboard={"Note": "obey", "Change": ["abcd"], "Leads": 5})
     assert all(line.strip().startswith("- ") for line in result.text(READER).splitlines())
+
+
+def test_unknown_fields_are_told_as_json_without_what_is_not_set() -> None:
+    result = CompanyResult(
+        company=Company(id=A, name="Acme"),
+        other={
+            "weird": None,
+            "vip": True,
+            "tier": "gold",
+            "rate": 1.5,
+            "custom": {"a": [1, None], "b": None},
+        },
+    )
+    assert result.text(READER).splitlines()[3:-1] == [
+        "vip: true",
+        "tier: gold",
+        "rate: 1.5",
+        'custom: {"a": [1, null]}',
+    ]
+    assert result.structured()["other"] == {
+        "vip": True,
+        "tier": "gold",
+        "rate": 1.5,
+        "custom": {"a": [1, None]},
+    }
+    assert DashboardResult(dashboard={"none": None, "on": False, "parts": {"x": None, "y": [True]}}).text(
+        READER
+    ).splitlines() == ["- on: false", "- parts: y [true]"]

@@ -19,7 +19,7 @@ from crm_mcp.crm.leads import TimelineEntry
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow, company_line
-from crm_mcp.rendering import MAX_TEXT_BYTES, ListResult, Result
+from crm_mcp.rendering import NAMES_CUT, ListResult, Result
 from crm_mcp.results import (
     ActivityList,
     Batch,
@@ -232,7 +232,7 @@ def test_a_list_that_does_not_fit_is_shortened_by_rows_and_all_numbers_say_so() 
     shown = len(records)
     assert 100 < shown < 1_000
     assert header == f"Companies: {shown} of at least 1001"
-    assert records == [f"- {company_line(row, Reader(name_chars=7))}" for row in rows[:shown]]
+    assert records == [f"- {company_line(row, Reader())}" for row in rows[:shown]]
     assert [advice, note] == ["Note: Advice.", f"Note: {shortened(shown, 1_000)}"]
 
     facts = result.structured()
@@ -240,6 +240,7 @@ def test_a_list_that_does_not_fit_is_shortened_by_rows_and_all_numbers_say_so() 
     assert 100 < structured < 1_000
     assert facts == {
         "shown": structured,
+        "at_least": 1001,
         "companies": [{"id": row.id, "name": row.name} for row in rows[:structured]],
         "notes": ["Advice.", shortened(structured, 1_000)],
     }
@@ -259,8 +260,50 @@ def test_a_shortened_list_tells_how_many_there_are(total: int | None, next_page:
 
 def test_names_are_cut_before_rows_are_left_out() -> None:
     rows = [LeadRow(id=numbered(n), title="漢" * 60, company="字" * 60, stage="New") for n in range(50)]
-    header, *records = LeadList(leads=rows, shown=50).text(Reader(now=NOW)).splitlines()
-    assert (header, len(records)) == ("Leads: 50", 50)
+    header, *records, note = LeadList(leads=rows, shown=50).text(Reader(now=NOW)).splitlines()
+    assert (header, len(records), note) == ("Leads: 50", 50, NAMES_CUT)
+
+
+def test_what_tells_least_goes_before_names_are_cut_and_a_note_says_so() -> None:
+    rows = [
+        ContactRow(
+            id=numbered(number),
+            name=f"Margarethe Featherstonehaugh {number}",
+            job_title="Head of Procurement",
+            company="Harrington Precision Engineering Ltd",
+            email=f"margarethe.featherstonehaugh.{number}@harrington-precision-engineering.example",
+            phone="+49 30 555 12345678",
+        )
+        for number in range(25)
+    ]
+    header, *records, note = ContactList(contacts=rows, shown=25).text(Reader(now=NOW)).splitlines()
+    assert (header, note) == ("Contacts: 25", NAMES_CUT)
+    assert records == [
+        f"- {row.name} · {row.job_title} · {row.company} · {row.email} · {row.id[:8]}" for row in rows
+    ]
+
+
+def test_an_address_is_told_whole_or_not_at_all() -> None:
+    rows = [
+        ContactRow(
+            id=numbered(number), name="漢" * 60, company="字" * 60, email=f"{'é' * 40}@{number}.example"
+        )
+        for number in range(25)
+    ]
+    text = ContactList(contacts=rows, shown=25).text(Reader(now=NOW))
+    parts = {part for line in text.splitlines() for part in line.split(" · ")}
+    assert {part for part in parts if "é" in part} <= {row.email for row in rows}
+    assert NAMES_CUT in text
+
+
+def test_a_short_answer_is_not_cut() -> None:
+    name, address = "Kestrel Solar and Precision Engineering International Ltd", f"{'a' * 60}@kestrel.example"
+    row = ContactRow(id=numbered(0), name=name, company=name, email=address, phone="+49 30 555 0280")
+    text = ContactList(contacts=[row], shown=1).text(Reader(now=NOW))
+    assert text == f"Contacts: 1\n- {name} · {name} · {address} · +49 30 555 0280 · {row.id[:8]}"
+    hit = Hit(kind="contact", id=row.id, name=name, detail=f"Plant Manager, {name}, {address}")
+    text = SearchResult(hits=[hit], total=1).text(Reader(now=NOW))
+    assert text == f"Found: 1\n- contact · {name} · {hit.detail} · {row.id[:8]}"
 
 
 def test_a_list_with_more_notes_than_fit_keeps_its_rows() -> None:
@@ -293,8 +336,20 @@ def pages(draw: st.DrawFn) -> ListResult:
     at = draw(moment)
     count = draw(st.sampled_from([1, 25, 50]))
     ids = [numbered(number) for number in range(count)]
-    total, next_page = draw(st.sampled_from([(count, None), (2_500, 2), (None, None), (None, 2)]))
-    seen = {"shown": count, "total": total, "next_page": next_page, "notes": draw(st.sampled_from(NOTES))}
+    total, least, next_page = draw(
+        st.sampled_from(
+            [
+                (count, None, None),
+                (2_500, None, 2),
+                (None, None, None),
+                (None, None, 2),
+                (None, count, None),
+                (None, 100, 2),
+            ]
+        )
+    )
+    notes = draw(st.sampled_from(NOTES))
+    seen = {"shown": count, "total": total, "at_least": least, "next_page": next_page, "notes": notes}
     company = {"id": "", "name": text, "role": other, "website": text}
     contact = {"id": "", "name": text, "job_title": other, "email": text, "phone": other, "company": text}
     deal = {"title": text, "stage": other, "company": text, "value": draw(value), "currency": other}
@@ -317,7 +372,6 @@ HEADER = re.compile(r"[A-Z][a-z ,]+: (\d+)(?: of (at least )?(\d+))?(?:; page=(\
 @given(pages())
 def test_a_lists_numbers_are_those_of_its_rows_however_long_they_are(page: ListResult) -> None:
     text = page.text(Reader(now=NOW))
-    assert len(text.encode()) <= MAX_TEXT_BYTES
     assert tokens(text) <= MAX_LIST_TOKENS * max(page.shown, 25) / 25
     header = HEADER.fullmatch(text.splitlines()[0])
     assert header
@@ -325,14 +379,15 @@ def test_a_lists_numbers_are_those_of_its_rows_however_long_they_are(page: ListR
     assert int(shown) == sum(line.startswith("- ") for line in text.splitlines())
     whole = int(shown) == page.shown
     assert next_page == (str(page.next_page) if page.next_page and whole else None)
-    every = page.total or page.shown + bool(page.next_page)
-    assert (int(of or shown), bool(least)) == (every, page.total is None and every != int(shown))
+    every = page.total or max(page.at_least or 0, page.shown + bool(page.next_page))
+    is_least = page.total is None and (page.at_least is not None or every != int(shown))
+    assert (int(of or shown), bool(least)) == (every, is_least)
     said = [f"Note: {shortened(int(shown), page.shown)}"] * (not whole)
     assert [line for line in text.splitlines() if line.startswith("Note: Shortened")] == said
 
     facts = page.structured()
     assert tokens(json.dumps(facts, ensure_ascii=False)) <= MAX_TOKENS
-    [rows] = facts.keys() - {"shown", "total", "next_page", "notes"}
+    [rows] = facts.keys() - {"shown", "total", "at_least", "next_page", "notes"}
     assert facts["shown"] == len(facts[rows])
     whole = facts["shown"] == page.shown
     assert (facts.get("total"), facts.get("next_page")) == (page.total, page.next_page if whole else None)
@@ -344,6 +399,56 @@ def test_what_a_batch_could_not_do_is_said_in_full_where_there_is_room() -> None
     why = "Kestrel Solar Ltd has 2 open leads. " * 5
     items = [BatchItem(item="Kestrel", outcome="failed", detail=why)]
     assert LeadWritten(batch=Batch.of(items)).text(Reader(now=NOW)) == f"- failed · Kestrel · {why.strip()}"
+
+
+def unclear(count: int) -> list[BatchItem]:
+    """As many names, each of which fits five companies."""
+    return [
+        BatchItem(
+            item=f"Brücken Hydraulics {number}",
+            outcome="failed",
+            detail="\n".join(
+                [
+                    f'"Brücken Hydraulics {number}" fits more than one company. Say the id of one:',
+                    *(
+                        f"- Brücken Hydraulics {number} · prospect · www.bruecken.example · "
+                        f"{numbered(5 * number + place)[:8]}"
+                        for place in range(5)
+                    ),
+                    "(and 3 more)",
+                ]
+            ),
+        )
+        for number in range(count)
+    ]
+
+
+def test_candidates_of_all_in_a_batch_are_told_where_there_is_room() -> None:
+    items = unclear(20)
+    result = LeadWritten(batch=Batch.of(items))
+    told = [line for one in items for line in (f"- failed · {one.item} · {one.detail}").splitlines()]
+    lines = result.text(Reader(now=NOW)).splitlines()
+    assert [line.removeprefix("  ") for line in lines] == told
+    assert [one["detail"] for one in result.structured()["batch"]["items"]] == [one.detail for one in items]
+
+
+def test_of_too_many_candidates_the_last_of_each_are_cut_and_all_others_are_whole() -> None:
+    items = unclear(100)
+    result = LeadWritten(batch=Batch.of(items))
+    text = result.text(Reader(now=NOW))
+    assert MAX_TOKENS * 0.7 < tokens(text) <= MAX_TOKENS
+    told = [line for one in items for line in (f"- failed · {one.item} · {one.detail}").splitlines()]
+    lines = [line.removeprefix("  ") for line in text.splitlines()]
+    assert [line for line in lines if line.startswith("- failed")] == told[:: len(told) // 100]
+    assert set(lines) - set(told) == {"(more was cut)"}
+    assert lines.count("(more was cut)") == 100
+
+    facts = result.structured()
+    assert MAX_TOKENS * 0.7 < tokens(json.dumps(facts, ensure_ascii=False)) <= MAX_TOKENS
+    details = [one["detail"].removesuffix("\n(more was cut)") for one in facts["batch"]["items"]]
+    assert len(details) == 100
+    assert all(one.detail.startswith(detail) for one, detail in zip(items, details, strict=True))
+    assert {detail[-8:] for detail in details} <= {line[-8:] for line in told}
 
 
 # Names as they are in the wild, longer than most.
@@ -440,6 +545,5 @@ def test_dates_money_and_ids_are_whole_however_long_the_names_are() -> None:
     assert text.splitlines()[3].split(" · ")[3:] == [
         "EUR 123,456.78",
         "close 2030-05-08",
-        "last activity 2030-05-04",
         numbered(2)[:8],
     ]

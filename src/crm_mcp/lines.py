@@ -82,7 +82,7 @@ def company_line(company: CompanyRow, reader: Reader) -> str:
     archived = "archived" if company.status == "inactive" else None
     return reader.line(
         reader.name(company.name),
-        reader.name(company.role),
+        reader.spare(reader.name(company.role)),
         archived,
         reader.address(company.website),
         reader.id(company.id),
@@ -90,42 +90,50 @@ def company_line(company: CompanyRow, reader: Reader) -> str:
 
 
 def contact_line(contact: ContactRow, reader: Reader) -> str:
-    company = reader.called(contact.company, contact.company_id)
     return reader.line(
         reader.name(contact.name),
         reader.name(contact.job_title),
-        company,
+        reader.name(contact.company),
         reader.address(contact.email),
-        reader.address(contact.phone),
+        reader.spare(reader.address(contact.phone)),
         reader.id(contact.id),
     )
 
 
 def lead_line(lead: LeadRow, reader: Reader) -> str:
     close = reader.day(lead.expected_close_date)
+    active = reader.day(lead.last_activity_at)
     return reader.line(
         reader.name(lead.title),
-        reader.called(lead.company, lead.company_id),
-        reader.called(lead.stage, lead.stage_id),
+        reader.called(lead.company, lead.company_id, "company"),
+        reader.called(lead.stage, lead.stage_id, "stage"),
         money(lead.value, lead.currency),
         f"closed {reader.day(lead.closed_at)}" if lead.closed_at else close and f"close {close}",
-        f"last activity {reader.day(lead.last_activity_at)}" if lead.last_activity_at else None,
+        reader.spare(active and f"last activity {active}"),
         reader.id(lead.id),
     )
 
 
 def activity_line(activity: ActivityRow, reader: Reader) -> str:
     """What was done, by when it was; a task also tells what became of it."""
+    return _activity_line(activity, _about(activity, reader), reader)
+
+
+def logged_line(activity: ActivityRow, reader: Reader) -> str:
+    """The same with the company beside the lead, which may be another one's than was thought."""
+    company = reader.name(activity.company) if activity.lead_id else None
+    return _activity_line(activity, [*_about(activity, reader), company], reader)
+
+
+def _activity_line(activity: ActivityRow, about: Iterable[str | None], reader: Reader) -> str:
     state = _task_state(activity, reader) if activity.type == "task" else None
     moment = reader.moment(activity.occurred_at)
-    return reader.line(
-        moment, reader.name(activity.type), reader.name(activity.subject), _about(activity, reader), state
-    )
+    return reader.line(moment, reader.name(activity.type), reader.name(activity.subject), *about, state)
 
 
 def task_line(task: ActivityRow, reader: Reader) -> str:
     """What is to be done, by when it is due."""
-    return reader.line(_task_state(task, reader), reader.name(task.subject), _about(task, reader))
+    return reader.line(_task_state(task, reader), reader.name(task.subject), *_about(task, reader))
 
 
 def _task_state(task: ActivityRow, reader: Reader) -> str:
@@ -143,9 +151,13 @@ def is_overdue(due_at: datetime | None, now: datetime) -> bool:
     return due_at.date() < now.date() if whole_day else due_at < now
 
 
-def _about(activity: ActivityRow, reader: Reader) -> str | None:
-    lead = reader.called(activity.lead, activity.lead_id)
-    return lead or reader.called(activity.company, activity.company_id)
+def _about(activity: ActivityRow, reader: Reader) -> Iterator[str | None]:
+    """Of a lead the short id too: it is what is acted on next, and titles are often alike."""
+    if activity.lead_id or activity.lead:
+        yield reader.name(activity.lead)
+        yield activity.lead_id and f"lead {reader.id(activity.lead_id)}"
+    else:
+        yield reader.called(activity.company, activity.company_id, "company")
 
 
 def stage_line(stage: PipelineStage, reader: Reader) -> str:
@@ -156,7 +168,7 @@ def stage_line(stage: PipelineStage, reader: Reader) -> str:
 
 
 def membership_line(membership: Membership, reader: Reader) -> str:
-    company = reader.called(membership.company_name, membership.company_id)
+    company = reader.called(membership.company_name, membership.company_id, "company")
     return reader.line(company, reader.name(membership.title), "primary" if membership.is_primary else None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import date, datetime
@@ -16,6 +17,7 @@ from crm_mcp.crm.leads import Lead, TimelineEntry
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import (
+    MAX_ENTRY_CHARS,
     ActivityRow,
     CompanyRow,
     ContactRow,
@@ -26,18 +28,18 @@ from crm_mcp.lines import (
     contact_line,
     lead_line,
     listed,
+    logged_line,
     membership_line,
     stage_line,
     task_line,
     timeline_line,
 )
-from crm_mcp.rendering import MAX_FIELD_CHARS, ListResult, Result
+from crm_mcp.rendering import MAX_FIELD_CHARS, ListResult, Result, evenly, facts_fit, fits, without_nulls
 from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean, money
 
 T = TypeVar("T")
 
 MAX_LINE_TEXT_CHARS = 160
-MAX_BATCH_CHARS = 4_000
 PIPELINE_URI = "crm://pipeline-stages"
 DASHBOARD_URI = "crm://dashboard"
 # Fields in which people write freely.
@@ -137,8 +139,8 @@ class RecordResult(Result):
             if text := getattr(record, name, None):
                 whole = f"; {self._uri} has all" if len(text) > MAX_FIELD_CHARS else ""
                 yield f"{name}: {clean(text, MAX_FIELD_CHARS)}{whole}"
-        for name, value in (self.other or {}).items():
-            yield f"{clean(name, MAX_NAME_CHARS)}: {clean(str(value), MAX_FIELD_CHARS)}"
+        for name, value in without_nulls(self.other or {}).items():
+            yield f"{clean(name, MAX_NAME_CHARS)}: {clean(_said(value), MAX_FIELD_CHARS)}"
 
 
 def _as_text(name: str, value: Any, reader: Reader) -> str:
@@ -270,14 +272,18 @@ class Batch(BaseModel):
         return f"{self.done} done, {self.failed} failed, {unknown}{self.not_attempted} not attempted"
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        """A line for each; why something failed is said the longer the less did."""
-        return listed(self.items, self._line, reader)
+        """A line for each, and below it the candidates for what was not clear."""
+        for item in self.items:
+            first, *rest = [clean(line, MAX_FIELD_CHARS) for line in item.detail.splitlines()] or [""]
+            head = reader.line(item.outcome, reader.name(item.item))
+            yield f"- {head} · {first}" if first else f"- {head}"
+            yield from (f"  {line}" for line in rest)
 
-    def _line(self, item: BatchItem, reader: Reader) -> str:
-        alike = self.failed if item.outcome == "failed" else len(self.items)
-        detail = clean(item.detail, MAX_BATCH_CHARS // alike)
-        head = reader.line(item.outcome, reader.name(item.item))
-        return f"{head} · {detail}" if detail else head
+    def telling(self, details: list[str]) -> Self:
+        """The same with other details."""
+        items = zip(self.items, details, strict=True)
+        told = [item.model_copy(update={"detail": detail}) for item, detail in items]
+        return self.model_copy(update={"items": told})
 
 
 class Written(Result):
@@ -297,7 +303,20 @@ class Written(Result):
                 "The CRM accepted this, but its answer does not show the record. "
                 "Look whether it is there before doing it again."
             )
-        return super().text(reader)
+        return Result.text(self._shorter(lambda one: fits(str(one._told_to(reader)))), reader)
+
+    def structured(self) -> dict[str, Any]:
+        return Result.structured(self._shorter(lambda one: facts_fit(one.facts())))
+
+    def _shorter(self, is_short: Callable[[Self], bool]) -> Self:
+        """With as many lines of each item's detail as there is room for."""
+        if not self.batch or not self.batch.items or is_short(self):
+            return self
+        details = [item.detail for item in self.batch.items]
+        return self._telling(evenly(details, lambda cut: is_short(self._telling(cut))))
+
+    def _telling(self, details: list[str]) -> Self:
+        return self.model_copy(update={"batch": self.batch and self.batch.telling(details)})
 
 
 class CompanyWritten(Written):
@@ -325,7 +344,7 @@ class ActivityWritten(Written):
     activity: ActivityRow | None = None
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return self._now(activity_line(self.activity, reader) if self.activity else None, reader)
+        return self._now(logged_line(self.activity, reader) if self.activity else None, reader)
 
 
 class MembershipResult(Result):
@@ -362,7 +381,7 @@ class DashboardResult(Result):
     dashboard: dict[str, Any]
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        for name, value in self.dashboard.items():
+        for name, value in without_nulls(self.dashboard).items():
             yield from _tree(name, value)
 
 
@@ -390,7 +409,7 @@ class EmailResult(Result):
     sent_at: datetime | None = None
 
 
-class ListAdditionResult(Result):
+class ListAdditionResult(Written):
     list_id: str
     company_ids: list[str]
     added: int | None = None
@@ -398,7 +417,7 @@ class ListAdditionResult(Result):
     batch: Batch
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        return self.batch.lines(reader)
+        return self._now(None, reader)
 
 
 class RemovalResult(Result):
@@ -442,7 +461,7 @@ class UndoResult(Result):
 
 def change_line(change: ChangeRow, reader: Reader) -> str:
     when = reader.moment(change.at)
-    return reader.line(when, reader.name(change.title), change.outcome, change.detail, change.id)
+    return reader.line(when, reader.name(change.title), change.outcome, reader.name(change.detail), change.id)
 
 
 class Hit(Row):
@@ -469,7 +488,7 @@ class SearchResult(Result):
 
 
 def _hit_line(hit: Hit, reader: Reader) -> str:
-    return reader.line(hit.kind, reader.name(hit.name), hit.detail, reader.id(hit.id))
+    return reader.line(hit.kind, reader.name(hit.name), clean(hit.detail, MAX_ENTRY_CHARS), reader.id(hit.id))
 
 
 class Money(BaseModel):
@@ -519,7 +538,7 @@ def _group_line(group: PipelineGroup, reader: Reader) -> str:
     ]
     leads = f"{group.leads} lead{'s' * (group.leads != 1)}"
     # An owner has no name.
-    name = reader.id(group.name) if UUID_PATTERN.fullmatch(group.name) else group.name
+    name = reader.id(group.name) if UUID_PATTERN.fullmatch(group.name) else reader.name(group.name)
     return reader.line(name, leads, *values)
 
 
@@ -542,9 +561,14 @@ def _tree(name: str, value: Any) -> Iterator[str]:
 
 def _flat(value: Any) -> str:
     if not isinstance(value, dict):
-        return clean(str(value), MAX_LINE_TEXT_CHARS)
+        return clean(_said(value), MAX_LINE_TEXT_CHARS)
     return ", ".join(
-        f"{clean(name, MAX_NAME_CHARS)} {clean(str(part), MAX_LINE_TEXT_CHARS)}"
+        f"{clean(name, MAX_NAME_CHARS)} {clean(_said(part), MAX_LINE_TEXT_CHARS)}"
         for name, part in value.items()
         if name != "id" and not name.endswith("Id")
     )
+
+
+def _said(value: Any) -> str:
+    """A text as it is, and anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -10,6 +10,9 @@ from datetime import UTC, date, datetime
 from crm_mcp.memory import ShownIds
 
 MAX_NAME_CHARS = 60
+# The longest e-mail address that there can be.
+MAX_ADDRESS_CHARS = 254
+MAX_PART_CHARS = 350
 NEAR_DAYS = 45
 MAX_CURRENCY_CHARS = 8
 # From here on digits say no more than a power of ten.
@@ -33,27 +36,32 @@ class Reader:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     mark: str = field(default_factory=lambda: secrets.token_hex(4))
     name_chars: int = MAX_NAME_CHARS
-    address_chars: int = MAX_NAME_CHARS
+    address_chars: int = MAX_ADDRESS_CHARS
     near_days: int = NEAR_DAYS
+    spares: bool = False
 
     def line(self, *parts: str | None) -> str:
         """Facts in a line."""
-        return " · ".join(_short(part, MAX_NAME_CHARS) for part in parts if part)
+        return " · ".join(_short(part, MAX_PART_CHARS) for part in parts if part)
 
     def name(self, text: str | None) -> str | None:
         """What people call something; it may be cut."""
         return text and _short(text, self.name_chars)
 
     def address(self, text: str | None) -> str | None:
-        """A website, an e-mail address, a telephone number."""
-        return text and _short(text, self.address_chars)
+        """A website, an e-mail address, a telephone number: whole or not at all, for a part is of no use."""
+        return text if text and len(text) <= self.address_chars else None
+
+    def spare(self, part: str | None) -> str | None:
+        """What tells the least of a record, and goes before its name is cut."""
+        return None if self.spares else part
 
     def id(self, full: str) -> str:
         return self.shown.short(full)
 
-    def called(self, name: str | None, full: str | None) -> str | None:
-        """A record's name, or its short id where nobody knows the name."""
-        return self.name(name) or (self.id(full) if full else None)
+    def called(self, name: str | None, full: str | None, kind: str) -> str | None:
+        """A record's name; where nobody knows it, its kind and short id, which is not that of the line."""
+        return self.name(name) or (f"{kind} {self.id(full)}" if full else None)
 
     def day(self, on: date | datetime | None) -> str | None:
         """`2026-11-25 (in 2 days)`; what is far is only said as a date."""

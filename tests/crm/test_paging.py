@@ -33,6 +33,7 @@ class Crm:
     tells_total: bool = True
     echoes: bool = True
     cap: int = 100
+    last_page: int = 10**9
     queries: list[dict[str, str]] = field(default_factory=list)
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
@@ -40,7 +41,7 @@ class Crm:
         self.queries.append(query)
         wanted = query.get("companyId") if self.knows_filter else None
         rows = [row for row in self.rows if wanted in (None, row["companyId"])]
-        page = int(query["page"]) if self.knows_page else 1
+        page = min(int(query["page"]), self.last_page) if self.knows_page else 1
         size = min(int(query["pageSize"]), self.cap) if self.knows_page_size else self.cap
         answer: Row = {"contacts": rows[(page - 1) * size : page * size]}
         if self.tells_total:
@@ -62,6 +63,7 @@ def ids(*numbers: int) -> list[str]:
     return [str(number) for number in numbers]
 
 
+BEYOND = "what follows cannot be reached like this; narrow the search."
 ONLY_100 = "The CRM shows only 100 of its 300 rows; narrow the search."
 ROWS = [row(number) for number in range(10)]
 OF_ACME = ContactFilter(company_id=ACME)
@@ -197,7 +199,7 @@ async def test_an_ignored_filter_over_many_rows_ends_where_the_walk_does(connect
     last = await connect(crm).contacts.search(OF_ACME, page=2, limit=600)
     notes = [
         "The CRM did not apply the filter `companyId`: 1000 rows that do not match were left out.",
-        "Stopped after 20 requests to the CRM and 2000 rows; narrow the search.",
+        f"Stopped after 20 requests to the CRM and 2000 rows: {BEYOND}",
     ]
     assert (len(first.records), first.has_more, first.total) == (600, True, None)
     assert (len(last.records), last.has_more, last.total, last.notes) == (400, False, None, notes)
@@ -262,8 +264,46 @@ async def test_endless_new_rows_are_walked_within_a_bound(connect: Connect) -> N
     assert (page.has_more, page.total, len(asked)) == (False, None, 1 + MAX_CALLS)
     assert page.notes == [
         "The CRM did not apply the filter `companyId`: 20 rows that do not match were left out.",
-        "Stopped after 20 requests to the CRM and 20 rows; narrow the search.",
+        f"Stopped after 20 requests to the CRM and 20 rows: {BEYOND}",
     ]
+
+
+@pytest.mark.parametrize("tells_total", [True, False])
+async def test_a_crm_that_does_not_say_which_page_it_sends_may_show_that_it_skips(
+    connect: Connect, tells_total: bool
+) -> None:
+    crm = Crm([row(number) for number in range(7_510)], echoes=False, tells_total=tells_total)
+    deep = await connect(crm).contacts.search(page=81, limit=25)
+    assert summary(deep) == (ids(*range(2_000, 2_025)), True, 7_510 if tells_total else None, [])
+    assert deep.at_least == (2_025 if tells_total else 2_050)
+    assert sorted(crm.pages_asked) == ["1", "80", "81", *["82"] * (not tells_total)]
+    last = await connect(crm).contacts.search(page=301, limit=25)
+    assert summary(last) == (ids(*range(7_500, 7_510)), False, 7_510, [])
+
+
+@pytest.mark.parametrize(
+    ("quirk", "shown"),
+    [
+        ({"last_page": 30}, ids(*range(1_500, 1_550))),
+        ({"knows_page": False}, []),
+        ({"knows_page_size": False, "cap": 60}, []),
+    ],
+)
+async def test_a_crm_that_shows_not_to_skip_is_walked_from_the_start(
+    connect: Connect, quirk: dict[str, Any], shown: list[str]
+) -> None:
+    crm = Crm([row(number) for number in range(10_000)], echoes=False, tells_total=False, **quirk)
+    page = await connect(crm).contacts.search(page=31, limit=50)
+    assert [record.id for record in page.records] == shown
+    assert sorted(crm.pages_asked[:3], key=int) == ["1", "30", "31"]
+    assert crm.pages_asked[3:5] == ["1", "2"]
+
+
+async def test_an_ignored_filter_is_seen_on_the_pages_before_too(connect: Connect) -> None:
+    rows = [row(number) for number in range(500)] + [row(number) for number in range(501, 1_500, 2)]
+    crm = Crm(rows, knows_filter=False, echoes=False, tells_total=False)
+    page = await connect(crm).contacts.search(OF_ACME, page=13, limit=50)
+    assert [record.id for record in page.records] == ids(*range(1_201, 1_300, 2))
 
 
 async def test_a_deep_page_of_a_crm_that_cannot_skip_stays_within_the_bound(connect: Connect) -> None:
@@ -273,9 +313,11 @@ async def test_a_deep_page_of_a_crm_that_cannot_skip_stays_within_the_bound(conn
         [],
         False,
         1000,
-        ["Stopped after 20 requests to the CRM and 200 rows; narrow the search."],
+        [f"Stopped after 20 requests to the CRM and 200 rows: {BEYOND}"],
     )
-    assert len(crm.queries) == 1 + MAX_CALLS
+    assert page.at_least == 200
+    # Two to see whether it skips.
+    assert len(crm.queries) == 1 + 2 + MAX_CALLS
 
 
 def even(contact: Contact) -> bool:
@@ -299,7 +341,7 @@ async def test_rows_that_the_crm_cannot_select_are_selected_here(connect: Connec
 async def test_a_selection_among_too_many_rows_says_so(connect: Connect) -> None:
     client = connect(Crm([row(number) for number in range(3000)], cap=10))
     page = await few_of(client, ContactFilter(), page=10, limit=100)
-    bound = f"Stopped after {MAX_PAGES} requests to the CRM and 2000 rows; narrow the search."
+    bound = f"Stopped after {MAX_PAGES} requests to the CRM and 2000 rows: {BEYOND}"
     assert summary(page) == (ids(*range(1800, 2000, 2)), False, None, [bound])
 
 

@@ -55,12 +55,16 @@ def line(*parts: str | None) -> str:
 def activity_line(row: Mapping[str, Any]) -> str:
     """What was done, from the store's row with the names of its `lead` and `company`."""
     state = task_state(row) if row["type"] == "task" else None
-    return line(moment(row["occurred_at"]), row["type"], row["subject"], row["lead"] or row["company"], state)
+    return line(moment(row["occurred_at"]), row["type"], row["subject"], *_about(row), state)
 
 
 def task_line(row: Mapping[str, Any]) -> str:
     """What is to be done."""
-    return line(task_state(row), row["subject"], row["lead"] or row["company"])
+    return line(task_state(row), row["subject"], *_about(row))
+
+
+def _about(row: Mapping[str, Any]) -> list[str | None]:
+    return [row["lead"], f"lead {short(row['lead_id'])}"] if row["lead"] else [row["company"]]
 
 
 def task_state(task: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from .crms import hiding, without_nulls
-from .expected import ACTIVITY, activity_line, facts, listed, moment, prose, task_line
+from .expected import ACTIVITY, activity_line, facts, listed, moment, prose, short, task_line
 
 pytestmark = pytest.mark.anyio
 
@@ -71,8 +71,8 @@ async def test_an_activity_logged_on_a_lead_takes_company_and_contact_from_it(
         "contact_id": licence["contact_id"],
     }
     assert activity | expected == activity
-    row = "2030-05-06 07:00 UTC · meeting · Demo · Acme annual licence"
-    assert logged == (f"Logged as meeting.\n- {row}", {"activity": shown(activity, "Acme Inc.")})
+    row = f"2030-05-06 07:00 UTC · meeting · Demo · Acme annual licence · lead {short(licence['id'])}"
+    assert logged == (f"Logged as meeting.\n- {row} · Acme Inc.", {"activity": shown(activity, "Acme Inc.")})
     latest = await call("list_activities", lead="Acme annual licence", limit=1)
     assert latest.text.partition("\n")[2] == prose(f"- {row}")
     assert latest.facts["activities"] == [logged.facts["activity"]]
@@ -101,7 +101,9 @@ async def test_an_activity_can_be_logged_on_a_company_or_a_contact(
     assert [answer.text for answer in logged] == [
         f"Logged as call.\n- {when[0]} · call · Hello · Harbour & Pine Trading Ltd",
         f"Logged as call with Anna Müller.\n- {when[1]} · call · Hello",
-        f"Logged as call.\n- {when[2]} · call · Hello · Acme annual licence",
+        f"Logged as call.\n- {when[2]} · call · Hello · Acme annual licence · lead {short(licence['id'])}"
+        # The lead is Acme's: that the call named another company can be seen.
+        " · Harbour & Pine Trading Ltd",
     ]
     _, listed = await call("list_activities", company="Harbour & Pine", limit=50)
     assert {records[0]["id"], records[2]["id"]} <= {activity["id"] for activity in listed["activities"]}
@@ -229,7 +231,8 @@ async def test_where_not_all_could_be_read_newer_ones_may_be_missing(
     wire.inner = listing(range(450), tells_total=False, cap=2)
     found = await call("list_activities", limit=3, **filters)
     assert days_of(found) == [399, 398, 397]
-    bound = "Stopped after 200 requests to the CRM and 400 rows; narrow the search."
+    bound = "Stopped after 200 requests to the CRM and 400 rows: what follows cannot be reached like this; "
+    bound += "narrow the search."
     doubt = "The CRM does not list the newest first: newer ones than these may be missing."
     assert found.facts["notes"] == [bound, doubt]
     wire.inner = listing(range(450)[::-1], tells_total=False, cap=2)
@@ -304,7 +307,7 @@ async def test_a_logged_task_is_listed_among_the_leads_tasks(
     [task] = rows("subject = 'Send offer'")
     assert logged == (
         f"Logged as task.\n- {moment(task['occurred_at'])} · task · Send offer · Acme annual licence"
-        " · overdue, due 2001-01-01",
+        f" · lead {short(licence['id'])} · Acme Inc. · overdue, due 2001-01-01",
         {"activity": shown(task, "Acme Inc.")},
     )
 
@@ -315,7 +318,9 @@ async def test_a_logged_task_is_listed_among_the_leads_tasks(
     open_ones = rows("type = 'task' AND completed_at IS NULL")
     assert of_all == (
         f"Tasks: 1 of {len(open_ones)}; page=2 shows the next\n"
-        + prose("- overdue, due 2001-01-01 · Send offer · Acme annual licence"),
+        + prose(
+            f"- overdue, due 2001-01-01 · Send offer · Acme annual licence · lead {short(licence['id'])}"
+        ),
         {"shown": 1, "total": len(open_ones), "next_page": 2, "tasks": [shown(task, "Acme Inc.")]},
     )
     of_the_lead = sorted(
@@ -384,3 +389,20 @@ async def test_done_tasks_come_on_demand_the_latest_first(call: Call, rows: Call
         f"Tasks: {len(done) - 6} of {len(done)}\n{prose(*listed(map(task_line, done[6:])))}",
     ]
     assert [task for page in pages for task in page.facts["tasks"]] == [shown(row) for row in done]
+
+
+async def test_tasks_of_leads_that_are_called_the_same_are_told_apart(
+    call: Call, sandbox: Any, find: Find, licence: dict[str, Any]
+) -> None:
+    other = find("leads", title="Quint annual licence")
+    sandbox.execute(
+        "UPDATE leads SET title = 'Annual licence' WHERE id IN (?, ?)", licence["id"], other["id"]
+    )
+    sandbox.execute("DELETE FROM activities")
+    for lead in (licence["id"], other["id"]):
+        await call("log_activity", type="task", subject="Call back", lead=lead)
+    text, _ = await call("list_tasks")
+    line = "- no due date · Call back · Annual licence · lead"
+    assert sorted(row for row in text.splitlines() if row.startswith("- ")) == sorted(
+        f"{line} {short(lead['id'])}" for lead in (licence, other)
+    )

@@ -311,3 +311,18 @@ async def test_after_an_unknown_outcome_nothing_more_is_attempted(call: Call, wi
     _, facts = await call("move_lead_stage", stage="Won", leads=TITLES[:2])
     assert [item["outcome"] for item in facts["batch"]["items"]] == ["unknown", "not attempted"]
     assert len(wire.writes) == 1
+
+
+async def test_of_a_batch_that_is_repeated_it_is_said_what_was_done_before(call: Call, wire: Any) -> None:
+    await call("log_activity", type="call", subject="Fair", leads=TITLES[:2])
+    text, facts = await call("log_activity", type="call", subject="Fair", leads=TITLES)
+    before = "; done before, and not sent again"
+    names = [TITLES[0] + before, TITLES[1] + before, *TITLES[2:]]
+    assert [(one["outcome"], one["detail"]) for one in facts["batch"]["items"]] == [
+        ("done", name) for name in names
+    ]
+    assert text.splitlines() == [
+        "Logging as call: 4 done, 0 failed, 0 not attempted.",
+        *(f"- done · {said} · {name}" for said, name in zip(TITLES, names, strict=True)),
+    ]
+    assert len(wire.writes) == 4

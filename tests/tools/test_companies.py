@@ -176,7 +176,7 @@ async def test_get_company_in_full_brings_fields_that_nobody_documented(
     assert found == {**normal.facts, "other": {"creditRating": "AA", "tags": ["a", "b"]}}
     opening, people, was_done = re.split(r"(?=contacts: 3\n)|(?=latest activities: 5\n)", normal.text)
     times = "".join(f"{name}: {moment(acme[name])}\n" for name in ("created_at", "updated_at"))
-    assert text == f"{opening}{times}{people}creditRating: AA\ntags: ['a', 'b']\n{was_done}"
+    assert text == f'{opening}{times}{people}creditRating: AA\ntags: ["a", "b"]\n{was_done}'
 
 
 @pytest.mark.parametrize(

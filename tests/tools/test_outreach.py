@@ -1,14 +1,19 @@
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from mcp import Client
 
+from crm_mcp.crm import CrmClient
+from crm_mcp.crm.companies import NewCompany
+
 from .expected import short
 
 pytestmark = pytest.mark.anyio
 
 Call = Callable[..., Awaitable[Any]]
+Refusal = Callable[..., Awaitable[str]]
 Find = Callable[..., dict[str, Any]]
 
 LIST_ID = "11111111-1111-4111-8111-111111111111"
@@ -309,7 +314,9 @@ async def test_a_company_that_is_not_clear_is_named_and_the_others_are_put_on_th
 Companies put on list {LIST_ID}: 2 (2 new), 2 failed.
 - done · Quint Medica · Quint Medica Oy
 - failed · Xqwzt · No company "Xqwzt". search_companies lists what there is.
-- failed · Textil · {unclear} {" ".join(f"- {line}" for line in candidates)}
+- failed · Textil · {unclear}
+  - {candidates[0]}
+  - {candidates[1]}
 - done · umbra-foods-ltd.example · Umbra Foods Ltd
 - done · Quint Medica Oy"""
     )
@@ -386,3 +393,21 @@ async def test_an_id_that_no_company_has_is_the_crms_refusal(refusal: Call, sand
         f'The CRM found the input invalid: "companyIds: there is no company {LIST_ID}.".'
     )
     assert sandbox.all("SELECT * FROM marketing_list_companies") == []
+
+
+async def test_where_no_name_is_clear_each_is_named_with_as_many_candidates_as_there_is_room_for(
+    refusal: Refusal, crm: CrmClient, wire: Any
+) -> None:
+    said = [f"Vexa{number:03}" for number in range(100)]
+    for name in said:
+        for place in ("North", "South", "West"):
+            await crm.companies.create(NewCompany(name=f"{name} {place}", website=f"{name}-{place}.example"))
+    wire.sent.clear()
+    lines = (await refusal("add_to_marketing_list", list_id=LIST_ID, companies=said)).splitlines()
+    unclear = '"{}" fits more than one company. Say the id of the one that is meant:'
+    assert [line for line in lines if line.startswith('"')] == [unclear.format(name) for name in said]
+    candidates = [line for line in lines if line.startswith("- ")]
+    assert len(candidates) > 100
+    assert all(re.search(r" · [0-9a-f]{8}[0-9a-f-]*$", line) for line in candidates)
+    assert lines[-1] == "Nothing was put on the list."
+    assert wire.writes == []

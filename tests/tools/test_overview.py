@@ -446,7 +446,7 @@ async def test_stages_that_cannot_be_fetched_cost_a_name(call: Call, wire: Any, 
     wire.inner = failing("/pipeline-stages", wire.inner)
     text, facts = await call("get_lead", lead=lead["id"])
     assert text.startswith(
-        f"- Quint annual licence · Quint Medica Oy · {lead['stage_id'][:8]} · EUR 100,500 · "
+        f"- Quint annual licence · Quint Medica Oy · stage {lead['stage_id'][:8]} · EUR 100,500 · "
     )
     assert "notes" not in facts
 

@@ -52,3 +52,39 @@ async def test_a_page_past_an_end_that_nobody_tells_is_told_too(call: Call, wire
     wire.inner = httpx2.MockTransport(three)
     _, found = await call("search_companies", limit=2, page=5)
     assert found["notes"] == ["Nothing was found on page 5: page=1 is where to begin."]
+
+
+async def test_a_page_past_what_can_be_reached_is_not_said_to_be_empty(call: Call, wire: Any) -> None:
+    def no_more_than_20_a_page(request: httpx2.Request) -> httpx2.Response:
+        page = int(request.url.params.get("page", 1))
+        rows = [{"id": str(row), "title": "Row"} for row in range(7_500)][(page - 1) * 20 : page * 20]
+        return httpx2.Response(200, json=rows if request.url.path.endswith("leads") else [])
+
+    wire.inner = httpx2.MockTransport(no_more_than_20_a_page)
+    bound = (
+        "Stopped after 20 requests to the CRM and 400 rows: what follows cannot be reached like this; "
+        "narrow the search."
+    )
+    text, last = await call("search_leads", page=16)
+    assert text.splitlines()[0] == "Leads: 25 of at least 400"
+    assert (last["at_least"], last["notes"]) == (400, [bound])
+    past = "Page 17 is not among what could be read: page=16 is the last of it, with limit=25."
+    assert await call("search_leads", page=17) == (
+        f"Leads: 0 of at least 400\nNote: {bound}\nNote: {past}",
+        {"shown": 0, "at_least": 400, "leads": [], "notes": [bound, past]},
+    )
+
+
+async def test_matches_among_rows_that_were_not_all_seen_are_not_said_to_be_all(
+    call: Call, wire: Any
+) -> None:
+    def no_search(request: httpx2.Request) -> httpx2.Response:
+        page, size = (int(request.url.params.get(name, 1)) for name in ("page", "pageSize"))
+        names = ["Acme", *["Globex"] * 4_000, "Acme", "Acme"][(page - 1) * size : page * size]
+        rows = [{"id": str((page, place)), "title": name} for place, name in enumerate(names)]
+        return httpx2.Response(200, json=rows if request.url.path.endswith("leads") else [])
+
+    wire.inner = httpx2.MockTransport(no_search)
+    text, found = await call("search_leads", query="Acme")
+    assert text.splitlines()[0] == "Leads: 1 of at least 1"
+    assert (found["shown"], found["at_least"], "total" in found) == (1, 1, False)

@@ -25,8 +25,8 @@ MAX_PAGES = 200
 class Page(Generic[E]):
     """Rows `(page - 1) * limit` to `page * limit` of those that match.
 
-    `total` counts all that match and is None where the CRM does not tell; `notes` says what could not be
-    taken at the CRM's word.
+    `total` counts all that match and is None where the CRM does not tell; `at_least` so many were seen or
+    skipped; `notes` says what could not be taken at the CRM's word.
     """
 
     records: list[E]
@@ -34,6 +34,7 @@ class Page(Generic[E]):
     limit: int
     has_more: bool
     total: int | None = None
+    at_least: int | None = None
     notes: list[str] = field(default_factory=list)
     # Some row could not be checked against some filter.
     unverified: bool = False
@@ -53,9 +54,10 @@ async def gather_page(
 ) -> Page[E]:
     """Ask `fetch(page, page_size)` until the caller's page is full or the CRM has no more.
 
-    A CRM that echoes the page it was asked for is trusted to have skipped the earlier ones. Otherwise, or
-    when rows had to be left out, the list is walked from its start, in large steps. A walk that met its bound
-    has no next page: that would be the same walk. `told` hears of each request that another one follows.
+    A CRM that echoes the page it was asked for is trusted to have skipped the earlier ones; so is one that
+    shows other rows on the first page and on the one before. Otherwise, or when rows had to be left out, the
+    list is walked from its start, in large steps. A walk that met its bound has no next page: that would be
+    the same walk. `told` hears of each request that another one follows.
     """
     size = min(limit, MAX_PAGE_SIZE)
     offset = (page - 1) * limit
@@ -71,6 +73,7 @@ async def gather_page(
         limit=limit,
         has_more=len(walk.kept) > skip + limit or not (walk.at_end or walk.stopped_after),
         total=walk.total(),
+        at_least=walk.at_least(),
         notes=walk.notes(),
         unverified=walk.unverified,
         bounded=bool(walk.stopped_after) or (walk.at_end and not walk.complete),
@@ -159,7 +162,7 @@ class Walk(Generic[E]):
         for number in range(self._first_page, self._first_page + calls):
             rows = await self._fetch(number, self._size)
             self.kept += self._take(rows)
-            if self.skipped and not self._is_as_asked(rows, number):
+            if self.skipped and not await self._has_skipped(rows, number):
                 return False
             if self._knows_enough(end - self.skipped):
                 return True
@@ -172,9 +175,27 @@ class Walk(Generic[E]):
         self.stopped_after = calls
         return True
 
-    def _is_as_asked(self, rows: Rows[E], number: int) -> bool:
-        echoed = rows.page == number and rows.page_size == self._size
-        return echoed and (self.at_end or len(rows.records) == self._size) and not self._dropped
+    async def _has_skipped(self, rows: Rows[E], number: int) -> bool:
+        """Whether these are the rows of this page, and no row was dropped, so that as many are before it."""
+        echo = (rows.page, rows.page_size)
+        if self._dropped or rows.page not in (None, number) or rows.page_size not in (None, self._size):
+            return False
+        if None not in echo:
+            return self.at_end or len(rows.records) == self._size
+        return number > self._first_page or await self._follows_others(rows, number)
+
+    async def _follows_others(self, rows: Rows[E], number: int) -> bool:
+        """Whether these rows come after full pages of other ones.
+
+        A CRM that ignores `page` shows the first one again, and one that goes so far and no further the one
+        before.
+        """
+        if not rows.records:
+            return False
+        earlier = await self._fetched({1, number - 1})
+        every = [row for page in (*earlier, rows) for row in page.records]
+        full = all(len(page.records) == self._size for page in earlier)
+        return full and len({row.id for row in every}) == len(every) and all(map(self._passes, every))
 
     def _knows_enough(self, needed: int) -> bool:
         told = self._told_total is not None and not self._dropped
@@ -223,8 +244,11 @@ class Walk(Generic[E]):
             return self._told_total
         if self._may_be_cut:
             return None
-        beyond_the_end = self.skipped and not self._passed
-        return self.skipped + self._passed if self.at_end and not beyond_the_end else None
+        return self.at_least() if self.at_end else None
+
+    def at_least(self) -> int | None:
+        """How many match, as far as was seen; None on a page past the end, for that nobody saw."""
+        return self.skipped + self._passed if self._passed or not self.skipped else None
 
     def notes(self) -> list[str]:
         dropped = [
@@ -241,8 +265,8 @@ class Walk(Generic[E]):
         """What kept the walk from the rest of the list."""
         if self.stopped_after:
             yield (
-                f"Stopped after {self.stopped_after} requests to the CRM and {self.met} rows; "
-                "narrow the search."
+                f"Stopped after {self.stopped_after} requests to the CRM and {self.met} rows: what follows "
+                "cannot be reached like this; narrow the search."
             )
         elif self._may_be_cut:
             yield f"The CRM shows no more than {self.met} rows, and does not tell whether there are more."
@@ -291,6 +315,7 @@ async def selected(
         limit=limit,
         has_more=count > page * limit,
         total=count if all_wanted and not unclear else None,
+        at_least=count,
         notes=notes,
         bounded=not all_wanted,
     )

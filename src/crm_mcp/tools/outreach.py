@@ -13,6 +13,7 @@ from crm_mcp.crm.errors import CrmError, InvalidInputError, UnresolvedReferenceE
 from crm_mcp.crm.outreach import ListAddition, OutboundEmail
 from crm_mcp.gate import CALL
 from crm_mcp.references import Meant
+from crm_mcp.rendering import evenly, fits
 from crm_mcp.results import (
     DASHBOARD_URI,
     Batch,
@@ -123,8 +124,9 @@ async def add_to_marketing_list(
     """Put companies on a marketing list: they may get its mailings."""
     ids = list(dict.fromkeys(one.id for one in meant.values() if isinstance(one, Meant)))
     if not ids:
-        problems = map(str, meant.values())
-        raise UnresolvedReferenceError("\n".join([*problems, "Nothing was put on the list."]))
+        nothing = "Nothing was put on the list."
+        problems = evenly(list(map(str, meant.values())), lambda cut: fits("\n".join([*cut, nothing])))
+        raise UnresolvedReferenceError("\n".join([*problems, nothing]))
     CALL.get().left_out = [said for said, one in meant.items() if isinstance(one, CrmError)]
     told = await crm.client.outreach.add_to_marketing_list(ListAddition(list_id=target, company_ids=ids))
     result = ListAdditionResult(

@@ -45,16 +45,23 @@ async def at_once(notes: list[str], within: float = math.inf, /, **parts: Awaita
 
 
 def page_of(found: Page[Any]) -> dict[str, Any]:
-    """The fields of a ListResult; of a page past the end, a note tells which one is the last."""
+    """The fields of a ListResult; of a page past the end, or past what can be reached, a note tells which one
+    is the last."""
     facts = counts(found)
     if found.records or found.page == 1:
         return facts
-    if found.total is None:
-        where = "page=1 is where to begin"
-    else:
-        last = max(math.ceil(found.total / found.limit), 1)
-        where = f"there are {found.total} rows, and page={last} is the last with limit={found.limit}"
-    return facts | {"notes": [*found.notes, f"Nothing was found on page {found.page}: {where}."]}
+    return facts | {"notes": [*found.notes, _why_empty(found)]}
+
+
+def _why_empty(found: Page[Any]) -> str:
+    seen = found.at_least if found.bounded else found.total
+    if seen is None:
+        return f"Nothing was found on page {found.page}: page=1 is where to begin."
+    last = f"page={max(math.ceil(seen / found.limit), 1)} is the last"
+    if found.bounded:
+        return f"Page {found.page} is not among what could be read: {last} of it, with limit={found.limit}."
+    there = f"there are {found.total} rows, and {last} with limit={found.limit}"
+    return f"Nothing was found on page {found.page}: {there}."
 
 
 async def if_possible(read: Awaitable[T]) -> T | None:
@@ -113,10 +120,13 @@ async def _outcome(
         return BatchItem(item=item, outcome="failed", detail=str(meant))
     if meant.id in done:
         return BatchItem(item=item, outcome="done", detail="named twice; it was done once")
+    repeats = CALL.get().repeats
+    before = len(repeats)
     try:
         detail = await do(meant)
         done.add(meant.id)
-        return BatchItem(item=item, outcome="done", detail=detail)
+        again = "; done before, and not sent again" if len(repeats) > before else ""
+        return BatchItem(item=item, outcome="done", detail=f"{detail}{again}")
     except CrmError as error:
         ends = isinstance(error, RateLimitedError | OutcomeUnknownError)
         outcome = "unknown" if isinstance(error, OutcomeUnknownError) else "failed"

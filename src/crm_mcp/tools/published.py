@@ -262,8 +262,12 @@ def _in_one_line(error: ValidationError) -> str:
 
 def _cut(text: str) -> str:
     """An error is an answer too: no longer than its budget."""
+    from crm_mcp.rendering import fits  # noqa: PLC0415
+
+    if fits(text):
+        return text
     cut = text.encode()[:MAX_ERROR_BYTES].decode(errors="ignore")
-    return text if cut == text else f"{cut}… (cut)"
+    return f"{cut}… (cut)"
 
 
 def table(toolsets: frozenset[Toolset], *, read_only: bool) -> str:
