@@ -16,7 +16,7 @@ from mcp import Client
 from crm_mcp.access import CrmAccess
 from crm_mcp.crm import CrmClient
 from crm_mcp.gate import Policy
-from crm_mcp.ledger import Ledger
+from crm_mcp.ledger import Change, Ledger
 from crm_mcp.sandbox.app import create_app
 from crm_mcp.sandbox.demo_data import seed
 from crm_mcp.sandbox.store import Record, Store
@@ -176,3 +176,17 @@ def ledger(ledger_file: Path) -> Iterator[Ledger]:
 async def client(open_client: OpenClient) -> Client:
     """An assistant's connection to a server with all toolsets."""
     return await open_client()
+
+
+@pytest.fixture
+def changes(ledger_file: Path) -> Callable[[], list[Change]]:
+    """`changes()`: what the ledger has, the oldest first."""
+
+    def changes() -> list[Change]:
+        ledger = Ledger.open(ledger_file)
+        try:
+            return ledger.changes()[::-1]
+        finally:
+            ledger.shut()
+
+    return changes

@@ -1,0 +1,261 @@
+"""Writes whose answer was lost are looked for, and neither doubled nor overtaken."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from mcp import Client
+
+from crm_mcp.gate import Policy
+
+from .writing import Late, facts_of, failing_writes, keeping_otherwise, losing_the_answer, text_of
+
+pytestmark = pytest.mark.anyio
+
+Find = Callable[..., dict[str, Any]]
+OpenClient = Callable[..., Awaitable[Client]]
+MOVE = {"lead": "Acme annual licence", "stage": "Qualified"}
+CALL = {"type": "call", "subject": "Hello", "lead": "Acme annual licence"}
+MAIL = {"lead": "Acme annual licence", "subject": "Hello", "body": "Dear Anna"}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("create_company", {"name": "Newcomer AG"}),
+        ("create_contact", {"first_name": "New", "last_name": "Comer", "company": "Acme Inc."}),
+        ("create_lead", {"title": "New deal", "company": "Acme Inc."}),
+        ("create_pipeline_stage", {"name": "Trial"}),
+        ("update_company", {"company": "Acme Inc.", "phone": "1"}),
+        ("move_lead_stage", MOVE),
+        ("delete_lead", {"lead": "Acme annual licence"}),
+        ("log_activity", CALL),
+        ("log_activity", {**CALL, "type": "task"}),
+        ("log_activity", {"type": "call", "subject": "Hello", "company": "Acme Inc."}),
+        ("send_outbound_email", MAIL),
+        ("link_contact_to_company", {"contact": "Anna Müller", "company": "Kestrel Solar Ltd"}),
+        ("unlink_contact_from_company", {"contact": "Anna Müller", "company": "Acme Inc."}),
+    ],
+)
+async def test_what_was_done_although_the_answer_was_lost_is_found(
+    client: Client, wire: Any, changes: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    inner, wire.inner = wire.inner, losing_the_answer(wire.inner)
+    first = await facts_of(client, tool, **arguments)
+    assert first["notes"][0] == "The CRM's answer was lost, but it shows that this was done."
+    wire.inner = inner
+    if not tool.startswith(("delete", "unlink")):
+        await facts_of(client, tool, **arguments)
+    assert [change.outcome for change in changes()] == ["applied"]
+    assert len(wire.writes) == 1
+
+
+async def test_what_another_change_made_is_not_taken_for_what_this_one_did(
+    client: Client, wire: Any, changes: Any
+) -> None:
+    await facts_of(client, "log_activity", **CALL)
+    wire.inner = losing_the_answer(wire.inner, before=True)
+    await text_of(client, "log_activity", **CALL, repeat=True, fails=True)
+    assert [change.outcome for change in changes()] == ["applied", "unknown"]
+
+
+NOT_DONE = [
+    ("create_company", {"name": "Newcomer AG"}),
+    ("create_contact", {"first_name": "New", "last_name": "Comer"}),
+    ("create_lead", {"title": "New deal"}),
+    ("log_activity", CALL),
+    ("link_contact_to_company", {"contact": "Anna Müller", "company": "Kestrel Solar Ltd"}),
+    ("delete_lead", {"lead": "Acme annual licence"}),
+]
+PATIENT = Policy(approval="client", late_seconds=600)
+IMPATIENT = Policy(approval="client", late_seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"), [*NOT_DONE, ("update_company", {"company": "Acme Inc.", "phone": "1"})]
+)
+async def test_what_was_not_done_is_unknown_first_and_done_when_it_is_called_again(
+    open_client: OpenClient, wire: Any, changes: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    inner, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    text = await text_of(client, tool, **arguments, fails=True)
+    [unknown] = changes()
+    assert unknown.outcome == "unknown"
+    again = "does no harm" if tool == "update_company" else "looks first"
+    assert text == (
+        "The request was sent, but no answer came (ReadError): it may or may not have been done. "
+        f"Look before doing it again. (Change {unknown.id}; the same call again {again}.)"
+    )
+    wire.inner = inner
+    await facts_of(client, tool, **arguments)
+    assert [change.outcome for change in changes()] == ["failed", "applied"]
+
+
+@pytest.mark.parametrize(("tool", "arguments"), NOT_DONE)
+async def test_what_the_crm_may_still_be_doing_is_not_done_again(
+    open_client: OpenClient, wire: Any, changes: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    client = await open_client(policy=PATIENT)
+    healthy, wire.inner = wire.inner, (late := Late(wire.inner))
+    await text_of(client, tool, **arguments, fails=True)
+    wire.inner = healthy
+    text = await text_of(client, tool, **arguments, fails=True)
+    [unknown, refused] = changes()
+    assert (unknown.outcome, refused.outcome, len(wire.writes)) == ("unknown", "refused", 1)
+    assert text == (
+        f"The same was tried at {unknown.opened_at:%H:%M} UTC (change {unknown.id}), and its answer was "
+        f"lost: the CRM may still be doing it. Try again after {unknown.expires_at:%H:%M:%S} UTC. "
+        "Nothing was sent to the CRM."
+    )
+    await late.catch_up()
+    if not tool.startswith("delete"):
+        assert (await facts_of(client, tool, **arguments)).get("repeat") or tool.startswith("link")
+    assert len(wire.writes) == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "lost", "other"),
+    [
+        ("create_company", {"name": "Newcomer AG"}, {"name": "NEWCOMER", "phone": "1"}),
+        ("create_contact", {"last_name": "Comer", "email": "a@b.example"}, {"email": "A@b.example"}),
+        ("create_lead", {"title": "New deal", "company": "Acme Inc."}, {"title": "new deal", "value": 1}),
+        ("update_company", {"company": "Acme Inc.", "phone": "1"}, {"phone": "2"}),
+        ("move_lead_stage", MOVE | {"stage": "Lost"}, {"stage": "Won"}),
+    ],
+)
+async def test_what_the_crm_may_still_do_is_not_overtaken(
+    open_client: OpenClient, wire: Any, changes: Any, tool: str, lost: dict[str, Any], other: dict[str, Any]
+) -> None:
+    """It would be doubled, or come after this one and undo it."""
+    client, stranger = await open_client(policy=PATIENT), await open_client(policy=PATIENT)
+    healthy, wire.inner = wire.inner, Late(wire.inner)
+    await text_of(client, tool, **lost, fails=True)
+    wire.inner = healthy
+    text = await text_of(stranger, tool, **(lost | other), fails=True)
+    [unknown, refused] = changes()
+    assert (unknown.outcome, refused.outcome, len(wire.writes)) == ("unknown", "refused", 1)
+    assert text == (
+        f'The answer to "{unknown.title}" (change {unknown.id}) was lost: the CRM may still be doing it. '
+        f"Try again after {unknown.expires_at:%H:%M:%S} UTC. Nothing was sent to the CRM."
+    )
+
+
+@pytest.mark.parametrize(
+    ("tool", "lost", "other"),
+    [
+        ("create_company", {"name": "Newcomer AG"}, {"name": "Latecomer AG"}),
+        ("update_company", {"company": "Acme Inc.", "phone": "1"}, {"company": "Acme Industries"}),
+        ("log_activity", CALL, {"subject": "Goodbye"}),
+        ("send_outbound_email", MAIL, {"subject": "Goodbye"}),
+    ],
+)
+async def test_what_has_nothing_to_do_with_it_need_not_wait(
+    open_client: OpenClient, wire: Any, tool: str, lost: dict[str, Any], other: dict[str, Any]
+) -> None:
+    client = await open_client(policy=PATIENT)
+    healthy, wire.inner = wire.inner, Late(wire.inner)
+    await text_of(client, tool, **lost, fails=True)
+    wire.inner = healthy
+    await facts_of(client, tool, **(lost | other))
+    assert len(wire.writes) == 2
+
+
+async def test_what_the_crm_itself_failed_at_need_not_be_waited_for(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=PATIENT)
+    healthy = wire.inner
+    for status in (502, 500):
+        wire.inner = failing_writes(healthy, status)
+        await text_of(client, "log_activity", **(CALL | {"subject": str(status)}), fails=True)
+    wire.inner = healthy
+    await text_of(client, "log_activity", **(CALL | {"subject": "502"}), fails=True)
+    await facts_of(client, "log_activity", **(CALL | {"subject": "500"}))
+    assert len(wire.writes) == 3
+
+
+@pytest.mark.parametrize("other", [{"body": " All  is\nwell "}, {"body": "<p>All is well</p>"}], ids=str)
+async def test_a_text_that_the_crm_keeps_in_its_own_way_is_still_ours(
+    client: Client, wire: Any, changes: Any, other: dict[str, Any]
+) -> None:
+    wire.inner = keeping_otherwise(wire.inner, other)
+    await facts_of(client, "log_activity", **NOTE, lead="Acme annual licence")
+    assert [change.outcome for change in changes()] == ["applied"]
+
+
+async def test_what_may_have_come_of_a_lost_answer_is_shown_and_not_done_again(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    healthy = wire.inner
+    wire.inner = keeping_otherwise(wire.inner, {"body": "All is"})
+    note = NOTE | {"lead": "Acme annual licence"}
+    await text_of(client, "log_activity", **note, fails=True)
+    wire.inner = healthy
+    text = await text_of(client, "log_activity", **note, fails=True)
+    [unknown, refused] = changes()
+    assert (unknown.outcome, refused.outcome) == ("unknown", "refused")
+    problem, candidate = text.splitlines()
+    assert problem == (
+        f"The same was tried at {unknown.opened_at:%H:%M} UTC (change {unknown.id}), and its answer was "
+        "lost. The CRM shows what may have come of it: ask the person to look. `repeat` does it again. "
+        "Nothing was sent to the CRM."
+    )
+    assert candidate.startswith("- Hello · ")
+    assert len(wire.writes) == 1
+    await facts_of(client, "log_activity", **note, repeat=True)
+    assert [change.outcome for change in changes()] == ["unknown", "refused", "applied"]
+
+
+async def test_an_email_of_which_nobody_knows_is_not_sent_again(
+    client: Client, wire: Any, changes: Any
+) -> None:
+    inner, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    wire.inner = inner
+    text = await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    [unknown, refused] = changes()
+    assert (unknown.outcome, refused.outcome) == ("unknown", "refused")
+    assert text == (
+        f"The same was tried at {unknown.opened_at:%H:%M} UTC (change {unknown.id}), and nobody knows "
+        "whether it was done: ask the person to look. `repeat` does it again. Nothing was sent to the CRM."
+    )
+    assert len(wire.writes) == 1
+
+
+COMPANY = {"name": "Newcomer AG", "website": "newcomer.example", "industry": "Steel", "phone": "1"}
+CONTACT = {"first_name": "New", "last_name": "Comer", "email": "new@acme.example", "phone": "1"}
+LEAD = {"title": "New deal", "company": "Acme Inc.", "value": 10, "currency": "EUR", "source": "Fair"}
+NOTE = {"type": "note", "subject": "Hello", "body": "All is well", "duration_minutes": 5}
+AT_NOON = {"occurred_at": "2026-01-31T12:00:00Z"}
+LOOKALIKES = [
+    *(
+        ("create_company", COMPANY, field)
+        for field in ({"industry": "Wood"}, {"phone": "2"}, {"name": "Newcomer GmbH"})
+    ),
+    *(("create_contact", CONTACT, field) for field in ({"firstName": "Old"}, {"phone": None})),
+    *(
+        ("create_lead", LEAD, field)
+        for field in ({"value": 11}, {"currency": "USD"}, {"source": None}, {"title": "New Deal"})
+    ),
+    *(
+        ("log_activity", NOTE | about, field)
+        for about in ({"lead": "Acme annual licence"}, {"company": "Acme Inc."})
+        for field in ({"subject": "Hallo"}, {"type": "call"}, {"body": "All is lost"}, {"durationMinutes": 6})
+    ),
+    ("log_activity", CALL | AT_NOON, {"occurredAt": "2026-01-31T12:01:00Z"}),
+    ("send_outbound_email", MAIL, {"subject": "Hallo"}),
+    ("send_outbound_email", MAIL, {"htmlBody": "<p>Dear Otto</p>"}),
+]
+
+
+@pytest.mark.parametrize(("tool", "arguments", "other"), LOOKALIKES)
+async def test_what_somebody_else_made_is_not_taken_for_ours(
+    client: Client, wire: Any, changes: Any, tool: str, arguments: dict[str, Any], other: dict[str, Any]
+) -> None:
+    wire.inner = keeping_otherwise(wire.inner, other)
+    await text_of(client, tool, **arguments, fails=True)
+    [change] = changes()
+    assert (change.outcome, change.after) == ("unknown", None)
+    assert len(wire.writes) == 1
