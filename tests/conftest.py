@@ -144,6 +144,7 @@ async def open_client(open_crm: OpenCrm, ledger_file: Path) -> AsyncIterator[Ope
             sandbox: bool = True,
             lists: Mapping[str, str] | None = None,
             policy: Policy = TRUSTING,
+            principal: str = "local",
             **options: Any,
         ) -> Client:
             access = CrmAccess(
@@ -151,6 +152,7 @@ async def open_client(open_crm: OpenCrm, ledger_file: Path) -> AsyncIterator[Ope
                 lists,
                 open_ledger=lambda: Ledger.open(ledger_file),
                 policy=policy,
+                principal=lambda: principal,
                 approve_command="crm-mcp approve",
             )
             server = build_server(access, toolsets, read_only=read_only, sandbox=sandbox)

@@ -1,14 +1,30 @@
 """Writes whose answer was lost are looked for, and neither doubled nor overtaken."""
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
+import httpx2
 import pytest
 from mcp import Client
 
+from crm_mcp import gate
 from crm_mcp.gate import Policy
+from crm_mcp.ledger import Ledger
 
-from .writing import Late, facts_of, failing_writes, keeping_otherwise, losing_the_answer, text_of
+from .writing import (
+    Held,
+    Late,
+    doing_it_in_the_dark,
+    facts_of,
+    failing_writes,
+    keeping_otherwise,
+    losing_the_answer,
+    showing,
+    text_of,
+    without,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -17,6 +33,7 @@ OpenClient = Callable[..., Awaitable[Client]]
 MOVE = {"lead": "Acme annual licence", "stage": "Qualified"}
 CALL = {"type": "call", "subject": "Hello", "lead": "Acme annual licence"}
 MAIL = {"lead": "Acme annual licence", "subject": "Hello", "body": "Dear Anna"}
+BOB = "22222222-2222-4222-8222-222222222222"
 
 
 @pytest.mark.parametrize(
@@ -259,3 +276,187 @@ async def test_what_somebody_else_made_is_not_taken_for_ours(
     [change] = changes()
     assert (change.outcome, change.after) == ("unknown", None)
     assert len(wire.writes) == 1
+
+
+# CRMs that show less than the embedded one
+
+
+async def test_who_me_is_shows_nothing_of_what_was_done(
+    open_client: OpenClient, wire: Any, sandbox: Any, find: Find, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    lead = "Acme annual licence"
+    sandbox.execute("UPDATE leads SET owner_user_id = ? WHERE title = ?", BOB, lead)
+    healthy, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await text_of(client, "update_lead", lead=lead, owner="me", fails=True)
+    assert [change.outcome for change in changes()] == ["unknown"]
+    wire.inner = healthy
+    await facts_of(client, "update_lead", lead=lead, owner="me")
+    sandbox.execute("UPDATE leads SET owner_user_id = ? WHERE title = ?", BOB, lead)
+    third = await facts_of(client, "update_lead", lead=lead, owner="me")
+    assert ("repeat" in third, find("leads", title=lead)["owner_user_id"] == BOB) == (False, False)
+    assert (await facts_of(client, "update_lead", lead=lead, owner="me"))["repeat"]
+
+
+async def test_me_is_a_word_like_any_other_where_it_names_no_owner(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    wire.inner = losing_the_answer(wire.inner, before=True)
+    await text_of(client, "update_lead", lead="Acme annual licence", source="me", fails=True)
+    assert [change.outcome for change in changes()] == ["unknown"]
+
+
+@pytest.mark.parametrize("known", ["when it was made", "nothing", "another clock's"])
+async def test_an_activity_whose_age_cannot_be_told_is_not_logged_again(
+    open_client: OpenClient, wire: Any, sandbox: Any, changes: Any, known: str
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    if known == "nothing":
+        wire.inner = showing(wire.inner, without("createdAt"))
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    meeting = CALL | {"occurred_at": "2026-01-31T12:00:00Z"}
+    await text_of(client, "log_activity", **meeting, fails=True)
+    if known == "another clock's":
+        sandbox.execute("UPDATE activities SET created_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 hour')")
+    wire.inner = healthy
+    if known == "when it was made":
+        assert (await facts_of(client, "log_activity", **meeting))["repeat"]
+        return
+    text = await text_of(client, "log_activity", **meeting, fails=True)
+    assert "The CRM shows what may have come of it: ask the person to look." in text
+    assert [change.outcome for change in changes()] == ["unknown", "refused"]
+    assert len(wire.writes) == 1
+
+
+async def test_what_was_there_before_is_not_taken_for_what_was_created(
+    open_client: OpenClient, wire: Any, sandbox: Any, changes: Any
+) -> None:
+    """Nobody tells when it was created; and an undoing would delete it."""
+    client = await open_client(policy=IMPATIENT)
+    wire.inner = showing(wire.inner, without("createdAt"))
+    person = {"first_name": "Old", "last_name": "Timer"}
+    await facts_of(client, "create_contact", **person)
+    healthy, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await text_of(client, "create_contact", **person, repeat=True, fails=True)
+    wire.inner = healthy
+    [old] = sandbox.all("SELECT id FROM contacts WHERE last_name = 'Timer'")
+    made, unknown = changes()
+    assert (made.subject.id, unknown.outcome, unknown.subject) == (old["id"], "unknown", None)
+
+
+async def test_a_membership_that_somebody_else_made_is_not_ours(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    link = {"contact": "Anna Müller", "company": "Kestrel Solar Ltd", "title": "CTO"}
+    wire.inner = keeping_otherwise(wire.inner, {"title": "Intern"})
+    await text_of(client, "link_contact_to_company", **link, fails=True)
+    assert [change.outcome for change in changes()] == ["unknown"]
+
+
+async def test_an_email_whose_text_the_timeline_hides_is_for_a_person(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    wire.inner = showing(losing_the_answer(wire.inner), without("body"))
+    await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    assert [change.outcome for change in changes()] == ["unknown", "refused"]
+    assert len(wire.writes) == 1
+
+
+async def test_an_email_that_another_one_sent_is_not_ours(
+    open_client: OpenClient, wire: Any, sandbox: Any, changes: Any
+) -> None:
+    anna = await open_client(policy=IMPATIENT, principal="anna")
+    ben = await open_client(policy=IMPATIENT, principal="ben")
+    healthy, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await text_of(anna, "send_outbound_email", **MAIL, fails=True)
+    wire.inner = healthy
+    await facts_of(ben, "send_outbound_email", **MAIL)
+    await text_of(anna, "send_outbound_email", **MAIL, fails=True)
+    assert [(one.principal, one.outcome) for one in changes()] == [
+        ("anna", "unknown"),
+        ("ben", "applied"),
+        ("anna", "refused"),
+    ]
+    assert len(sandbox.all("SELECT id FROM outbox")) == 1
+
+
+@pytest.mark.parametrize("policy", [Policy(late_seconds=0), IMPATIENT], ids=["ask", "client"])
+async def test_what_is_gone_is_found_to_be_so_by_the_same_call(
+    open_client: OpenClient, wire: Any, find: Find, ledger: Ledger, changes: Any, policy: Policy
+) -> None:
+    trusted = await open_client(policy=IMPATIENT)
+    lead = find("leads", title="Acme annual licence")["id"]
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(trusted, "delete_lead", lead=lead, fails=True)
+    assert [change.outcome for change in changes()] == ["unknown"]
+    wire.inner = healthy
+    again = await open_client(policy=policy)
+    assert (await facts_of(again, "delete_lead", lead=lead))["repeat"]
+    assert [change.outcome for change in changes()] == ["applied"]
+    assert (ledger.waiting(), len(wire.writes)) == ([], 1)
+
+
+async def test_a_record_with_another_id_is_no_answer_to_an_update(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    client = await open_client()
+    company = find("companies", name="Acme Inc.")["id"]
+    inner = wire.inner
+
+    async def confused(request: httpx2.Request) -> httpx2.Response:
+        response: httpx2.Response = await inner.handle_async_request(request)
+        if request.method == "GET":
+            return response
+        other = json.loads(await response.aread()) | {"id": "11111111-1111-4111-8111-111111111111"}
+        return httpx2.Response(200, json=other)
+
+    wire.inner = httpx2.MockTransport(confused)
+    done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    [change] = changes()
+    assert (done["company"]["id"], change.after["id"]) == (company, company)
+
+
+async def test_what_is_on_its_way_for_too_long_is_not_waited_for(
+    open_client: OpenClient, wire: Any, monkeypatch: pytest.MonkeyPatch, changes: Any
+) -> None:
+    monkeypatch.setattr(gate, "WAIT_SECONDS", 0.1)
+    first, second = await open_client(), await open_client()
+    post = Held(wire.inner, lambda request: request.method == "POST")
+    wire.inner = httpx2.MockTransport(post)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: facts_of(first, "log_activity", **CALL))
+        await post.met.wait()
+        text = await text_of(second, "log_activity", **CALL, fails=True)
+        post.let_go.set()
+    [change] = changes()
+    assert text == (
+        f'"{change.title}" (change {change.id}) is on its way since {change.opened_at:%H:%M:%S} UTC. '
+        "Try again later. Nothing was sent to the CRM."
+    )
+    assert len(wire.writes) == 1
+
+
+async def test_what_was_sent_is_waited_for_although_the_call_is_cancelled(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client()
+    post = Held(wire.inner, lambda request: request.method == "POST")
+    wire.inner = httpx2.MockTransport(post)
+    impatience = anyio.CancelScope()
+
+    async def call() -> None:
+        with impatience:
+            await client.call_tool("log_activity", CALL)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await post.met.wait()
+        impatience.cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert [change.outcome for change in changes()] == ["pending"]
+        post.let_go.set()
+    assert [change.outcome for change in changes()] == ["applied"]

@@ -1,14 +1,17 @@
 """What was written can be taken back, where that harms nobody."""
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx2
 import pytest
 from mcp import Client
 
 from crm_mcp.gate import Policy
 
-from .writing import facts_of, text_of
+from .tools.crms import dropping
+from .writing import doing_it_in_the_dark, facts_of, showing, text_of, without, without_nulls
 
 pytestmark = pytest.mark.anyio
 
@@ -174,3 +177,153 @@ async def test_what_was_never_done_or_is_unknown_is_not_taken_back(client: Clien
     assert await text_of(client, "undo_change", change="abcdefgh", fails=True) == (
         'There is no change "abcdefgh" in the ledger. Nothing was undone.'
     )
+
+
+async def test_what_somebody_added_to_a_new_record_keeps_it(client: Client, wire: Any, sandbox: Any) -> None:
+    """In a CRM that shows no empty fields, too."""
+    wire.inner = showing(wire.inner, without_nulls)
+    done = await facts_of(client, "create_contact", first_name="New", last_name="Comer")
+    sandbox.execute("UPDATE contacts SET phone = '1' WHERE last_name = 'Comer'")
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    assert text == "It was changed since: phone is 1 now. Nothing was undone."
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "there"),
+    [
+        (
+            "link_contact_to_company",
+            {"contact": "New Comer", "company": "Kestrel Solar Ltd", "title": "CTO"},
+            "its membership of Kestrel Solar Ltd as CTO",
+        ),
+        (
+            "log_activity",
+            {"type": "call", "subject": "Hi", "company": "Acme Inc.", "contact": "New Comer"},
+            "1 timeline entry",
+        ),
+    ],
+)
+async def test_a_new_contact_stays_with_its_memberships_and_what_is_logged_with_it(
+    client: Client, tool: str, arguments: dict[str, Any], there: str
+) -> None:
+    person = {"first_name": "New", "last_name": "Comer", "company": "Acme Inc."}
+    done = await facts_of(client, "create_contact", **person)
+    await facts_of(client, tool, **arguments)
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    assert text == f"It was changed since: there is {there}. Nothing was undone."
+
+
+async def test_a_new_company_stays_with_its_people_and_deals(client: Client) -> None:
+    done = await facts_of(client, "create_company", name="Newcomer AG")
+    await facts_of(client, "create_lead", title="New deal", company="Newcomer AG")
+    await facts_of(client, "create_contact", first_name="New", last_name="Comer", company="Newcomer AG")
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    assert text == (
+        "It was changed since: there is its place in the deal New deal; there is its contact New Comer. "
+        "Nothing was undone."
+    )
+
+
+async def test_a_new_stage_of_which_nobody_knows_its_leads_stays(client: Client, wire: Any) -> None:
+    done = await facts_of(client, "create_pipeline_stage", name="Trial")
+    wire.inner = showing(wire.inner, without("leadCount"))
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    assert text.endswith("there is an unknown number of leads in it. Nothing was undone.")
+
+
+async def test_an_undoing_whose_answer_was_lost_is_found_out(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=Policy(approval="client", late_seconds=0))
+    done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    [change] = done["change_ids"]
+    await text_of(client, "undo_change", change=change, fails=True)
+    assert [one.outcome for one in changes()] == ["applied", "unknown"]
+    wire.inner = healthy
+    text = await text_of(client, "undo_change", change=change, fails=True)
+    assert text == f"Change {change} was undone already. Nothing was undone."
+    assert [one.outcome for one in changes()][:2] == ["undone", "applied"]
+    assert len(wire.writes) == 2
+
+
+async def test_an_undoing_that_the_crm_ignores_is_none(
+    client: Client, wire: Any, find: Find, changes: Any
+) -> None:
+    done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    healthy, wire.inner = wire.inner, dropping("phone", wire.inner)
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    assert text == "The CRM did not take it back: it shows other values for phone."
+    assert [change.outcome for change in changes()] == ["applied", "failed"]
+    wire.inner = healthy
+    await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert find("companies", name="Acme Inc.")["phone"] != "1"
+
+
+async def test_an_answer_that_shows_a_part_of_the_record_keeps_nothing_from_being_undone(
+    client: Client, wire: Any, find: Find
+) -> None:
+    before = find("companies", name="Acme Inc.")["phone"]
+    inner = wire.inner
+
+    async def short_of_words(request: httpx2.Request) -> httpx2.Response:
+        response: httpx2.Response = await inner.handle_async_request(request)
+        if request.method == "GET":
+            return response
+        record = json.loads(await response.aread())
+        return httpx2.Response(200, json={name: record[name] for name in ("id", "name")})
+
+    wire.inner = httpx2.MockTransport(short_of_words)
+    done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert find("companies", name="Acme Inc.")["phone"] == before
+
+
+async def test_nobody_is_named_for_what_somebody_else_changed(client: Client, sandbox: Any) -> None:
+    first = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    await facts_of(client, "update_company", company="Acme Inc.", industry="Steel")
+    sandbox.execute("UPDATE companies SET phone = '9' WHERE name = 'Acme Inc.'")
+    text = await text_of(client, "undo_change", change=first["change_ids"][0], fails=True)
+    assert text == "It was changed since: phone is 9 now. Nothing was undone."
+
+
+async def test_what_the_crm_did_not_create_is_not_removed(client: Client, wire: Any, find: Find) -> None:
+    """It answers with somebody who was there before."""
+    inner = wire.inner
+
+    async def knows_better(request: httpx2.Request) -> httpx2.Response:
+        if request.method != "POST":
+            response: httpx2.Response = await inner.handle_async_request(request)
+            return response
+        return httpx2.Response(200, json=anna)
+
+    contact = await facts_of(client, "get_contact", contact="anna.muller@acme-inc.example", detail="brief")
+    anna = {"id": contact["contact"]["id"], "firstName": "Anna", "lastName": "Müller"}
+    anna["createdAt"] = "2020-01-01T00:00:00Z"
+    wire.inner = httpx2.MockTransport(knows_better)
+    done = await facts_of(
+        client, "create_contact", first_name="Anna", last_name="Muller", email="a@b.example"
+    )
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    assert text.endswith("The record was there before: the CRM made no new one. Nothing was undone.")
+    assert find("contacts", email="anna.muller@acme-inc.example")["id"] == anna["id"]
+
+
+async def test_an_unlinking_is_taken_back_with_all_that_the_membership_had(
+    client: Client, find: Find, sandbox: Any
+) -> None:
+    link = {"contact": "Anna Müller", "company": "Kestrel Solar Ltd"}
+    await facts_of(client, "link_contact_to_company", **link, title="CTO", is_primary=True)
+    done = await facts_of(client, "unlink_contact_from_company", **link)
+    await facts_of(client, "undo_change", change=done["change_ids"][0])
+    company = find("companies", name="Kestrel Solar Ltd")["id"]
+    memberships = sandbox.all("SELECT title, is_primary FROM memberships WHERE company_id = ?", company)
+    assert ("CTO", 1) in [(one["title"], one["is_primary"]) for one in memberships]
+
+
+async def test_under_a_trusted_client_what_removes_is_on_record_as_trusted(
+    client: Client, changes: Any
+) -> None:
+    done = await facts_of(client, "create_lead", title="New deal")
+    await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert [change.approval for change in changes()] == [None, "client"]

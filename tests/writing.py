@@ -97,3 +97,51 @@ class Late(httpx2.MockTransport):
     async def catch_up(self) -> None:
         for request in self._late:
             assert (await self._inner.handle_async_request(request)).is_success
+
+
+def showing(
+    inner: httpx2.AsyncBaseTransport, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> httpx2.MockTransport:
+    """A CRM that shows each of its records changed like this."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [changed(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        shown = {name: changed(one) for name, one in value.items()}
+        return change(shown) if "id" in shown else shown
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        response = await inner.handle_async_request(request)
+        content = await response.aread()
+        if not content:
+            return httpx2.Response(response.status_code)
+        return httpx2.Response(response.status_code, json=changed(json.loads(content)))
+
+    return httpx2.MockTransport(answer)
+
+
+def without(*fields: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda record: {name: value for name, value in record.items() if name not in fields}
+
+
+def without_nulls(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def doing_it_in_the_dark(inner: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM that does the next write, gives no answer, and shows nothing from then on."""
+    is_dark = False
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        nonlocal is_dark
+        if is_dark:
+            return httpx2.Response(403)
+        response = await inner.handle_async_request(request)
+        if request.method != "GET":
+            is_dark = True
+            raise httpx2.ReadError("broken", request=request)
+        return response
+
+    return httpx2.MockTransport(answer)

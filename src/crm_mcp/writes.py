@@ -432,7 +432,7 @@ def _membership(one: contacts.Membership) -> str:
 
 
 def _leads_in_it(count: int | None) -> str:
-    return "nobody knows how many leads in it" if count is None else f"{count} lead{'s' * (count != 1)} in it"
+    return "an unknown number of leads in it" if count is None else f"{count} lead{'s' * (count != 1)} in it"
 
 
 def _called(record: Any) -> str:
