@@ -1,10 +1,13 @@
 """What is guarded is only done with a person's word, in both protocol eras, whatever anyone tries."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
+import httpx2
 import pytest
 from mcp import Client
 from mcp.client.context import ClientRequestContext
@@ -14,6 +17,8 @@ from crm_mcp.gate import GUARDED, Policy
 from crm_mcp.kinds import KINDS
 from crm_mcp.ledger import Ledger
 from crm_mcp.tools.surface import published
+
+from .writing import Held, losing_the_answer, showing, without
 
 pytestmark = pytest.mark.anyio
 
@@ -275,6 +280,81 @@ async def test_an_approval_is_void_when_the_record_changed(
     assert (ledger.approval(first.id).state, second.id != first.id, wire.writes) == ("void", True, [])
 
 
+async def test_an_approval_is_void_when_something_was_hung_on_what_goes(
+    open_client: OpenClient, ledger: Ledger, wire: Any
+) -> None:
+    client = await open_client(policy=ASKING)
+    await call(client, *DELETE, fails=True)
+    [first] = ledger.waiting()
+    ledger.decide(first.id, approved=True, by="terminal")
+    await call(client, "log_activity", {"type": "note", "subject": "Hello", **DELETE[1]})
+    text = await call(client, *DELETE, fails=True)
+    assert "The record changed since it was shown" in text
+    assert (ledger.approval(first.id).state, len(wire.writes)) == ("void", 1)
+
+
+async def test_what_changes_between_the_word_and_the_request_stops_it(
+    open_client: OpenClient, sandbox: Any, ledger: Ledger, wire: Any
+) -> None:
+    client = await open_client(policy=ASKING)
+    await call(client, *DELETE, fails=True)
+    [asked] = ledger.waiting()
+    ledger.decide(asked.id, approved=True, by="terminal")
+    inner = wire.inner
+
+    async def changed_once_it_is_used(request: httpx2.Request) -> httpx2.Response:
+        if ledger.approval(asked.id).state == "used":
+            sandbox.execute("UPDATE leads SET value = 1 WHERE title = 'Acme annual licence'")
+        response: httpx2.Response = await inner.handle_async_request(request)
+        return response
+
+    wire.inner = httpx2.MockTransport(changed_once_it_is_used)
+    text = await call(client, *DELETE, fails=True)
+    assert text == (
+        "The record changed since it was shown, so that the approval is void. Nothing was sent to the CRM."
+    )
+    assert (wire.writes, ledger.approval(asked.id).state) == ([], "used")
+    assert [change.outcome for change in ledger.changes()] == ["refused", "refused"]
+
+
+async def test_nobody_is_asked_about_what_is_on_its_way(
+    open_client: OpenClient, ledger: Ledger, wire: Any
+) -> None:
+    trusted, asking = await open_client(), await open_client(policy=ASKING)
+    post = Held(wire.inner, lambda request: request.method == "POST")
+    wire.inner = httpx2.MockTransport(post)
+    answers = []
+
+    async def call_again() -> None:
+        answers.append(await asking.call_tool(*MAIL))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: call(trusted, *MAIL))
+        await post.met.wait()
+        tasks.start_soon(call_again)
+        await anyio.wait_all_tasks_blocked()
+        post.let_go.set()
+    [answer] = answers
+    assert (answer.is_error, answer.structured_content["repeat"]) == (False, True)
+    assert (ledger.waiting(), len(wire.writes)) == ([], 1)
+
+
+async def test_a_question_that_tells_of_no_earlier_one_approves_no_repeat(
+    open_client: OpenClient, ledger: Ledger, wire: Any
+) -> None:
+    """Asked before it was sent, and answered afterwards."""
+    trusted, asking = await open_client(), await open_client(policy=ASKING)
+    await call(asking, *MAIL, fails=True)
+    [first] = ledger.waiting()
+    await call(trusted, *MAIL)
+    ledger.decide(first.id, approved=True, by="the page")
+    text = await call(asking, MAIL[0], MAIL[1] | {"repeat": True}, fails=True)
+    [second] = ledger.waiting()
+    assert second.id in text
+    assert re.search(r"The same was done at \d\d:\d\d UTC already.", second.preview)
+    assert (second.id != first.id, len(wire.writes)) == (True, 1)
+
+
 async def test_an_approval_is_for_nothing_else(open_client: OpenClient, ledger: Ledger, wire: Any) -> None:
     client = await open_client(policy=ASKING)
     await call(client, *MAIL, fails=True)
@@ -371,6 +451,48 @@ async def test_emails_are_bounded_whatever_is_said(open_client: OpenClient, wire
         "Nothing was sent to the CRM."
     )
     assert len(wire.writes) == 2
+
+
+LEADS = ("Acme annual licence", "Quint annual licence", "Acme pilot project")
+
+
+async def test_emails_are_bounded_by_the_day_too_and_what_nobody_knows_counts(
+    open_client: OpenClient, wire: Any, ledger: Ledger
+) -> None:
+    client = await open_client(policy=Policy(approval="client", emails_per_day=2, emails_per_hour=99))
+    healthy, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await call(client, MAIL[0], MAIL[1] | {"lead": LEADS[0]}, fails=True)
+    wire.inner = healthy
+    await call(client, MAIL[0], MAIL[1] | {"lead": LEADS[1]})
+    text = await call(client, MAIL[0], MAIL[1] | {"lead": LEADS[2]}, fails=True)
+    assert text == "At most 2 e-mails a day are sent from here. Nothing was sent to the CRM."
+    assert outcomes(ledger) == ["unknown", "applied", "refused"]
+
+
+async def test_where_nobody_knows_whom_it_goes_to_a_lead_stands_for_its_person(
+    open_client: OpenClient, wire: Any
+) -> None:
+    client = await open_client(policy=Policy(approval="client", emails_per_recipient=1))
+    wire.inner = showing(wire.inner, without("contactId", "contact", "to"))
+    await call(client, *MAIL)
+    text = await call(client, MAIL[0], MAIL[1] | {"body": "Another"}, fails=True)
+    assert text == "At most 1 e-mails a day to this lead are sent from here. Nothing was sent to the CRM."
+    await call(client, MAIL[0], MAIL[1] | {"lead": LEADS[1]})
+    assert len(wire.writes) == 2
+
+
+async def test_an_address_that_the_crm_chose_counts_and_is_told(open_client: OpenClient, wire: Any) -> None:
+    client = await open_client(policy=Policy(approval="client", emails_per_recipient=1))
+    inner = wire.inner
+
+    async def sends_elsewhere(request: httpx2.Request) -> httpx2.Response:
+        response: httpx2.Response = await inner.handle_async_request(request)
+        if request.method == "GET":
+            return response
+        return httpx2.Response(201, json=json.loads(await response.aread()) | {"to": "else@rival.example"})
+
+    wire.inner = httpx2.MockTransport(sends_elsewhere)
+    assert "Note: The CRM says that it went to else@rival.example." in await call(client, *MAIL)
 
 
 @pytest.mark.parametrize(

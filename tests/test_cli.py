@@ -162,6 +162,12 @@ def test_wrong_setting_is_one_sentence_and_exit_code_2(
             "serving on 0.0.0.0, which others can reach, needs CRM_MCP_HTTP_TOKEN (32 characters or more)",
         ),
         (["--env-file", "no.env"], "the settings file cannot be read: no.env: No such file or directory"),
+        (["--ledger", "."], "the ledger cannot be .: it is no file"),
+        (["--ledger", __file__], f"the ledger cannot be {__file__}: it is no ledger"),
+        (
+            ["--ledger", f"{__file__}/ledger.db"],
+            f"the ledger cannot be {__file__}/ledger.db: {__file__} cannot be written to",
+        ),
         (
             ["sandbox", "--sandbox", "."],
             "The embedded CRM cannot use .: unable to open database file. Choose another file, or move this "

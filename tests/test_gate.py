@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -378,3 +379,26 @@ async def test_two_that_are_the_same_and_not_equal_are_one_when_created_at_once(
         for number in range(4):
             tasks.start_soon(create, str(number % 2))
     assert len(sandbox.all("SELECT id FROM companies WHERE name LIKE 'Newcomer%'")) == 1
+
+
+@pytest.mark.parametrize("no", ["false", "no", "0", "off", 0])
+async def test_a_no_in_words_is_no_wish_to_do_it_again(client: Client, wire: Any, no: Any) -> None:
+    await facts_of(client, "log_activity", **CALL)
+    assert (await facts_of(client, "log_activity", **CALL, repeat=no))["repeat"]
+    text = await text_of(client, "create_company", name="Acme Inc.", allow_duplicate=no, fails=True)
+    assert text.startswith("This company seems to be there already.")
+    assert len(wire.writes) == 1
+
+
+async def test_a_ledger_that_was_removed_takes_no_more_writes(
+    client: Client, wire: Any, ledger_file: Path
+) -> None:
+    await facts_of(client, "log_activity", **CALL)
+    for part in ledger_file.parent.glob(f"{ledger_file.name}*"):
+        part.unlink()
+    text = await text_of(client, "log_activity", **CALL, repeat=True, fails=True)
+    assert text == (
+        f"The ledger {ledger_file} was removed or replaced while it was open: start the server anew. "
+        "Nothing was sent to the CRM."
+    )
+    assert len(wire.writes) == 1

@@ -668,3 +668,10 @@ async def test_a_body_that_clears_a_field_sends_null(connect: Connect) -> None:
     crm = Crm(status(204))
     await connect(crm).pipeline.update(ID, StageChanges(color_key=None))
     assert [json.loads(request.content) for request in crm.requests] == [{"colorKey": None}]
+
+
+def test_a_copy_of_a_crm_at_another_address_is_another_crm() -> None:
+    entity = "497f6eca-6276-4993-bfeb-53cbbbba6f08"
+    addresses = ("https://crm.example", "https://crm.example/", "https://copy.example")
+    crm, same, copy = (CrmClient(address, "ak_x", entity).identity for address in addresses)
+    assert (crm == same, crm == copy) == (True, False)
