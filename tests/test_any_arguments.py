@@ -99,6 +99,50 @@ def arguments(schema: Schema) -> st.SearchStrategy[dict[str, Any]]:
     return st.one_of(good, good, st.builds(lambda fit, odd: fit | odd, good, one_odd), anything)
 
 
+def is_surely_wrong(schema: Schema, said: dict[str, Any]) -> bool:
+    """Whether no forgiveness makes it what the schema wants: judged by that alone, not by our own code."""
+    given = {name: value for name, value in said.items() if not is_nothing(value)}
+    properties = schema["properties"]
+    named = {name if name in properties else name.removesuffix("_id") for name in given} - {"id", "record_id"}
+    if named - properties.keys():
+        return True
+    if not {"id", "record_id"} & given.keys() and not {*schema.get("required", ())} <= named:
+        return True
+    return any(name in properties and is_wrong(properties[name], value) for name, value in given.items())
+
+
+def is_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def is_wrong(schema: Schema, value: Any) -> bool:
+    """As a value for this parameter, or as what a text or a single item can be read as."""
+    kind = "enum" if "enum" in schema else schema.get("format", schema["type"])
+    if isinstance(value, dict) or (isinstance(value, list) and kind != "array"):
+        return True
+    match kind:
+        case "array":
+            items = value if isinstance(value, list) else []
+            nested = any(isinstance(one, dict | list) for one in items)
+            wrong = nested or len(items) > schema.get("maxItems", len(items))
+        case "enum":
+            near = {letters(one)[:3] for one in schema["enum"]}
+            wrong = not isinstance(value, str) or letters(value)[:3] not in near
+        case "integer" | "number":
+            wrong = isinstance(value, str) and not any(char.isdigit() for char in value)
+        case "boolean":
+            wrong = isinstance(value, float) or (isinstance(value, str) and len(value) > len("false"))
+        case "date" | "date-time":
+            wrong = not re.match(r"\s*\d{4}-\d\d-\d\d", str(value))
+        case _:
+            wrong = False
+    return wrong
+
+
+def letters(text: str) -> str:
+    return "".join(char for char in text.casefold() if char.isalnum()).replace("archived", "inactive")
+
+
 class Kept(Ledger):
     """A ledger that outlives the servers that use it."""
 
@@ -175,5 +219,7 @@ async def test_any_arguments_are_answered_in_words_and_every_write_is_on_record(
             assert sent == sum(change.outcome in SENT for change in changes)
             if result.is_error and words(result).endswith("Nothing was done."):
                 assert changes == []
+            if is_surely_wrong(SCHEMAS[tool], said):
+                assert (sent, result.is_error) == (0, True)
             if approval == "ask" and tool in GUARDED:
                 assert sent == 0

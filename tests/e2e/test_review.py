@@ -487,6 +487,24 @@ async def test_names_that_a_pipe_cannot_carry_are_spelt_out(
     assert printed.endswith("Create company \\u0141\\xf3d\\u017a \\u2192 K\\xf6ln\n")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing here is always full")
+def test_what_cannot_be_written_out_is_said(here: dict[str, Any]) -> None:
+    variables = dict(here)
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "crm_mcp", "tools"],
+            env=environment(variables.pop("home"), variables),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "crm-mcp: cannot write the output: No space left on device\n",
+    )
+
+
 # Taking back
 
 
@@ -506,6 +524,8 @@ async def test_a_change_is_taken_back_after_a_yes(
         ended = person.ends()
     undoing, undone = ledger.changes()
     assert ended == Ended(0, f'"Update company Acme Inc." is undone, by change {undoing.id}.\n', "")
+    told = json.loads(run("changes", "--json", **here).stdout)
+    assert [(one["id"], one["approved_by"]) for one in told] == [(undoing.id, "terminal"), (undone.id, None)]
     listed = run("changes", "--tool", "update_company", **here).stdout
     assert " ".join(listed.split()) == (
         f"{local(change.opened_at)} {change.id} undone local update_company Update company Acme Inc. "
