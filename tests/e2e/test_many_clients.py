@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from crm_mcp.ledger import Ledger
 from crm_mcp.sandbox.store import Store
@@ -20,6 +22,8 @@ pytestmark = pytest.mark.anyio
 
 SERVERS, CLIENTS = 4, 50
 SECONDS = 60
+TOKENS = {name: name[0] * 32 for name in ("anna", "ben", "carla", "dan", "eve")}
+EACH = CLIENTS // len(TOKENS)
 
 
 @pytest.fixture
@@ -34,19 +38,38 @@ def ledger_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def clients(crm: MisbehavingCrm, ledger_file: Path, tmp_path: Path) -> AsyncIterator[list[Client]]:
+def urls(crm: MisbehavingCrm, ledger_file: Path, tmp_path: Path) -> Iterator[Callable[..., list[str]]]:
+    """`urls(**variables)`: where servers on one ledger serve."""
     with ExitStack() as programs:
-        servers = [
-            programs.enter_context(
-                Program("--http", "0", "--ledger", str(ledger_file), home=tmp_path, **crm.settings)
-            )
-            for _ in range(SERVERS)
-        ]
-        urls = [server.url() for server in servers]
-        async with AsyncExitStack() as stack:
-            yield [
-                await stack.enter_async_context(Client(urls[number % SERVERS])) for number in range(CLIENTS)
-            ]
+
+        def urls(**variables: str) -> list[str]:
+            flags = ("--http", "0", "--ledger", str(ledger_file))
+            servers = [Program(*flags, home=tmp_path, **crm.settings, **variables) for _ in range(SERVERS)]
+            return [programs.enter_context(server).url() for server in servers]
+
+        yield urls
+
+
+@pytest.fixture
+async def clients(urls: Callable[..., list[str]]) -> AsyncIterator[list[Client]]:
+    places = urls()
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(Client(places[number % SERVERS])) for number in range(CLIENTS)]
+
+
+@pytest.fixture
+async def clients_of(urls: Callable[..., list[str]]) -> AsyncIterator[dict[str, list[Client]]]:
+    """Of each of several people so many."""
+    places = urls(CRM_MCP_HTTP_TOKENS=",".join(f"{name}={token}" for name, token in TOKENS.items()))
+    async with AsyncExitStack() as stack:
+
+        async def connected(name: str, number: int) -> Client:
+            headers = {"Authorization": f"Bearer {TOKENS[name]}"}
+            http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=SECONDS))
+            transport = streamable_http_client(places[number % SERVERS], http_client=http)
+            return await stack.enter_async_context(Client(transport))
+
+        yield {name: [await connected(name, number) for number in range(EACH)] for name in TOKENS}
 
 
 async def all_at_once(
@@ -107,5 +130,36 @@ async def test_fifty_clients_write_the_same_once_and_the_different_all(
         ("move_lead_stage", "applied"): 1,
         ("log_activity", "applied"): CLIENTS // 2,
     }
+    assert ledger.verify().broken is None
+    ledger.shut()
+
+
+async def test_people_who_create_the_same_at_once_create_one_and_their_activities_are_their_own(
+    clients_of: dict[str, list[Client]], crm: MisbehavingCrm, sandbox: Store, ledger_file: Path
+) -> None:
+    everybody = [(name, client) for name, clients in clients_of.items() for client in clients]
+    created, logged = Counter[str](), Counter[str]()
+
+    async def work(name: str, client: Client) -> None:
+        company = await client.call_tool("create_company", {"name": "Newcomer AG"})
+        created["refused" if company.is_error else "created"] += 1
+        call = {"type": "call", "subject": "Hello", "lead": "Acme annual licence"}
+        activity = (await client.call_tool("log_activity", call)).structured_content or {}
+        logged["repeat" if activity.get("repeat") else name] += 1
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            for name, client in everybody:
+                tasks.start_soon(work, name, client)
+
+    assert len(sandbox.all("SELECT id FROM companies WHERE name = 'Newcomer AG'")) == 1
+    # Who created it, and whoever of theirs asked for the same; the others are told of it.
+    assert created == {"created": EACH, "refused": CLIENTS - EACH}
+    assert logged == {"repeat": CLIENTS - len(TOKENS), **dict.fromkeys(TOKENS, 1)}
+    assert len(sandbox.all("SELECT id FROM activities WHERE subject = 'Hello'")) == len(TOKENS)
+    ledger = Ledger.open(ledger_file)
+    applied = Counter((one.principal, one.tool) for one in ledger.changes(outcomes=["applied"]))
+    [(creator, _)] = [one for one in applied if one[1] == "create_company"]
+    assert applied == {(creator, "create_company"): 1, **{(name, "log_activity"): 1 for name in TOKENS}}
     assert ledger.verify().broken is None
     ledger.shut()
