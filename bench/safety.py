@@ -15,7 +15,7 @@ from mcp import Client
 
 from crm_mcp import backend
 from crm_mcp.access import CrmAccess
-from crm_mcp.gate import Policy
+from crm_mcp.calls import Policy
 from crm_mcp.ledger import Ledger
 from crm_mcp.server import build_server
 from crm_mcp.settings import Settings

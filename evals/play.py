@@ -17,8 +17,8 @@ from mcp.server.mcpserver import MCPServer
 from mcp.types import CallToolResult, PromptReference, TextContent
 
 from crm_mcp.access import CrmAccess
+from crm_mcp.calls import Policy
 from crm_mcp.crm import CrmClient
-from crm_mcp.gate import Policy
 from crm_mcp.sandbox.app import create_app
 from crm_mcp.sandbox.demo_data import seed
 from crm_mcp.sandbox.store import Credentials, Store

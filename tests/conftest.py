@@ -14,8 +14,8 @@ import pytest
 from mcp import Client
 
 from crm_mcp.access import CrmAccess
+from crm_mcp.calls import Policy
 from crm_mcp.crm import CrmClient
-from crm_mcp.gate import Policy
 from crm_mcp.ledger import Change, Ledger
 from crm_mcp.sandbox.app import create_app
 from crm_mcp.sandbox.demo_data import seed

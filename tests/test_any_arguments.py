@@ -13,7 +13,7 @@ from mcp import Client
 from mcp.server.mcpserver import MCPServer
 
 from crm_mcp.access import CrmAccess
-from crm_mcp.gate import GUARDED, Policy
+from crm_mcp.calls import GUARDED, Policy
 from crm_mcp.ledger import Ledger
 from crm_mcp.server import build_server
 from crm_mcp.tools.catalogue import Toolset

@@ -13,7 +13,7 @@ from mcp import Client
 from mcp.client.context import ClientRequestContext
 from mcp.types import ElicitRequestParams, ElicitResult
 
-from crm_mcp.gate import GUARDED, Policy
+from crm_mcp.calls import GUARDED, Policy
 from crm_mcp.kinds import KINDS
 from crm_mcp.ledger import Ledger
 from crm_mcp.tools.surface import published

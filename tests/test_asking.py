@@ -8,7 +8,7 @@ from mcp import Client
 from mcp.client.context import ClientRequestContext
 from mcp.types import INTERNAL_ERROR, ElicitRequestParams, ElicitResult, ErrorData
 
-from crm_mcp.gate import Policy
+from crm_mcp.calls import Policy
 
 pytestmark = pytest.mark.anyio
 

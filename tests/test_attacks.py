@@ -17,7 +17,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import ElicitRequestParams, ElicitResult, InputRequiredResult
 
 from crm_mcp.access import CrmAccess
-from crm_mcp.gate import GUARDED, Policy
+from crm_mcp.calls import GUARDED, Policy
 from crm_mcp.ledger import Ledger
 from crm_mcp.preview import email_lines
 from crm_mcp.server import build_server

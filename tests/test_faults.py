@@ -12,8 +12,8 @@ from mcp.client.context import ClientRequestContext
 from mcp.types import ElicitRequestParams, ElicitResult
 
 from crm_mcp.access import CrmAccess
+from crm_mcp.calls import Policy
 from crm_mcp.crm import CrmClient, Timeouts
-from crm_mcp.gate import Policy
 from crm_mcp.kinds import KINDS
 from crm_mcp.ledger import Change, Ledger
 from crm_mcp.sandbox.store import Store

@@ -10,7 +10,7 @@ import pytest
 from mcp import Client
 
 from crm_mcp import gate
-from crm_mcp.gate import Policy
+from crm_mcp.calls import Policy
 from crm_mcp.ledger import Ledger
 
 from .writing import (

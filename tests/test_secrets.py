@@ -9,7 +9,7 @@ import pytest
 from mcp import Client
 
 from crm_mcp.access import CrmAccess
-from crm_mcp.gate import Policy
+from crm_mcp.calls import Policy
 from crm_mcp.http import build_app, principal
 from crm_mcp.ledger import Ledger
 from crm_mcp.server import build_server

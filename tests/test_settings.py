@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from crm_mcp.gate import GUARDED
+from crm_mcp.calls import GUARDED
 from crm_mcp.settings import Settings, SettingsError, load_settings
 from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS, Toolset
 

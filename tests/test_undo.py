@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from mcp import Client
 
-from crm_mcp.gate import Policy
+from crm_mcp.calls import Policy
 
 from .tools.crms import dropping
 from .writing import doing_it_in_the_dark, facts_of, showing, text_of, without, without_nulls

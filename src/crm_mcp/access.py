@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from crm_mcp.gate import Call, Gate, Policy, attempted, done_before, lost_before
+from crm_mcp.calls import Call, Policy, attempted, done_before, lost_before
+from crm_mcp.gate import Gate
 from crm_mcp.memory import Memory
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
+from crm_mcp.calls import Call, Planned, digest
 from crm_mcp.crm.errors import RefusedError
-from crm_mcp.gate import Call, Planned, digest
 from crm_mcp.ledger import Approval, ApprovalError, Ledger, NeverSent, Question
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
+from crm_mcp.calls import (
+    CALL,
+    NOTHING_SENT,
+    REPEAT_SECONDS,
+    TRUSTED_CLIENT,
+    Call,
+    Planned,
+    Policy,
+    digest,
+    done_before,
+    kept,
+    restored,
+    without,
+)
 from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RefusedError, UnexpectedResponseError
 from crm_mcp.memory import MIN_SHORT_CHARS
 from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
@@ -29,112 +39,19 @@ if TYPE_CHECKING:
 Send = Callable[[], Awaitable[Any]]
 Wire = dict[str, Any]
 
-# How long the same write again is taken for a repeat; and how long a person is told that it was done.
-REPEAT_SECONDS = 600
+# How long a person is told that it was done before.
 DAY_SECONDS = 86_400
 POLL_SECONDS = 0.05
 # What is in flight is waited for, but not longer than clients wait for a call.
 WAIT_SECONDS = 30.0
-# In place of an approval's id, where the operator trusts the client to have asked.
-TRUSTED_CLIENT = "client"
 LEASE_MARGIN_SECONDS = 5.0
-MAX_UNGUARDED_BATCH = 10
 MAX_CANDIDATES = 5
-GUARDED = frozenset(
-    {
-        "send_outbound_email",
-        "add_to_marketing_list",
-        "delete_contact",
-        "delete_lead",
-        "unlink_contact_from_company",
-        "delete_pipeline_stage",
-        "reorder_pipeline_stages",
-    }
-)
 # The tools that do what these operations do; others are called like their operations.
 TOOL_OF = {
     "create_company_membership": "link_contact_to_company",
     "update_company_membership": "link_contact_to_company",
     "delete_company_membership": "unlink_contact_from_company",
 }
-# The arguments of tools that hold what people wrote to each other.
-BODIES = ("body",)
-# The CRM's fields that do.
-TEXTS = ("body", "htmlBody")
-NOTHING_SENT = "Nothing was sent to the CRM."
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What an operator lets pass; `approval` tells how guarded tools get a person's word."""
-
-    approval: Literal["ask", "client", "never"] = "ask"
-    guard: frozenset[str] = GUARDED
-    approval_seconds: float = 600.0
-    # For how long the CRM may still do what it gave no answer to.
-    late_seconds: float = 60.0
-    emails_per_hour: int = 30
-    emails_per_day: int = 100
-    emails_per_recipient: int = 5
-    digest_bodies: bool = False
-
-    def guards(self, tool: str, arguments: Mapping[str, Any]) -> bool:
-        """Whether a person must approve it: a tool on the list, the same e-mail again, or a batch of more
-        than ten records."""
-        many = (value for value in arguments.values() if isinstance(value, list | tuple))
-        listed = tool in self.guard or _is_email_again(tool, arguments)
-        return listed or any(len(value) > MAX_UNGUARDED_BATCH for value in many)
-
-    def trusts_client(self, tool: str, arguments: Mapping[str, Any]) -> bool:
-        """Whether a client that calls it has asked a person; of the same e-mail again we ask ourselves."""
-        return self.approval == "client" and not _is_email_again(tool, arguments)
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A write as a rehearsal met it: what a person should see, and the digest of what there was before."""
-
-    attempt: Attempt
-    details: Sequence[str]
-    before: str
-    # The equal change that was done before, or may have been.
-    again: str = ""
-
-
-@dataclass(slots=True)
-class Call:
-    """A call of a tool: what was asked, and what becomes of its writes."""
-
-    tool: str
-    arguments: Mapping[str, Any]
-    guarded: bool = False
-    # Where its writes are collected instead of sent.
-    rehearsal: list[Planned] | None = None
-    # What was named and cannot be meant, so that no write is about it.
-    left_out: list[str] = field(default_factory=list)
-    # What a person approved: by the writes' keys, the digests of what there was before.
-    approval: str | None = None
-    approved: Mapping[str, str] = field(default_factory=dict)
-    # The approval about which the client's person was asked during it.
-    asked: str | None = None
-    undoes: str | None = None
-    # Whether the client has failed at a question.
-    unaskable: bool = False
-    # Whether the ledger has what became of it.
-    on_record: bool = False
-    changes: list[str] = field(default_factory=list)
-    repeats: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-# Whose writes these are.
-CALL: ContextVar[Call] = ContextVar("CALL")
-
-
-def digest(value: Any) -> str:
-    """Of anything that JSON can say; equal things have equal ones."""
-    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()
 
 
 class Gate:
@@ -182,7 +99,7 @@ class Gate:
             await self._until_closed(earlier)
         if earlier and not await self._goes_anew(kind, write, call, earlier, attempt):
             call.on_record = True
-            return _restored(self._ledger().get(earlier.id).after, write)
+            return restored(self._ledger().get(earlier.id).after, write)
         try:
             await self._refuse_unwanted(kind, write, seen, call, attempt)
         except RefusedError as error:
@@ -225,7 +142,7 @@ class Gate:
                 return await self._sent(kind, write, seen, call, begun.change, send)
             if begun.change.outcome == "applied" and begun.change.key == attempt.key:
                 call.repeats.append(begun.change.id)
-                return _restored(begun.change.after, write)
+                return restored(begun.change.after, write)
             await self._until_closed(begun.change)
 
     def _begun(self, attempt: Attempt, despite: str = "") -> Begun:
@@ -261,10 +178,10 @@ class Gate:
             principal=self._principal,
             entity=self._crm.identity,
             tool=call.tool,
-            arguments=_kept(call, hidden),
+            arguments=kept(call, hidden),
             operation=write.operation.name,
             targets=dict(write.ids),
-            body=_without(write.body.to_wire() if write.body else {}, hidden),
+            body=without(write.body.to_wire() if write.body else {}, hidden),
             title=kind.title(write, seen, self._named),
             key=self._key(write, kind.aim(seen)),
             subject=Subject(kind.record, about) if about else None,
@@ -530,7 +447,7 @@ class Gate:
 
         hidden = self._hidden(kind)
         return await settle(
-            self._crm, self._ledger(), kind, write, change, keep=lambda after: _without(after, hidden)
+            self._crm, self._ledger(), kind, write, change, keep=lambda after: without(after, hidden)
         )
 
     async def _look(self, kind: Kind, write: Write, change: Change) -> Verdict:
@@ -541,25 +458,8 @@ class Gate:
     def _close(self, kind: Kind, write: Write, change: Change, after: Wire | None) -> None:
         from crm_mcp.lost import close  # noqa: PLC0415
 
-        kept = None if after is None else _without(after, self._hidden(kind))
+        kept = None if after is None else without(after, self._hidden(kind))
         close(self._ledger(), kind, write, change, kept)
-
-
-def attempted(call: Call, principal: str, entity: str, title: str, policy: Policy) -> Attempt:
-    """A call as it was made, of which nobody knows what it would have sent."""
-    from crm_mcp.ledger import Attempt  # noqa: PLC0415
-
-    return Attempt(
-        principal=principal,
-        entity=entity,
-        tool=call.tool,
-        arguments=_kept(call, BODIES if policy.digest_bodies else ()),
-        operation="",
-        targets={},
-        body={},
-        title=title,
-        key=digest([call.tool, _kept(call, ())]),
-    )
 
 
 def _not_kept(kind: Kind, write: Write, after: Wire | None) -> list[str]:
@@ -572,59 +472,9 @@ def _not_kept(kind: Kind, write: Write, after: Wire | None) -> list[str]:
     return [worded(write.body.wire_name(name)) for name in other]
 
 
-def done_before(ledger: Ledger, attempt: Attempt) -> Change | None:
-    """What the same call did within the time of a repeat, whatever its arguments mean now."""
-    since = datetime.now(UTC) - timedelta(seconds=REPEAT_SECONDS)
-    return next(_of_the_same_call(ledger, attempt, "applied", since), None)
-
-
-def lost_before(ledger: Ledger, attempt: Attempt) -> Iterator[Change]:
-    """What the same call may have done whose answer was lost; texts of which only digests are kept need
-    the call itself."""
-    lost = _of_the_same_call(ledger, attempt, "unknown", None)
-    return (one for one in lost if not any(isinstance(one.body.get(name), str) for name in TEXTS))
-
-
-def _of_the_same_call(
-    ledger: Ledger, attempt: Attempt, outcome: Outcome, since: datetime | None
-) -> Iterator[Change]:
-    found = ledger.changes(
-        since=since,
-        outcomes=[outcome],
-        tool=attempt.tool,
-        principal=attempt.principal,
-        entity=attempt.entity,
-    )
-    return (one for one in found if one.arguments == attempt.arguments)
-
-
-def _kept(call: Call, hidden: Sequence[str]) -> dict[str, Any]:
-    return _without({name: _plain(value) for name, value in call.arguments.items()}, hidden)
-
-
 def _address(seen: dict[str, Any] | None) -> str:
     """Where an e-mail goes, as people tell addresses apart."""
     return on_one_line(str((seen or {}).get("to") or "")).casefold()
-
-
-def _without(values: dict[str, Any], hidden: Sequence[str]) -> dict[str, Any]:
-    """Texts that the operator does not want kept, as digests."""
-    return {
-        name: _as_digest(value) if name in hidden and isinstance(value, str) else value
-        for name, value in values.items()
-    }
-
-
-def _restored(after: Any, write: Write) -> Any:
-    """An answer from the ledger with the texts that were sent, where it only has their digests."""
-    if not isinstance(after, dict) or write.body is None:
-        return after
-    sent = {name: value for name, value in write.body.to_wire().items() if isinstance(value, str)}
-    return after | {name: text for name, text in sent.items() if after.get(name) == _as_digest(text)}
-
-
-def _as_digest(text: str) -> str:
-    return f"sha256:{digest(text)}"
 
 
 def _age(change: Change) -> timedelta:
@@ -636,11 +486,3 @@ def _says(arguments: Mapping[str, Any], full: str) -> bool:
     each = (value if isinstance(value, list | tuple) else [value] for value in arguments.values())
     said = [one.strip().lower() for one in chain(*each) if isinstance(one, str)]
     return any(len(start) >= MIN_SHORT_CHARS and full.startswith(start) for start in said)
-
-
-def _is_email_again(tool: str, arguments: Mapping[str, Any]) -> bool:
-    return tool == "send_outbound_email" and bool(arguments.get("repeat"))
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)

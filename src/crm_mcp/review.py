@@ -13,8 +13,9 @@ import anyio
 
 from crm_mcp import backend
 from crm_mcp.approvals import approval_of, let_through, question_of, refuse
+from crm_mcp.calls import CALL, NOTHING_SENT, Call, Planned
 from crm_mcp.crm.errors import DeclinedError, RefusedError
-from crm_mcp.gate import CALL, NOTHING_SENT, Call, Gate, Planned
+from crm_mcp.gate import Gate
 from crm_mcp.journal import LedgerError, NoLedgerError
 from crm_mcp.ledger import Approval, ApprovalError, Change, Ledger
 from crm_mcp.memory import Memory

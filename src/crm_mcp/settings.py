@@ -22,8 +22,8 @@ from pydantic import (
     model_validator,
 )
 
+from crm_mcp.calls import GUARDED, Policy
 from crm_mcp.crm.address import check_base_url, is_loopback
-from crm_mcp.gate import GUARDED, Policy
 from crm_mcp.tools.catalogue import DEFAULT_TOOLSETS, Effect, Toolset
 
 MIN_TOKEN_CHARS = 32

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from crm_mcp.calls import CALL
 from crm_mcp.crm.errors import InvalidInputError, RefusedError
-from crm_mcp.gate import CALL
 from crm_mcp.journal import LedgerError
 from crm_mcp.kinds import KINDS
 from crm_mcp.lost import settle_recorded

@@ -19,7 +19,7 @@ from typing import Any, Self
 import pytest
 from mcp import Client
 
-from crm_mcp.gate import Policy
+from crm_mcp.calls import Policy
 from crm_mcp.ledger import Approval, Ledger, Question
 from crm_mcp.sandbox.store import Store
 

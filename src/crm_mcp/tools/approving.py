@@ -20,8 +20,8 @@ from pydantic import BaseModel, Field, StrictBool
 
 from crm_mcp.access import CrmAccess
 from crm_mcp.approvals import approval_of, let_through, refuse
+from crm_mcp.calls import CALL, NOTHING_SENT, Call, Planned
 from crm_mcp.crm.errors import DeclinedError, RefusedError
-from crm_mcp.gate import CALL, NOTHING_SENT, Call, Planned
 from crm_mcp.journal import LedgerError
 from crm_mcp.ledger import Approval, NeverSent
 from crm_mcp.tools.asking import can_ask

@@ -13,10 +13,10 @@ from mcp.types.version import is_version_at_least
 from pydantic import BaseModel, Field, create_model
 
 from crm_mcp.access import CrmAccess
+from crm_mcp.calls import CALL
 from crm_mcp.crm.errors import CrmError, InvalidInputError, NotFoundError, UnresolvedReferenceError
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
-from crm_mcp.gate import CALL
 from crm_mcp.references import AmbiguousReferenceError, Meant, find_connection
 from crm_mcp.tenant import Advance
 from crm_mcp.tools.parameters import Crm

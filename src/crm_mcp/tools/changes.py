@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from crm_mcp.gate import CALL
+from crm_mcp.calls import CALL
 from crm_mcp.ledger import Change, Ledger, Outcome
 from crm_mcp.memory import Names
 from crm_mcp.results import ChangeList, ChangeRow, UndoResult

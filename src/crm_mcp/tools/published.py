@@ -18,8 +18,8 @@ from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnno
 from pydantic import ValidationError
 
 from crm_mcp.access import CrmAccess
+from crm_mcp.calls import CALL, NOTHING_SENT, Call
 from crm_mcp.crm.errors import CrmError, InvalidInputError
-from crm_mcp.gate import CALL, NOTHING_SENT, Call
 from crm_mcp.tools.catalogue import Check, Effect, Toolset, declarations
 from crm_mcp.tools.forgiving import (
     closest,

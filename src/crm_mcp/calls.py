@@ -1,0 +1,185 @@
+"""A call of a tool that may write: what an operator lets pass, what is planned of it, what is on record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from crm_mcp.crm.client import Write
+    from crm_mcp.ledger import Attempt, Change, Ledger, Outcome
+
+# How long the same write again is taken for a repeat.
+REPEAT_SECONDS = 600
+# In place of an approval's id, where the operator trusts the client to have asked.
+TRUSTED_CLIENT = "client"
+MAX_UNGUARDED_BATCH = 10
+GUARDED = frozenset(
+    {
+        "send_outbound_email",
+        "add_to_marketing_list",
+        "delete_contact",
+        "delete_lead",
+        "unlink_contact_from_company",
+        "delete_pipeline_stage",
+        "reorder_pipeline_stages",
+    }
+)
+# The arguments of tools that hold what people wrote to each other.
+BODIES = ("body",)
+# The CRM's fields that do.
+TEXTS = ("body", "htmlBody")
+NOTHING_SENT = "Nothing was sent to the CRM."
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an operator lets pass; `approval` tells how guarded tools get a person's word."""
+
+    approval: Literal["ask", "client", "never"] = "ask"
+    guard: frozenset[str] = GUARDED
+    approval_seconds: float = 600.0
+    # For how long the CRM may still do what it gave no answer to.
+    late_seconds: float = 60.0
+    emails_per_hour: int = 30
+    emails_per_day: int = 100
+    emails_per_recipient: int = 5
+    digest_bodies: bool = False
+
+    def guards(self, tool: str, arguments: Mapping[str, Any]) -> bool:
+        """Whether a person must approve it: a tool on the list, the same e-mail again, or a batch of more
+        than ten records."""
+        many = (value for value in arguments.values() if isinstance(value, list | tuple))
+        listed = tool in self.guard or is_email_again(tool, arguments)
+        return listed or any(len(value) > MAX_UNGUARDED_BATCH for value in many)
+
+    def trusts_client(self, tool: str, arguments: Mapping[str, Any]) -> bool:
+        """Whether a client that calls it has asked a person; of the same e-mail again we ask ourselves."""
+        return self.approval == "client" and not is_email_again(tool, arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A write as a rehearsal met it: what a person should see, and the digest of what there was before."""
+
+    attempt: Attempt
+    details: Sequence[str]
+    before: str
+    # The equal change that was done before, or may have been.
+    again: str = ""
+
+
+@dataclass(slots=True)
+class Call:
+    """A call of a tool: what was asked, and what becomes of its writes."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    guarded: bool = False
+    # Where its writes are collected instead of sent.
+    rehearsal: list[Planned] | None = None
+    # What was named and cannot be meant, so that no write is about it.
+    left_out: list[str] = field(default_factory=list)
+    # What a person approved: by the writes' keys, the digests of what there was before.
+    approval: str | None = None
+    approved: Mapping[str, str] = field(default_factory=dict)
+    # The approval about which the client's person was asked during it.
+    asked: str | None = None
+    undoes: str | None = None
+    # Whether the client has failed at a question.
+    unaskable: bool = False
+    # Whether the ledger has what became of it.
+    on_record: bool = False
+    changes: list[str] = field(default_factory=list)
+    repeats: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+# Whose writes these are.
+CALL: ContextVar[Call] = ContextVar("CALL")
+
+
+def digest(value: Any) -> str:
+    """Of anything that JSON can say; equal things have equal ones."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()
+
+
+def attempted(call: Call, principal: str, entity: str, title: str, policy: Policy) -> Attempt:
+    """A call as it was made, of which nobody knows what it would have sent."""
+    from crm_mcp.ledger import Attempt  # noqa: PLC0415
+
+    return Attempt(
+        principal=principal,
+        entity=entity,
+        tool=call.tool,
+        arguments=kept(call, BODIES if policy.digest_bodies else ()),
+        operation="",
+        targets={},
+        body={},
+        title=title,
+        key=digest([call.tool, kept(call, ())]),
+    )
+
+
+def done_before(ledger: Ledger, attempt: Attempt) -> Change | None:
+    """What the same call did within the time of a repeat, whatever its arguments mean now."""
+    since = datetime.now(UTC) - timedelta(seconds=REPEAT_SECONDS)
+    return next(_of_the_same_call(ledger, attempt, "applied", since), None)
+
+
+def lost_before(ledger: Ledger, attempt: Attempt) -> Iterator[Change]:
+    """What the same call may have done whose answer was lost; texts of which only digests are kept need
+    the call itself."""
+    lost = _of_the_same_call(ledger, attempt, "unknown", None)
+    return (one for one in lost if not any(isinstance(one.body.get(name), str) for name in TEXTS))
+
+
+def _of_the_same_call(
+    ledger: Ledger, attempt: Attempt, outcome: Outcome, since: datetime | None
+) -> Iterator[Change]:
+    found = ledger.changes(
+        since=since,
+        outcomes=[outcome],
+        tool=attempt.tool,
+        principal=attempt.principal,
+        entity=attempt.entity,
+    )
+    return (one for one in found if one.arguments == attempt.arguments)
+
+
+def kept(call: Call, hidden: Sequence[str]) -> dict[str, Any]:
+    return without({name: _plain(value) for name, value in call.arguments.items()}, hidden)
+
+
+def without(values: dict[str, Any], hidden: Sequence[str]) -> dict[str, Any]:
+    """Texts that the operator does not want kept, as digests."""
+    return {
+        name: _as_digest(value) if name in hidden and isinstance(value, str) else value
+        for name, value in values.items()
+    }
+
+
+def restored(after: Any, write: Write) -> Any:
+    """An answer from the ledger with the texts that were sent, where it only has their digests."""
+    if not isinstance(after, dict) or write.body is None:
+        return after
+    sent = {name: value for name, value in write.body.to_wire().items() if isinstance(value, str)}
+    return after | {name: text for name, text in sent.items() if after.get(name) == _as_digest(text)}
+
+
+def _as_digest(text: str) -> str:
+    return f"sha256:{digest(text)}"
+
+
+def is_email_again(tool: str, arguments: Mapping[str, Any]) -> bool:
+    return tool == "send_outbound_email" and bool(arguments.get("repeat"))
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)
