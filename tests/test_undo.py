@@ -327,3 +327,26 @@ async def test_under_a_trusted_client_what_removes_is_on_record_as_trusted(
     done = await facts_of(client, "create_lead", title="New deal")
     await facts_of(client, "undo_change", change=done["change_ids"][0])
     assert [change.approval for change in changes()] == [None, "client"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "note"),
+    [
+        (
+            "link_contact_to_company",
+            {"contact": "Anna Müller", "company": "Kestrel Solar Ltd", "is_primary": True},
+            "The contact's primary company may be another one than before.",
+        ),
+        (
+            "update_contact",
+            {"contact": "anna.muller@acme-inc.example", "company": "Kestrel Solar Ltd"},
+            "The contact's memberships may be others than before: only the company is taken back.",
+        ),
+    ],
+)
+async def test_what_the_crm_did_along_with_it_and_is_not_taken_back_is_told(
+    client: Client, tool: str, arguments: dict[str, Any], note: str
+) -> None:
+    done = await facts_of(client, tool, **arguments)
+    undone = await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert note in undone["notes"]

@@ -60,8 +60,20 @@ class Move(Update):
         return [name for name in body if name == "stageId"]
 
 
+class UpdateContact(Update):
+    """A change of a contact, whose company is its primary membership, too."""
+
+    def left_behind(self, done: Done) -> Iterator[str]:
+        if "companyId" in done.body:
+            yield "The contact's memberships may be others than before: only the company is taken back."
+
+
 class Link(Create):
     """A contact's new membership in a company."""
+
+    def left_behind(self, done: Done) -> Iterator[str]:
+        if done.body.get("isPrimary"):
+            yield PRIMARY_IS_LEFT
 
     def claim(self, write: Write) -> str:
         return _memberships_of(write)
@@ -80,6 +92,9 @@ class Link(Create):
         return f"of {named(write.ids['contact_id'])} in {named(str(sent_by(write).get('companyId')))}"
 
 
+PRIMARY_IS_LEFT = "The contact's primary company may be another one than before."
+
+
 def _memberships_of(write: Write) -> str:
     # Which one is the primary one is told of all of them.
     return f"memberships of {write.ids['contact_id']}"
@@ -93,6 +108,10 @@ def _membership_called(write: Write, seen: Seen, named: Named) -> str:
 class Relink(Update):
     """A change of a contact's membership, whose title is the contact's there."""
 
+    def left_behind(self, done: Done) -> Iterator[str]:
+        if "isPrimary" in done.body:
+            yield PRIMARY_IS_LEFT
+
     def claim(self, write: Write) -> str:
         return _memberships_of(write)
 
@@ -102,6 +121,10 @@ class Relink(Update):
 
 class Unlink(Delete):
     """The end of a contact's membership, which a new one takes back."""
+
+    def left_behind(self, done: Done) -> Iterator[str]:
+        if (done.before or {}).get("isPrimary"):
+            yield PRIMARY_IS_LEFT
 
     def claim(self, write: Write) -> str:
         return _memberships_of(write)
@@ -359,7 +382,7 @@ KINDS: dict[str, Kind] = {
             CONTACTS,
             lambda ids: Write(contacts.DELETE_CONTACT, ids, None),
         ),
-        Update(contacts.UPDATE_CONTACT, "contact", _contact, "Update"),
+        UpdateContact(contacts.UPDATE_CONTACT, "contact", _contact, "Update"),
         Delete(contacts.DELETE_CONTACT, "contact", _contact, "Delete"),
         Link(
             contacts.CREATE_MEMBERSHIP,

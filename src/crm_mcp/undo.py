@@ -55,6 +55,8 @@ async def undo(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
         await crm.call(write.operation, body=write.body, **ids)
     except InvalidInputError as error:
         raise RefusedError(f"{error} {NOTHING_UNDONE}") from error
+    if call.rehearsal is None:
+        call.notes += kind.left_behind(done)
     if isinstance(kind, Update) and call.rehearsal is None:
         call.notes += _still_other(change.before or {}, await kind.now(crm, change.targets))
     return change

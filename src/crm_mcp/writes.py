@@ -189,6 +189,10 @@ class Kind:
         """
         raise NotUndoableError("The CRM has no way to take this back.")
 
+    def left_behind(self, done: Done) -> Iterator[str]:
+        """What the CRM may have done along with it that taking it back does not, each a sentence."""
+        yield from ()
+
     async def since(self, crm: CrmClient, done: Done, record_id: str) -> list[Since]:
         """What became of it since by somebody: the fields with their values, what hangs on it now."""
         return list(self.changed_since(done, await self.now(crm, done.ids)))
