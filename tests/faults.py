@@ -64,7 +64,6 @@ WRITES = (
         "reorder_pipeline_stages",
         {"stages": ["Qualified", "New", "Proposal", "Negotiation", "Won", "Lost"]},
         "SELECT count(*) FROM stages WHERE name = 'Qualified' AND sort_order = 0",
-        is_missed=False,
     ),
     Write(
         "create_pipeline_stage",
@@ -83,7 +82,6 @@ WRITES = (
         "update_pipeline_stage",
         {"stage": "Proposal", "color_key": "teal"},
         "SELECT count(*) FROM stages WHERE color_key = 'teal'",
-        is_missed=False,
     ),
     Write(
         "update_company",
@@ -137,7 +135,6 @@ WRITES = (
         "link_contact_to_company",
         {"contact": "Anna Moreau", "company": "Palisade Instruments Inc.", "title": "Chief"},
         "SELECT count(*) FROM memberships WHERE title = 'Chief'",
-        is_missed=False,
     ),
     Write(
         "delete_company_membership",

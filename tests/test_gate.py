@@ -260,7 +260,7 @@ async def test_a_write_that_another_process_took_over_is_not_sent(
     open_client: OpenClient, wire: Any, changes: Any, name: str
 ) -> None:
     slow, other = await open_client(), await open_client()
-    search = Held(wire.inner, lambda request: "q" in request.url.params)
+    search = Held(wire.inner, lambda request: request.url.path.endswith("/companies"))
     wire.inner = httpx2.MockTransport(search)
     texts = []
 

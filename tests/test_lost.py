@@ -121,8 +121,8 @@ async def test_what_the_crm_may_still_be_doing_is_not_done_again(
     [unknown, refused] = changes()
     assert (unknown.outcome, refused.outcome, len(wire.writes)) == ("unknown", "refused", 1)
     assert text == (
-        f"The same was tried at {unknown.opened_at:%H:%M} UTC (change {unknown.id}), and its answer was "
-        f"lost: the CRM may still be doing it. Try again after {unknown.expires_at:%H:%M:%S} UTC. "
+        f"The same was tried at {unknown.opened_at:%H:%M} UTC (change {unknown.id}), and may still be "
+        f"on its way in the CRM. Try again after {unknown.expires_at:%H:%M:%S} UTC. "
         "Nothing was sent to the CRM."
     )
     await late.catch_up()
@@ -153,7 +153,7 @@ async def test_what_the_crm_may_still_do_is_not_overtaken(
     [unknown, refused] = changes()
     assert (unknown.outcome, refused.outcome, len(wire.writes)) == ("unknown", "refused", 1)
     assert text == (
-        f'The answer to "{unknown.title}" (change {unknown.id}) was lost: the CRM may still be doing it. '
+        f'"{unknown.title}" (change {unknown.id}) may still be on its way in the CRM. '
         f"Try again after {unknown.expires_at:%H:%M:%S} UTC. Nothing was sent to the CRM."
     )
 

@@ -26,7 +26,7 @@ from crm_mcp.calls import (
 )
 from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RefusedError, UnexpectedResponseError
 from crm_mcp.memory import MIN_SHORT_CHARS
-from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
+from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line, worded
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
@@ -373,9 +373,8 @@ class Gate:
         if isinstance(after, OutcomeUnknownError):
             return await self._after_silence(kind, write, call, change, after)
         if call.undoes and (lost := _not_kept(kind, write, after)):
-            problem = f"The CRM did not take it back: it shows other values for {', '.join(lost)}."
-            self._ledger().close(change.id, "failed", after=after, detail=problem)
-            raise UnexpectedResponseError(problem)
+            self._refuse_if_ignored(change, after, lost)
+            call.notes.append(f"The CRM shows other values than before: {', '.join(map(worded, lost))}.")
         call.changes.append(change.id)
         call.notes += kind.notes(change.before, after)
         try:
@@ -383,6 +382,14 @@ class Gate:
         except LedgerError as error:
             call.notes.append(f"This was done, but it is not on record that it was: {error}")
         return answer if after is None else after
+
+    def _refuse_if_ignored(self, change: Change, after: Wire | None, lost: Sequence[str]) -> None:
+        """Raises UnexpectedResponseError, on record, where taking a change back changed nothing of it."""
+        if any((after or {}).get(name) != (change.before or {}).get(name) for name in change.body):
+            return
+        problem = f"The CRM did not take it back: it shows other values for {', '.join(map(worded, lost))}."
+        self._ledger().close(change.id, "failed", after=after, detail=problem)
+        raise UnexpectedResponseError(problem)
 
     # After it was sent
 
@@ -396,8 +403,9 @@ class Gate:
         from crm_mcp.writes import NotDone, WasDone  # noqa: PLC0415
 
         record: Record | None = write.operation.answer.read(answer)
-        target = None if kind.is_new else next(reversed([*write.ids.values()]), None)
-        if record is not None and target in (None, getattr(record, "id", target)):
+        if record is not None and kind.says_no(record):
+            return OutcomeUnknownError("The CRM says that it failed. Look before doing it again.")
+        if record is not None and kind.is_answer(write, record):
             return await self._whole(kind, write, record)
         with suppress(CrmError):
             verdict = await self._look(kind, write, change)
@@ -407,7 +415,10 @@ class Gate:
                 return OutcomeUnknownError(
                     "The CRM says that it was done, but does not show it. Look before doing it again."
                 )
-            return None if kind.is_new else await kind.now(self._crm, write.ids)
+            if now := None if kind.is_new else await kind.now(self._crm, write.ids):
+                return now
+        if not kind.is_new:  # of which the result says so itself
+            CALL.get().notes.append("The CRM accepted this, but does not show it.")
         return None
 
     async def _whole(self, kind: Kind, write: Write, record: Record) -> Wire:
@@ -463,13 +474,10 @@ class Gate:
 
 
 def _not_kept(kind: Kind, write: Write, after: Wire | None) -> list[str]:
-    """The fields that the record shows otherwise than they were sent."""
-    from crm_mcp.preview import worded  # noqa: PLC0415
-
+    """The CRM's fields that the record shows otherwise than they were sent."""
     if not after or write.body is None:
         return []
-    other, _ = write.body.not_kept_by(kind.read(after))
-    return [worded(write.body.wire_name(name)) for name in other]
+    return [write.body.wire_name(name) for name in write.body.not_kept_by(kind.read(after))[0]]
 
 
 def _address(seen: dict[str, Any] | None) -> str:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from crm_mcp.crm import activities, companies, contacts, leads, outreach, pipeline
 from crm_mcp.crm.client import Write
-from crm_mcp.crm.contract import Body, Entity
+from crm_mcp.crm.contract import Body, Entity, Record
 from crm_mcp.crm.errors import RefusedError
-from crm_mcp.preview import Named, Wire, email_lines, in_order, recipient, text_of, whole, worded
+from crm_mcp.preview import Named, Wire, email_lines, in_order, recipient, text_of, whole
 from crm_mcp.same import COMPANIES, CONTACTS, LEADS, STAGES
-from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
+from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line, worded
 from crm_mcp.writes import (
     CLOCK_TOLERANCE,
     MAX_PART_CHARS,
@@ -154,6 +154,9 @@ class Log(Kind):
     is_new = True
     bodies = ("body",)
 
+    def is_answer(self, write: Write, record: Record) -> bool:
+        return True
+
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         yield from (f"{worded(name)}: {whole(value, named)}" for name, value in sent_by(write).items())
 
@@ -207,6 +210,10 @@ def _may_be_ours(
     if is_newer:
         return True
     return is_alike(write.body, activity) and not is_older(_made_at(activity, write), since)
+
+
+# What `status` may say of an e-mail that was not sent; the values are undocumented.
+SAYS_NO = frozenset({"failed", "failure", "error", "rejected", "bounced", "blocked"})
 
 
 class Send(Kind):
@@ -272,6 +279,12 @@ class Send(Kind):
             return CannotTell()
         return WasDone({"to": before.get("to"), "sentAt": ours[0].wire.get("occurredAt")})
 
+    def is_answer(self, write: Write, record: Record) -> bool:
+        return True
+
+    def says_no(self, record: Record) -> bool:
+        return str(record.wire.get("status")).casefold() in SAYS_NO
+
     def notes(self, before: Wire | None, after: Wire | None) -> Iterator[str]:
         meant, told = ((one or {}).get("to") for one in (before, after))
         if meant and told and str(meant).casefold() != str(told).casefold():
@@ -325,7 +338,10 @@ class Reorder(Kind):
         return {"stageIds": [stage.id for stage in stages], "names": [stage.name for stage in stages]}
 
     async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
-        return WasDone({}) if await self.stands(crm, write, None) else CannotTell()
+        now = await self.now(crm, {}) or {}
+        if now["stageIds"] == sent_by(write)["stageIds"]:
+            return WasDone({})
+        return NotDone() if now == trail.before else CannotTell()
 
     async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
         now = await self.now(crm, {}) or {}

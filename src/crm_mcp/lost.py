@@ -84,7 +84,7 @@ def why_not_again(kind: Kind, arguments: Mapping[str, Any], earlier: Change, ver
             return f"{tried} its answer was lost. The CRM shows what may have come of it: {ask}"
         return f"{tried} nobody knows whether it was done: {ask}"
     if may_be_late(earlier):
-        return f"{tried} its answer was lost: the CRM may still be doing it. {_wait_for(earlier)}"
+        return f"{tried} may still be on its way in the CRM. {_wait_for(earlier)}"
     return None
 
 
@@ -94,8 +94,7 @@ def why_not_now(ledger: Ledger, kind: Kind, write: Write, attempt: Attempt) -> s
         is_equal = (other.key, other.principal) == (attempt.key, attempt.principal)
         if not is_equal and kind.meets(write, other.body):
             return (
-                f'The answer to "{other.title}" (change {other.id}) was lost: the CRM may still be doing it. '
-                f"{_wait_for(other)}"
+                f'"{other.title}" (change {other.id}) may still be on its way in the CRM. {_wait_for(other)}'
             )
     return None
 

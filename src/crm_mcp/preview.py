@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from html.parser import HTMLParser
 from textwrap import wrap
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
 
@@ -39,23 +39,24 @@ def label(wire: Wire | None) -> str:
     return str(found.get("name") or found.get("title") or person or found.get("email") or "")
 
 
-def worded(field: str) -> str:
-    """A field of the CRM as people call it: `stageId` is `stage`, `jobTitle` is `job title`."""
-    return re.sub(r"(?<=[a-z])([A-Z])", r" \1", re.sub("(?:Id|Pct)$", "", field)).lower()
-
-
 def shown(value: Any, named: Named) -> str:
     """A value in words: names for ids, `nothing` for null; cut where it is long, with its length said."""
     if value in (None, ""):
         return "nothing"
-    return clean(named(value) if isinstance(value, str) else str(value), MAX_VALUE_CHARS)
+    return clean(_said(value, named), MAX_VALUE_CHARS)
 
 
 def whole(value: Any, named: Named) -> str:
     """The same, not cut: what a person approves they have to see all of."""
     if value in (None, ""):
         return "nothing"
-    return on_one_line(named(value) if isinstance(value, str) else str(value))
+    return on_one_line(_said(value, named))
+
+
+def _said(value: Any, named: Named) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return named(value) if isinstance(value, str) else str(value)
 
 
 def recipient(seen: Wire | None) -> str:
@@ -108,13 +109,19 @@ def _leading(what: str, addresses: list[str]) -> Iterator[str]:
 
 
 def _host(address: str) -> str:
-    """Empty where there is none, or none can be told."""
+    """Where a browser goes, which reads `\\` as `/` and needs neither; empty where there is no host.
+
+    By the URL standard's rules, which `urllib` does not follow.
+    """
     if address.lower().startswith(("mailto:", "tel:")):
         return ""
+    found = re.match(r"(?:[a-z][a-z0-9+.-]*:)?[/\\]*([^/\\?#]*)", address.strip(), re.IGNORECASE)
+    host = unquote(found[1].rpartition("@")[2].partition(":")[0]) if found else ""
     try:
-        return on_one_line(urlsplit(address if "//" in address else f"//{address}").hostname or "")
-    except ValueError:
-        return ""
+        # Letters that look like others give themselves away.
+        return on_one_line(host.encode("idna").decode())
+    except UnicodeError:
+        return on_one_line(host)
 
 
 class _Email(HTMLParser):

@@ -49,7 +49,13 @@ def _same_company(sent: Wire) -> Callable[[Company], bool]:
 
 
 async def _near_companies(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Company]]:
+    """All where one request brings them; and of whose domain it is no search of names tells."""
     sites = site_of(sent.get("website"), sent.get("email"))
+    everybody = crm.companies.walk(CompanyFilter())
+    async for page in everybody.pages(MAX_PAGES if sites else 1):
+        yield page
+    if everybody.complete:
+        return
     names = [str(sent.get("name")), *(site.split(".")[0] for site in sites)]
     for q in _queries(word for name in names for word in longest_word(name) or [name]):
         async for page in crm.companies.walk(CompanyFilter(q=q)).pages(MAX_PAGES):
@@ -70,7 +76,12 @@ def _same_contact(sent: Wire) -> Callable[[Contact], bool]:
 
 
 async def _near_contacts(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Contact]]:
-    """At the company nobody is missed, however their name is spelt; elsewhere a search must find them."""
+    """At the company nobody is missed, however they are spelt; nor where one request brings everybody."""
+    everybody = crm.contacts.walk(ContactFilter())
+    async for page in everybody.pages(1):
+        yield page
+    if everybody.complete:
+        return
     if home := sent.get("companyId"):
         yield (await crm.companies.contacts(home)).records
     email = str(sent.get("email") or "").casefold()

@@ -10,7 +10,7 @@ from crm_mcp.crm.errors import InvalidInputError, RefusedError
 from crm_mcp.journal import LedgerError
 from crm_mcp.kinds import KINDS
 from crm_mcp.lost import settle_recorded
-from crm_mcp.preview import worded
+from crm_mcp.wording import worded
 from crm_mcp.writes import KEPT_BY_CRM, Done, Kind, NotUndoableError, Update
 
 if TYPE_CHECKING:

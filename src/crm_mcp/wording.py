@@ -121,3 +121,8 @@ def _visible(text: str, kept: str = "") -> str:
 def sentence(text: str) -> str:
     """With a full stop, unless it ends like `Acme Inc.`"""
     return text if text.endswith(".") else f"{text}."
+
+
+def worded(field: str) -> str:
+    """A field of the CRM as people call it: `stageId` is `stage`, `jobTitle` is `job title`."""
+    return re.sub(r"(?<=[a-z])([A-Z])", r" \1", re.sub("(?:Id|Pct)$", "", field)).lower()

@@ -12,8 +12,8 @@ from crm_mcp.crm import activities, contacts, leads
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.contract import Body, Entity, Operation, Record
 from crm_mcp.crm.errors import NotFoundError
-from crm_mcp.preview import Named, Wire, label, shown, text_of, whole, worded
-from crm_mcp.wording import MAX_NAME_CHARS, clean
+from crm_mcp.preview import Named, Wire, label, shown, text_of, whole
+from crm_mcp.wording import MAX_NAME_CHARS, clean, worded
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
@@ -176,6 +176,15 @@ class Kind:
         """What is to be told of what it came to."""
         yield from ()
 
+    def is_answer(self, write: Write, record: Record) -> bool:
+        """Whether it can be what the write came to, and not another record."""
+        target = next(reversed([*write.ids.values()]), None)
+        return target in (None, getattr(record, "id", target))
+
+    def says_no(self, record: Record) -> bool:
+        """Whether it tells that the CRM did not do it after all."""
+        return False
+
     def read(self, wire: Wire) -> Record:
         """The record that it is about."""
         answer: Any = self.operation.answer
@@ -245,11 +254,10 @@ class Update(OfRecord):
         return NotDone() if self._is_untouched(write, trail.before or {}, now) else CannotTell()
 
     def _is_untouched(self, write: Write, before: Wire, now: Wire) -> bool:
-        """Whether nobody changed the record at all; equal values alone may have been there and back."""
-        told = now.keys() >= sent_by(write).keys() and now.get("updatedAt")
-        return bool(told) and all(
-            now.get(name) == before.get(name) for name in (*sent_by(write), "updatedAt")
-        )
+        """Whether all is as it was before; who `me` is, it may have been before."""
+        sent = sent_by(write)
+        told = now.keys() >= sent.keys() and "me" not in sent.values()
+        return told and all(now.get(name) == before.get(name) for name in (*sent, "updatedAt"))
 
     async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
         now = await self.now(crm, write.ids)
@@ -324,6 +332,9 @@ class Create(OfRecord):
         if len(ours) == 1:
             return WasDone(ours[0].wire)
         return CannotTell(new) if new else NotDone()
+
+    def is_answer(self, write: Write, record: Record) -> bool:
+        return self._same is None or self._same.of(sent_by(write), record.wire)
 
     async def _matching(self, crm: CrmClient, write: Write) -> list[Entity]:
         return await self._same.found(crm, sent_by(write)) if self._same else []

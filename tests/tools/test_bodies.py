@@ -213,6 +213,9 @@ async def test_a_create_that_nothing_shows_says_so(
     assert await call(tool, **arguments) == (NOT_SHOWN, {})
 
 
+ACCEPTED = "The CRM accepted this, but does not show it."
+
+
 async def test_other_writes_that_are_answered_with_nothing_are_told_in_words(
     call: Call, sandbox: Any, wire: Any, ids: dict[str, str]
 ) -> None:
@@ -228,8 +231,9 @@ async def test_other_writes_that_are_answered_with_nothing_are_told_in_words(
     assert (logged.facts["activity"]["id"], staged.facts["stage"]["id"]) == (activity["id"], stage["id"])
     assert [listed, sent] == [
         (
-            f"Companies put on list {list_id}: 1.\n- done · {ids['company']}",
+            f"Companies put on list {list_id}: 1.\n- done · {ids['company']}\nNote: {ACCEPTED}",
             {
+                "notes": [ACCEPTED],
                 "list_id": list_id,
                 "company_ids": [ids["company"]],
                 "batch": {

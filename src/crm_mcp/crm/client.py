@@ -363,13 +363,28 @@ def _read_json(response: httpx2.Response, content: bytes) -> Any:
     if not content.strip():
         return None
     try:
-        return _json(content)
+        value = _json(content)
     except (ValueError, RecursionError) as error:
         kind = response.headers.get("content-type", "no content type")[:80]
         raise UnexpectedResponseError(
             f"The CRM answered {response.status_code} with something that is not JSON ({kind}, "
             f"{len(content)} bytes).{_may_have_happened(response.request)}"
         ) from error
+    if response.request.method != "GET" and _says_no(value):
+        raise UnexpectedResponseError(
+            f"The CRM answered {response.status_code}, but says that it failed{_quoted_error(content)}."
+            f"{_may_have_happened(response.request)}"
+        )
+    return value
+
+
+def _says_no(value: Any) -> bool:
+    """Whether a success is none: an `error` as the CRM documents it, or `success: false`."""
+    return (
+        isinstance(value, dict)
+        and "id" not in value
+        and (value.get("success") is False or (isinstance(value.get("error"), str) and bool(value["error"])))
+    )
 
 
 def _json(content: bytes) -> Any:

@@ -80,7 +80,8 @@ async def undo_change(
 def _fields(change: Change, names: Names) -> list[str]:
     """What it changed, a field each: `phone: 2 → 1`."""
 
-    from crm_mcp.preview import shown, worded  # noqa: PLC0415  # only writing needs it
+    from crm_mcp.preview import shown  # noqa: PLC0415  # only writing needs it
+    from crm_mcp.wording import worded  # noqa: PLC0415
 
     def named(said: str) -> str:
         return names.get(said) or said

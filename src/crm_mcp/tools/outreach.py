@@ -32,6 +32,9 @@ MAX_COMPANIES = 100
 MAX_BODY_CHARS = 100_000
 # What shows letters in another order than they are approved in, or writes what nobody sees.
 TURNING_TAGS = {"bdo", "bdi"}
+ADDRESS_IN_HTML = re.compile(r'\b(?:href|src|cite)="([^"]*)"')
+# A host in plain sight: no user before it, no escapes in it, nothing that only a browser takes for a slash.
+PLAIN_ADDRESS = re.compile(r"https?://[^\s/\\?#@%]+(?:[/?#][^\s\\]*)?$|mailto:|tel:|#", re.IGNORECASE)
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 
 
@@ -51,6 +54,12 @@ def email_html(body: str, body_format: str) -> str:
         body = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").render(body)
     tags, schemes = nh3.ALLOWED_TAGS - TURNING_TAGS, {"http", "https", "mailto", "tel"}
     cleaned = TURNING.sub("", nh3.clean(body, tags=tags, url_schemes=schemes)).strip()
+    odd = [link for link in map(unescape, ADDRESS_IN_HTML.findall(cleaned)) if not PLAIN_ADDRESS.match(link)]
+    if odd:
+        raise InvalidInputError(
+            f"A link must say plainly where it leads, as https://host/path does: `{odd[0][:100]}`. "
+            "Nothing was sent."
+        )
     if not unescape(nh3.clean(cleaned, tags=set())).strip():
         raise InvalidInputError("The e-mail has no text. Nothing was sent.")
     return cleaned
