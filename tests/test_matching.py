@@ -29,16 +29,27 @@ def test_a_name_as_it_is_written_fits_exactly(said: str, name: str) -> None:
         ("acme", "Acme Inc."),
         ("Acme Inc", "Acme, Inc."),
         ("Acme Incorporated", "Acme Inc."),
-        ("muller", "Müller GmbH & Co. KG"),
         ("Müller GmbH", "MÜLLER GMBH & CO. KG"),
-        ("lumiere", "Lumière S.A.R.L."),
         ("Lumière sarl", "Lumière S.A.R.L."),
         ("Vermeer", "Vermeer B.V."),
+        ("Harbour and Pine", "Harbour And Pine AG"),
+    ],
+)
+def test_a_name_that_differs_in_its_legal_form_alone_is_spelt_so(said: str, name: str) -> None:
+    assert fit(said, name) is Fit.SPELT
+    assert fit(name, said) is Fit.SPELT
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("muller", "Müller GmbH & Co. KG"),
+        ("lumiere", "Lumière S.A.R.L."),
         ("Pine Trading", "Pine  Trading Ltd."),
         ("Data Works", "DataWorks"),
         ("O’Brien", "O'Brien Limited"),
-        ("Harbour and Pine", "Harbour And Pine AG"),
         ("Harbour and Pine", "Harbour & Pine AG"),
+        ("Harbour Pine", "Harbour & Pine AG"),
         ("Müller und Söhne", "Müller & Söhne KG"),
         ("AT and T", "AT&T Inc."),
         ("Soren Holm", "Søren Holm"),
@@ -46,10 +57,11 @@ def test_a_name_as_it_is_written_fits_exactly(said: str, name: str) -> None:
         ("Étoile", "etoile"),
         ("Étoile", "E\u0301toile"),
         ("Hauptstrasse", "Hauptstraße AG"),
+        ("Hauptstrasse", "Hauptstraße"),
         ("J.P. Morgan", "JP Morgan"),
     ],
 )
-def test_case_accents_spaces_punctuation_and_legal_suffixes_do_not_matter(said: str, name: str) -> None:
+def test_accents_spaces_and_punctuation_do_not_matter(said: str, name: str) -> None:
     assert fit(said, name) is Fit.NORMALISED
     assert fit(name, said) is Fit.NORMALISED
 
@@ -145,11 +157,18 @@ def test_only_those_that_fit_best_are_found() -> None:
     }
     assert found == {
         "acme": Matches(Fit.EXACT, ["Acme"]),
-        "Acme Ltd": Matches(Fit.NORMALISED, ["Acme"]),
-        "Acme Incorporated": Matches(Fit.NORMALISED, ["Acme", "ACME Inc."]),
+        "Acme Ltd": Matches(Fit.SPELT, ["Acme"]),
+        "Acme Incorporated": Matches(Fit.SPELT, ["Acme", "ACME Inc."]),
         "industries": Matches(Fit.PART, ["Acme Industries"]),
         "Acmne": Matches(Fit.CLOSE, ["Acme", "ACME Inc.", "Acne"]),
     }
+
+
+def test_what_is_spelt_so_goes_before_what_has_other_accents() -> None:
+    names = ["Müller AG", "Muller KG", "Muller Bau"]
+    assert best("muller", names, lambda name: [name]) == Matches(Fit.SPELT, ["Muller KG"])
+    assert best("müller", names, lambda name: [name]) == Matches(Fit.SPELT, ["Müller AG"])
+    assert best("Mûller", names, lambda name: [name]) == Matches(Fit.NORMALISED, names[:2])
 
 
 def test_part_of_a_word_and_a_slip_are_both_only_close() -> None:

@@ -35,8 +35,8 @@ class Looked(Generic[E]):
 
     @property
     def sure(self) -> bool:
-        """Whether nothing that was not looked at can fit better, or as well but for its spelling."""
-        return not self.searched or (self.fits(Fit.EXACT) and not self.bound)
+        """Whether nothing that was not looked at can fit as well: a search finds all that is spelt so."""
+        return not self.searched or (self.fits(Fit.SPELT) and not self.bound)
 
     def fits(self, worst: Fit) -> bool:
         return self.matches is not None and self.matches.fit <= worst
@@ -116,8 +116,8 @@ class Finder(Generic[E]):
     async def among_all_if(self, said: str, near: Looked[E] | None, *, writing: bool) -> Looked[E]:
         """What is near, where that will do; else, and for a write that it is not sure for, among all.
 
-        Only what is spelt as it was said, but for its case, is found by any search: one that tells accents
-        or spaces apart may hide another that is called the same, or one that fits better.
+        Only what is spelt as it was said, but for its case and legal form, is found by any search: one that
+        tells accents or spaces apart may hide another that is called the same, or one that fits better.
         """
         if near and (near.sure or not writing):
             return near
@@ -133,8 +133,8 @@ class Finder(Generic[E]):
         """Look at all records where there are few; else ask the CRM for the name and for its longest word.
 
         None where nothing but a misspelt name would come of it, and only reading all records can tell.
-        A CRM's search may tell accents apart, so that it finds one of two that are called the same: what is
-        spelt with accents is searched for once more as it is spelt, and without them.
+        A CRM's search may tell accents apart, so that it finds one of two that are called the same: what has
+        other accents than were said is searched for once more as it is spelt, and without them.
         """
         few = await self.few()
         if few is not None:
@@ -154,7 +154,8 @@ class Finder(Generic[E]):
             if matches and matches.fit <= worst:
                 spelt = self.name_of(matches.found[0])
                 every = {record.id: record for record in page.records}
-                for other in {spelt, plain(spelt)} - {asked} if not spelt.isascii() else ():
+                more = not spelt.isascii() and matches.fit > Fit.SPELT
+                for other in {spelt, plain(spelt)} - {asked} if more else ():
                     every |= {record.id: record for record in (await self.page(other)).records}
                 return Looked(self.best(said, every.values()), self.more_than_seen(page), searched=True)
         return None

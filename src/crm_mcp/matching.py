@@ -83,14 +83,16 @@ UNSPACED = re.compile(
 
 
 class Fit(IntEnum):
-    """How a name fits, best first. What is only within its words, or close to them, is a guess: good enough
+    """How a name fits, best first: what is spelt as it was said, but for its legal form, before what has
+    other accents, spaces or signs. What is only within its words, or close to them, is a guess: good enough
     to read by, never to write by."""
 
     EXACT = 0
-    NORMALISED = 1
-    PART = 2
-    WITHIN = 3
-    CLOSE = 4
+    SPELT = 1
+    NORMALISED = 2
+    PART = 3
+    WITHIN = 4
+    CLOSE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +179,26 @@ def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
     wanted, known = core(said, legal=legal), core(name, legal=legal)
     if not wanted or not known:
         return None
-    if said.strip().casefold() == name.strip().casefold():
+    if said.strip().lower() == name.strip().lower():
         return Fit.EXACT
     if _joined(wanted) == _joined(known):
-        return Fit.CLOSE if legal and _forms_differ(said, name) else Fit.NORMALISED
+        if legal and _forms_differ(said, name):
+            return Fit.CLOSE
+        return Fit.SPELT if _spelling(said, legal=legal) == _spelling(name, legal=legal) else Fit.NORMALISED
     parts = set(known.split())
     return Fit.PART if all(word in parts or _is_unspaced_in(word, known) for word in wanted.split()) else None
+
+
+def _spelling(name: str, *, legal: bool) -> str:
+    """A name as it is spelt, but for capitals and, if `legal`, the legal forms at its end.
+
+    Any search for it, or for a word of it, finds it: `ß` is no `ss` here and two spaces are not one, since
+    they may not be to a search.
+    """
+    every = name.strip().lower().split(" ")
+    while legal and len(every) > 1 and core(f"x {every[-1]}") == "x":
+        every.pop()
+    return " ".join(every).rstrip(",")
 
 
 def _is_unspaced_in(word: str, known: str) -> bool:

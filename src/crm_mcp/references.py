@@ -172,7 +172,7 @@ class References:
 
         A company that is called just so goes first, unless the lead of another one is called that too. All
         companies are only read for it where the CRM's search brings neither such a company nor a title that
-        is good enough: writing, one that is spelt just so.
+        is good enough: writing, one that is spelt so.
         """
 
         async def among_all_companies() -> Looked[Company]:
@@ -419,11 +419,14 @@ class References:
     async def _leads_of(self, company: Company, said: str) -> tuple[Page[Lead], list[Lead]]:
         """The company's leads, and all that are called what was said.
 
-        Where one page has all leads, that is all it takes.
+        Where one page has all leads, that is all it takes; where there are many companies, it hardly has.
         """
-        of_company, titled = await self._leads.page(None), None
+        of_company, titled = None, None
+        if await self._companies.few() is not None:
+            of_company = await self._leads.page(None)
         if (
-            of_company.has_more
+            of_company is None
+            or of_company.has_more
             or of_company.bounded
             or any("company_id" not in one.model_fields_set for one in of_company.records)
         ):
@@ -456,7 +459,7 @@ class References:
         whole = any(
             core(said, legal=legal) == core(name, legal=legal) for name in kind.names_of(matches.found[0])
         )
-        certain = matches.fit is Fit.EXACT or (matches.fit is Fit.NORMALISED and whole)
+        certain = matches.fit is Fit.EXACT or (matches.fit <= Fit.NORMALISED and whole)
         return Meant(matches.found[0].id, called, _join(note, looked.bound) or None, certain)
 
     async def _ambiguous(
