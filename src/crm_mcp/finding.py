@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import anyio
 
 from crm_mcp.crm.contract import Entity, plain
+from crm_mcp.crm.errors import CrmError
 from crm_mcp.crm.paging import Page, Told, Walk
 from crm_mcp.matching import Fit, Matches, best, longest_word, without_forms
 from crm_mcp.memory import Memory
@@ -20,6 +21,8 @@ SCAN_PAGES = 100
 SCAN_SECONDS = 8.0
 # What was read so lately is not read again for what it lacks.
 FRESH_SECONDS = 5.0
+# Of the records whose names are known, so many are asked for one by one.
+MAX_ASKED_FOR = 5
 # Nothing is called so: a CRM that brings rows for it does not search.
 ODD_WORD = "qxzjvkwqpy"
 
@@ -123,11 +126,54 @@ class Finder(Generic[E]):
             return near
         # These may be newer than those that are kept.
         newer = near.matches.found if near and near.matches else []
+        if known := await self._among_known(said, newer):
+            return known
 
         def look(records: list[E]) -> Matches[E] | None:
             return self.best(said, {record.id: record for record in (*records, *newer)}.values())
 
         return await self.among_all(look)
+
+    async def _among_known(self, said: str, newer: Iterable[E]) -> Looked[E] | None:
+        """Among the names that are known since all were read, some minutes ago; None where they are not, or
+        all is still kept.
+
+        What came or was renamed since is found by the CRM's search, which brought the newer ones: missed is
+        only what is spelt otherwise than it was said. What fits is seen as it is now.
+        """
+        known = self.memory.names.every(self.noun)
+        kept = self.memory.recent.kept(self.plural, "every page") is not None
+        if known is None or kept or not self.memory.searches.get(self.plural, True):
+            return None
+        names, bound = known
+        matches = best(said, names.items(), lambda named: named[1:], legal=self.of_companies)
+        fitting = [full for full, _ in matches.found] if matches else []
+        seen = {one.id: one for one in newer}
+        unseen = [full for full in fitting if full not in seen]
+        if len(unseen) > MAX_ASKED_FOR:
+            return None
+        seen |= await self._each(unseen)
+        now = self.best(said, seen.values())
+        if {one.id for one in now.found} == set(fitting) if now else not fitting:
+            return Looked(now, bound)
+        self.memory.names.forget_all(self.noun)
+        return None
+
+    async def _each(self, ids: Sequence[str]) -> dict[str, E]:
+        """These records, as far as they can be had, asked for at once."""
+        there: dict[str, E] = {}
+
+        async def ask(full: str) -> None:
+            try:
+                there[full] = await self.get(full)
+            except CrmError:
+                self.memory.names.forget(full)
+
+        async with anyio.create_task_group() as tasks:
+            for full in ids:
+                tasks.start_soon(ask, full)
+        self.learn(there.values())
+        return {full: there[full] for full in ids if full in there}
 
     async def near(self, said: str) -> Looked[E] | None:
         """Look at all records where there are few; else ask the CRM for the name and for its longest word.
@@ -211,8 +257,9 @@ class Finder(Generic[E]):
                 self.learn(records)
                 found += records
                 await told(walk.met, walk.told_total)
-        bound = f"Only {walk.met} {self.plural} were looked at, there are more."
-        return _Scan(found, "" if walk.complete else bound, time.monotonic())
+        bound = "" if walk.complete else f"Only {walk.met} {self.plural} were looked at, there are more."
+        self.memory.names.learnt_all(self.noun, bound)
+        return _Scan(found, bound, time.monotonic())
 
     def more_than_seen(self, page: Page[E]) -> str:
         return f"More {self.plural} fit it than were looked at." if page.has_more or page.bounded else ""

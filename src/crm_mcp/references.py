@@ -175,14 +175,14 @@ class References:
         is good enough: writing, one that is spelt so.
         """
 
-        async def among_all_companies() -> Looked[Company]:
-            look = partial(self._companies.best, said)
-            return await recent.get("companies", f"of lead {said}", lambda: self._companies.among_all(look))
+        async def among_all_companies(near: Looked[Company] | None = None) -> Looked[Company]:
+            look = partial(self._companies.among_all_if, said, near, writing=True)
+            return await recent.get("companies", f"of lead {said}", look)
 
         async def find() -> Meant:
             named = await recent.get("companies", f"near lead {said}", lambda: self._near_company(said))
             if writing and named and not named.sure:
-                named = await among_all_companies()
+                named = await among_all_companies(named)
             titled = None
             if not (named and only(named, Fit.NORMALISED)):
                 titled = await self._leads.near(said)
