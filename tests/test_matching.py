@@ -114,6 +114,15 @@ def test_a_part_of_a_word_is_within_a_name(said: str, name: str) -> None:
         ("Mueller", "Müller GmbH"),
         ("Lohistik Nordlicht", "Nordlicht Logistik GmbH"),
         ("Nordl Logistk", "Nordlicht Logistik GmbH"),
+        ("Acme Incc", "Acme Inc."),
+        ("Acme Icn", "Acme Inc."),
+        ("Kestrel Solar Ltdd", "Kestrel Solar Ltd"),
+        ("Kestrl Gmbhh", "Kestrel Solar Ltd"),
+        ("Akme", "Acme Inc."),
+        ("Amce", "Acme Inc."),
+        ("Akme Inc", "Acme Inc."),
+        ("Akme Incc", "Acme Inc."),
+        ("Anan", "Anna"),
     ],
 )
 def test_a_slip_is_close(said: str, name: str) -> None:
@@ -135,6 +144,11 @@ def test_a_slip_is_close(said: str, name: str) -> None:
         ("", ""),
         ("\u0301", "\u0301"),
         ("山", "山田商事"),
+        ("Akmee", "Acme Inc."),
+        ("Ovi", "Obi AG"),
+        ("Q1 26", "Q2 26"),
+        ("2025", "2026"),
+        ("Blue Pink", "Blue AG"),
         ("カート", "株式会社ガード"),
         ("ปิ่น", "ปั่น"),
     ],
@@ -177,6 +191,16 @@ def test_part_of_a_word_and_a_slip_are_both_only_close() -> None:
         Fit.CLOSE, ["Medizintechnik AG", "Tecnik AG"]
     )
     assert best("technik", names[1:], lambda name: [name]) == Matches(Fit.WITHIN, names[1:])
+
+
+def test_a_short_name_is_one_slip_away_where_no_other_is() -> None:
+    names = ["Acme Inc.", "Acme Ltd", "Akne GmbH"]
+    assert best("Amce", names, lambda name: [name]) == Matches(Fit.CLOSE, ["Acme Inc.", "Acme Ltd"])
+    assert best("Akme", names, lambda name: [name]) is None
+
+
+def test_people_have_no_misspelt_legal_forms() -> None:
+    assert best("Anna Incc", ["Anna"], lambda name: [name], legal=False) is None
 
 
 def test_another_legal_form_is_only_close() -> None:

@@ -302,6 +302,20 @@ async def test_a_write_does_not_take_a_close_match_and_offers_it(refs: Reference
 
 
 @EVERY_SIZE
+@pytest.mark.parametrize("said", ["Acme Incc", "Acme Icn", "Akme Inc", "akme", "Amce"])
+async def test_a_slip_in_a_legal_form_or_a_short_name_is_close(
+    refs: References, find: Find, said: str
+) -> None:
+    acme = find("companies", name="Acme Inc.")["id"]
+    note = f'No company is called "{said}"; taken for Acme Inc.'
+    assert await refs.company(said) == Meant(acme, "Acme Inc.", note)
+    assert await refusal(refs.company(said, writing=True)) == (
+        f'No company is called "{said}". Say the id of the one that is meant:\n'
+        f"- Acme Inc. · customer · https://www.acme-inc.example · {acme[:8]}"
+    )
+
+
+@EVERY_SIZE
 async def test_a_read_does_not_choose_between_close_matches(crm: CrmClient, refs: References) -> None:
     await crm.companies.create(NewCompany(name="Quant Medica"))
     head, *candidates = (await refusal(refs.company("Quynt Medica"))).splitlines()

@@ -72,6 +72,8 @@ FREE_MAIL = frozenset(
     ).split()
 )
 CLOSE_ENOUGH = 85.0
+# A slip in so few letters makes a name too unlike for that.
+SHORT = range(4, 6)
 MIN_START_CHARS = 3
 MIN_PART_CHARS = 5
 # With the vowel signs of India's and South-East Asia's scripts, which are no letters to `\w`.
@@ -169,7 +171,7 @@ def best(
         return Matches(fit, graded[fit])
     within = [thing for thing, names in every if any(_within(core(said), core(name)) for name in names)]
     known = set(map(id, within))
-    close = [thing for thing in _close(core(said), every) if id(thing) not in known]
+    close = [thing for thing in _close(core(said), every, legal=legal) if id(thing) not in known]
     if within and not close:
         return Matches(Fit.WITHIN, within)
     return Matches(Fit.CLOSE, within + close) if close else None
@@ -225,8 +227,10 @@ def _forms_differ(said: str, name: str) -> bool:
     return all(forms) and not forms[0] & forms[1]
 
 
-def _close(wanted: str, things: list[tuple[T, Sequence[str]]]) -> list[T]:
-    """Those whose whole name is much like it; else those that have a word much like each of its words."""
+def _close(wanted: str, things: list[tuple[T, Sequence[str]]], *, legal: bool) -> list[T]:
+    """Those whose whole name is much like it; else those that have a word much like each of its words; else
+    the one short name that is one slip away. The same without a last word that may be a misspelt legal form.
+    """
     from rapidfuzz import fuzz, process  # noqa: PLC0415  # only what nobody spelt right needs it
 
     def each_word(said: str, name: str, **_options: Any) -> float:
@@ -235,17 +239,33 @@ def _close(wanted: str, things: list[tuple[T, Sequence[str]]]) -> list[T]:
             for part in said.split()
         )
 
-    if not wanted:
-        return []
-    names = [(known, thing) for thing, every in things for name in every if (known := core(name))]
-    for likeness in (fuzz.token_sort_ratio, each_word):
-        ranked = process.extract(
-            wanted, [name for name, _ in names], scorer=likeness, score_cutoff=CLOSE_ENOUGH, limit=None
-        )
-        if ranked:
-            found = [names[index][1] for _, _, index in ranked]
-            return list({id(thing): thing for thing in found}.values())
+    names = [(known, thing) for thing, called in things for name in called if (known := core(name))]
+    every = [name for name, _ in names]
+    for spelt in filter(None, (wanted, _without_slip(wanted) if legal else "")):
+        for likeness in (fuzz.token_sort_ratio, each_word):
+            ranked = process.extract(spelt, every, scorer=likeness, score_cutoff=CLOSE_ENOUGH, limit=None)
+            if ranked:
+                found = [names[index][1] for _, _, index in ranked]
+                return list({id(thing): thing for thing in found}.values())
+        short = {name for name in every if len(spelt) in SHORT and spelt.isalpha() and _one_slip(spelt, name)}
+        if len(short) == 1:
+            return list({id(thing): thing for name, thing in names if name in short}.values())
     return []
+
+
+def _without_slip(wanted: str) -> str:
+    """Without the last word, where that is all but a legal form: `acme` of `acme incc`; else nothing."""
+    *telling, last = wanted.split() or [""]
+    return (
+        " ".join(telling) if any(len(form) > 2 and _one_slip(last, form) for form in LEGAL_SUFFIXES) else ""
+    )
+
+
+def _one_slip(said: str, known: str) -> bool:
+    """Whether one letter is wrong, missing or too many, or two are swapped."""
+    from rapidfuzz.distance import OSA  # noqa: PLC0415  # as above
+
+    return OSA.distance(said, known, score_cutoff=1) <= 1
 
 
 def _holds(word: str, part: str) -> bool:
