@@ -126,32 +126,32 @@ class Finder(Generic[E]):
             return near
         # These may be newer than those that are kept.
         newer = near.matches.found if near and near.matches else []
-        if known := await self._among_known(said, newer):
-            return known
 
         def look(records: list[E]) -> Matches[E] | None:
             return self.best(said, {record.id: record for record in (*records, *newer)}.values())
 
-        return await self.among_all(look)
+        known = None
+        if self.memory.searches.get(self.plural, True):
+            scan: _Scan[E] | None = self.memory.recent.kept(self.plural, "every page")
+            known = Looked(look(scan.records), scan.bound) if scan else await self._among_known(said, near)
+        return known or await self.among_all(look)
 
-    async def _among_known(self, said: str, newer: Iterable[E]) -> Looked[E] | None:
-        """Among the names that are known since all were read, some minutes ago; None where they are not, or
-        all is still kept.
+    async def _among_known(self, said: str, near: Looked[E] | None) -> Looked[E] | None:
+        """Among the names that are known since all were read, some minutes ago; None where they are not.
 
-        What came or was renamed since is found by the CRM's search, which brought the newer ones: missed is
-        only what is spelt otherwise than it was said. What fits is seen as it is now.
+        What came or was renamed since is near, by the CRM's search: missed is only what is spelt otherwise
+        than it was said. What fits is seen as it is now; of many, those that are near will do to choose from.
         """
         known = self.memory.names.every(self.noun)
-        kept = self.memory.recent.kept(self.plural, "every page") is not None
-        if known is None or kept or not self.memory.searches.get(self.plural, True):
+        if known is None:
             return None
         names, bound = known
         matches = best(said, names.items(), lambda named: named[1:], legal=self.of_companies)
         fitting = [full for full, _ in matches.found] if matches else []
-        seen = {one.id: one for one in newer}
+        seen = {one.id: one for one in near.matches.found} if near and near.matches else {}
         unseen = [full for full in fitting if full not in seen]
         if len(unseen) > MAX_ASKED_FOR:
-            return None
+            return near if len(seen) > 1 and seen.keys() <= set(fitting) else None
         seen |= await self._each(unseen)
         now = self.best(said, seen.values())
         if {one.id for one in now.found} == set(fitting) if now else not fitting:

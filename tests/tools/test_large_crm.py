@@ -150,3 +150,18 @@ async def test_a_person_that_was_deleted_since_its_name_was_learnt_is_not_meant(
         problem = await refusal("update_contact", contact="zoe quint", job_title="CEO")
         assert problem == 'No contact "zoe quint". search_contacts lists what there is.'
     assert requests(wire) == ["GET contacts", "GET contacts?q=quint", "GET contacts?q=zoe quint"]
+
+
+async def test_of_many_that_part_of_a_name_fits_those_the_search_brings_are_candidates(
+    refusal: Call, wire: Any, crm: CrmClient
+) -> None:
+    for number in range(110):
+        await crm.companies.create(NewCompany(name=f"Vexallia {number}"))
+    await refusal("update_company", company="Vexallia", phone="1")
+    wire.sent.clear()
+    problem = await refusal("update_company", company="Vexallia", phone="2")
+    assert problem.splitlines()[0] == (
+        '"Vexallia" fits more than one company. More companies fit it than were looked at. '
+        "Say the id of the one that is meant:"
+    )
+    assert requests(wire) == ["GET companies", "GET companies?q=Vexallia"]
