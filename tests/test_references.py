@@ -437,11 +437,45 @@ async def test_a_name_with_a_word_that_could_precede_a_company(crm: CrmClient, r
 async def test_an_unknown_contact_is_not_found(refs: References) -> None:
     assert await refusal(refs.contact("Xerxes Qwop")) == f'No contact "Xerxes Qwop". {lists("contacts")}'
     assert (
-        await refusal(refs.contact("Xerxes at Acme")) == f'No contact "Xerxes at Acme". {lists("contacts")}'
-    )
-    assert (
         await refusal(refs.contact("x@nowhere.example"))
         == f'No contact "x@nowhere.example". {lists("contacts")}'
+    )
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize("writing", [False, True])
+@pytest.mark.parametrize(
+    ("said", "problem", "people"),
+    [
+        (
+            "Bob at Acme",
+            'Nobody at Acme Inc. is called "Bob".',
+            ["Anna Müller", "Ingrid Okafor", "Luc Lefèvre"],
+        ),
+        # The one who is called so, elsewhere, and who is there.
+        (
+            "Anna Müller at Kestrel",
+            'Nobody at Kestrel Solar Ltd is called "Anna Müller".',
+            ["Anna Müller", "Piotr Jansen", "Quinn Ortega"],
+        ),
+        (
+            "Lefèvre Luc at Nowhere",
+            'No contact "Lefèvre Luc at Nowhere": no company is called "Nowhere".',
+            ["Luc Lefèvre"],
+        ),
+    ],
+)
+async def test_who_is_not_at_a_company_is_answered_with_who_is(
+    refs: References, writing: bool, said: str, problem: str, people: list[str]
+) -> None:
+    head, *candidates = (await refusal(refs.contact(said, writing=writing))).splitlines()
+    assert head == f"{problem} Say the id of the one that is meant:"
+    assert sorted(line.removeprefix("- ").split(" · ")[0] for line in candidates) == people
+
+
+async def test_where_neither_company_nor_person_is_called_so_both_are_said(refs: References) -> None:
+    assert await refusal(refs.contact("Xerxes at Qwop")) == (
+        f'No contact "Xerxes at Qwop": no company is called "Qwop". {lists("contacts")}'
     )
 
 
@@ -537,6 +571,36 @@ async def test_a_close_title_is_read_and_not_written(refs: References, find: Fin
     assert (await refusal(refs.lead("Quynt annual license", writing=True))).startswith(
         'No lead is called "Quynt annual license". Say the id'
     )
+
+
+@EVERY_SIZE
+async def test_the_lead_of_a_close_company_is_read_and_not_written(refs: References, find: Find) -> None:
+    deal = find("leads", title="Alpenblick framework contract")["id"]
+    assert await refs.lead("Alpenblik Energy") == Meant(
+        deal,
+        "Alpenblick framework contract",
+        'No company is called "Alpenblik Energy"; taken for Alpenblick Energy GmbH.',
+    )
+    head, candidate = (await refusal(refs.lead("Alpenblik Energy", writing=True))).splitlines()
+    assert head == (
+        'No lead "Alpenblik Energy". No company is called "Alpenblik Energy". '
+        "Say the id of the one that is meant:"
+    )
+    assert candidate.startswith("- Alpenblick framework contract · Alpenblick Energy GmbH · ")
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize("writing", [False, True])
+async def test_the_open_leads_of_all_companies_that_may_be_meant_are_candidates(
+    crm: CrmClient, refs: References, writing: bool
+) -> None:
+    for name in ("Quux Ltd", "Quux Inc."):
+        quux = await crm.companies.create(NewCompany(name=name))
+        assert quux is not None
+        await crm.leads.create(NewLead(title=f"Licence {name[5:]}", company_id=quux.id))
+    head, *candidates = (await refusal(refs.lead("Quux", writing=writing))).splitlines()
+    assert head == 'No lead "Quux". "Quux" fits more than one company. Say the id of the one that is meant:'
+    assert sorted(line.split(" · ")[0] for line in candidates) == ["- Licence Inc.", "- Licence Ltd"]
 
 
 @EVERY_SIZE
@@ -1029,7 +1093,10 @@ async def test_an_id_before_the_bound_is_not_taken_for_the_only_one(endless: Ref
 
 async def test_a_deal_is_not_meant_by_a_company_before_the_bound(endless: References) -> None:
     assert (await endless.lead("Acme")).name == "Licence"
-    assert await refusal(endless.lead("Acme", writing=True)) == f'No lead "Acme". {lists("leads")}'
+    assert await refusal(endless.lead("Acme", writing=True)) == (
+        f'No lead "Acme". "Acme" fits one company. Only {SCAN_PAGES * SEARCH_ROWS} companies were looked at, '
+        "there are more. Say the id of the one that is meant:\n- Licence · Licence · New · 11111111"
+    )
 
 
 async def test_a_deal_is_not_written_to_where_nobody_can_tell_whose_it_is(
