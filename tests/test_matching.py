@@ -73,6 +73,8 @@ def test_accents_spaces_and_punctuation_do_not_matter(said: str, name: str) -> N
         ("lumiere generine", "Société Générine de Lumière"),
         ("Berg", "Anna Berg"),
         ("annual licence", "Acme annual licence"),
+        ("de Lumiere", "Société Générine de Lumière"),
+        ("Sky", "Blue Sky Travel Ltd"),
     ],
 )
 def test_whole_words_of_a_name_are_a_part_of_it(said: str, name: str) -> None:
@@ -101,6 +103,10 @@ def test_without_spaces_between_words_a_part_of_a_name_is_any_part_of_it(said: s
         ("Nordlich Logistik", "Nordlicht Logistik GmbH"),
         ("medizin gruppe", "Medizintechnik Gruppe"),
         ("medi", "Medizintechnik AG"),
+        ("de", "Société Générine de Lumière"),
+        ("The", "The Body Shop"),
+        ("der", "Bund der Steuerzahler"),
+        ("Q3", "Q3 renewal"),
     ],
 )
 def test_a_part_of_a_word_is_within_a_name(said: str, name: str) -> None:

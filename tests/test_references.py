@@ -917,6 +917,20 @@ async def test_a_part_of_a_word_is_read_with_a_note_and_only_offered_to_a_write(
     assert not [sent for sent in wire.writes if sent.method != "POST"]
 
 
+@EVERY_SIZE
+async def test_a_part_that_says_too_little_is_only_offered_to_a_write(refs: References, find: Find) -> None:
+    name = "Société Générine de Lumière"
+    lumiere = find("companies", name=name)["id"]
+    candidate = f"{name} · both · https://www.societe-generine-de-lumiere.example · {lumiere[:8]}"
+    assert await refusal(refs.company("de", writing=True)) == (
+        f'No company is called "de". Say the id of the one that is meant:\n- {candidate}'
+    )
+    assert await refusal(refs.contact("Zoë at de", writing=True)) == (
+        f'Which company is meant in "Zoë at de"? Say its id in place of its name:\n- {candidate}'
+    )
+    assert (await refs.company("de")).id == lumiere
+
+
 async def test_a_guess_is_the_best_of_all_where_the_search_brings_only_some(
     crm: CrmClient, refs: References
 ) -> None:

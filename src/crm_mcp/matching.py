@@ -60,6 +60,8 @@ LEGAL_SUFFIXES = frozenset(
     ]
 )
 AND = frozenset(["and", "und", "et"])
+# Of three letters or more: what is shorter tells no name apart anyway.
+SMALL = frozenset("and das del dem den der des die for las les los the und van von zum zur".split())  # noqa: SIM905
 SAME_FORM = {"incorporated": "inc", "limited": "ltd", "corporation": "corp", "company": "co"}
 # By the name before the country or `.com`: whoever has such an address shares it with everybody.
 FREE_MAIL = frozenset(
@@ -188,7 +190,13 @@ def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
             return Fit.CLOSE
         return Fit.SPELT if _spelling(said, legal=legal) == _spelling(name, legal=legal) else Fit.NORMALISED
     parts = set(known.split())
-    return Fit.PART if all(word in parts or _is_unspaced_in(word, known) for word in wanted.split()) else None
+    is_part = all(word in parts or _is_unspaced_in(word, known) for word in wanted.split())
+    # A part that says too little is only within the name.
+    return Fit.PART if is_part and not all(map(_says_little, wanted.split())) else None
+
+
+def _says_little(word: str) -> bool:
+    return word in SMALL or (len(word) < MIN_START_CHARS and not UNSPACED.fullmatch(word))
 
 
 def _spelling(name: str, *, legal: bool) -> str:
