@@ -855,6 +855,22 @@ async def test_a_short_id_that_was_shown_needs_no_call(tenant: Tenant, find: Fin
 
 
 @EVERY_SIZE
+async def test_a_line_of_ours_is_taken_by_the_short_id_at_its_end(refs: References, find: Find) -> None:
+    company = find("companies", name="Acme Inc.")["id"]
+    lead = find("leads", title="Acme annual licence")["id"]
+    said = f"- Acme annual licence · Acme Inc. · Qualified · USD 48,000 · {lead[:8]}"
+    assert (await refs.company(f"Acme Inc. · {company[:8]}", writing=True)).id == company
+    assert (await refs.lead(said, writing=True)).id == lead
+
+
+@EVERY_SIZE
+async def test_what_only_looks_like_a_line_of_ours_is_a_name(crm: CrmClient, refs: References) -> None:
+    created = await crm.companies.create(NewCompany(name="Quux · Facadeed"))
+    assert created is not None
+    assert await refs.company("quux · facadeed", writing=True) == Meant(created.id, "Quux · Facadeed")
+
+
+@EVERY_SIZE
 async def test_a_short_id_from_before_is_looked_up_in_the_crm(refs: References, find: Find) -> None:
     company = find("companies", name="Acme Inc.")["id"]
     contact = find("contacts", email="anna.muller@acme-inc.example")["id"]

@@ -301,8 +301,8 @@ class References:
             return None
 
     async def _by_id(self, kind: Finder[E], said: str) -> Meant | None:
-        """What an id or a short id names; None where it is neither."""
-        word = searchable(said.strip()).lower()
+        """What an id or a short id names, alone or at the end of a line of ours; None where it is neither."""
+        word = searchable(said.strip()).lower().rpartition(" · ")[2]
         if UUID_PATTERN.fullmatch(word):
             self._refuse_other_kind(kind, word)
             return Meant(word, self._memory.names.get(word))
