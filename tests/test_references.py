@@ -460,7 +460,7 @@ async def test_an_unknown_contact_is_not_found(refs: References) -> None:
         ),
         (
             "Lefèvre Luc at Nowhere",
-            'No contact "Lefèvre Luc at Nowhere": no company is called "Nowhere".',
+            'No contact "Lefèvre Luc at Nowhere": no company "Nowhere" was found.',
             ["Luc Lefèvre"],
         ),
     ],
@@ -475,7 +475,7 @@ async def test_who_is_not_at_a_company_is_answered_with_who_is(
 
 async def test_where_neither_company_nor_person_is_called_so_both_are_said(refs: References) -> None:
     assert await refusal(refs.contact("Xerxes at Qwop")) == (
-        f'No contact "Xerxes at Qwop": no company is called "Qwop". {lists("contacts")}'
+        f'No contact "Xerxes at Qwop": no company "Qwop" was found. {lists("contacts")}'
     )
 
 

@@ -392,7 +392,7 @@ class References:
             problem = _join(f'Nobody at {at} is called "{_cut(name)}".', *people.notes)
             elsewhere = [*(elsewhere if len(elsewhere) == 1 else []), *people.records]
         else:
-            problem = f'No contact "{_cut(said)}": no company is called "{_cut(company)}".'
+            problem = f'No contact "{_cut(said)}": no company "{_cut(company)}" was found.'
         found = list({one.id: one for one in elsewhere}.values())
         if not found:
             return UnresolvedReferenceError(_join(problem, "search_contacts lists what there is."))
