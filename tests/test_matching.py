@@ -29,16 +29,27 @@ def test_a_name_as_it_is_written_fits_exactly(said: str, name: str) -> None:
         ("acme", "Acme Inc."),
         ("Acme Inc", "Acme, Inc."),
         ("Acme Incorporated", "Acme Inc."),
-        ("muller", "Müller GmbH & Co. KG"),
         ("Müller GmbH", "MÜLLER GMBH & CO. KG"),
-        ("lumiere", "Lumière S.A.R.L."),
         ("Lumière sarl", "Lumière S.A.R.L."),
         ("Vermeer", "Vermeer B.V."),
+        ("Harbour and Pine", "Harbour And Pine AG"),
+    ],
+)
+def test_a_name_that_differs_in_its_legal_form_alone_is_spelt_so(said: str, name: str) -> None:
+    assert fit(said, name) is Fit.SPELT
+    assert fit(name, said) is Fit.SPELT
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("muller", "Müller GmbH & Co. KG"),
+        ("lumiere", "Lumière S.A.R.L."),
         ("Pine Trading", "Pine  Trading Ltd."),
         ("Data Works", "DataWorks"),
         ("O’Brien", "O'Brien Limited"),
-        ("Harbour and Pine", "Harbour And Pine AG"),
         ("Harbour and Pine", "Harbour & Pine AG"),
+        ("Harbour Pine", "Harbour & Pine AG"),
         ("Müller und Söhne", "Müller & Söhne KG"),
         ("AT and T", "AT&T Inc."),
         ("Soren Holm", "Søren Holm"),
@@ -46,10 +57,11 @@ def test_a_name_as_it_is_written_fits_exactly(said: str, name: str) -> None:
         ("Étoile", "etoile"),
         ("Étoile", "E\u0301toile"),
         ("Hauptstrasse", "Hauptstraße AG"),
+        ("Hauptstrasse", "Hauptstraße"),
         ("J.P. Morgan", "JP Morgan"),
     ],
 )
-def test_case_accents_spaces_punctuation_and_legal_suffixes_do_not_matter(said: str, name: str) -> None:
+def test_accents_spaces_and_punctuation_do_not_matter(said: str, name: str) -> None:
     assert fit(said, name) is Fit.NORMALISED
     assert fit(name, said) is Fit.NORMALISED
 
@@ -61,6 +73,8 @@ def test_case_accents_spaces_punctuation_and_legal_suffixes_do_not_matter(said: 
         ("lumiere generine", "Société Générine de Lumière"),
         ("Berg", "Anna Berg"),
         ("annual licence", "Acme annual licence"),
+        ("de Lumiere", "Société Générine de Lumière"),
+        ("Sky", "Blue Sky Travel Ltd"),
     ],
 )
 def test_whole_words_of_a_name_are_a_part_of_it(said: str, name: str) -> None:
@@ -89,6 +103,10 @@ def test_without_spaces_between_words_a_part_of_a_name_is_any_part_of_it(said: s
         ("Nordlich Logistik", "Nordlicht Logistik GmbH"),
         ("medizin gruppe", "Medizintechnik Gruppe"),
         ("medi", "Medizintechnik AG"),
+        ("de", "Société Générine de Lumière"),
+        ("The", "The Body Shop"),
+        ("der", "Bund der Steuerzahler"),
+        ("Q3", "Q3 renewal"),
     ],
 )
 def test_a_part_of_a_word_is_within_a_name(said: str, name: str) -> None:
@@ -102,6 +120,15 @@ def test_a_part_of_a_word_is_within_a_name(said: str, name: str) -> None:
         ("Mueller", "Müller GmbH"),
         ("Lohistik Nordlicht", "Nordlicht Logistik GmbH"),
         ("Nordl Logistk", "Nordlicht Logistik GmbH"),
+        ("Acme Incc", "Acme Inc."),
+        ("Acme Icn", "Acme Inc."),
+        ("Kestrel Solar Ltdd", "Kestrel Solar Ltd"),
+        ("Kestrl Gmbhh", "Kestrel Solar Ltd"),
+        ("Akme", "Acme Inc."),
+        ("Amce", "Acme Inc."),
+        ("Akme Inc", "Acme Inc."),
+        ("Akme Incc", "Acme Inc."),
+        ("Anan", "Anna"),
     ],
 )
 def test_a_slip_is_close(said: str, name: str) -> None:
@@ -123,6 +150,11 @@ def test_a_slip_is_close(said: str, name: str) -> None:
         ("", ""),
         ("\u0301", "\u0301"),
         ("山", "山田商事"),
+        ("Akmee", "Acme Inc."),
+        ("Ovi", "Obi AG"),
+        ("Q1 26", "Q2 26"),
+        ("2025", "2026"),
+        ("Blue Pink", "Blue AG"),
         ("カート", "株式会社ガード"),
         ("ปิ่น", "ปั่น"),
     ],
@@ -145,11 +177,18 @@ def test_only_those_that_fit_best_are_found() -> None:
     }
     assert found == {
         "acme": Matches(Fit.EXACT, ["Acme"]),
-        "Acme Ltd": Matches(Fit.NORMALISED, ["Acme"]),
-        "Acme Incorporated": Matches(Fit.NORMALISED, ["Acme", "ACME Inc."]),
+        "Acme Ltd": Matches(Fit.SPELT, ["Acme"]),
+        "Acme Incorporated": Matches(Fit.SPELT, ["Acme", "ACME Inc."]),
         "industries": Matches(Fit.PART, ["Acme Industries"]),
         "Acmne": Matches(Fit.CLOSE, ["Acme", "ACME Inc.", "Acne"]),
     }
+
+
+def test_what_is_spelt_so_goes_before_what_has_other_accents() -> None:
+    names = ["Müller AG", "Muller KG", "Muller Bau"]
+    assert best("muller", names, lambda name: [name]) == Matches(Fit.SPELT, ["Muller KG"])
+    assert best("müller", names, lambda name: [name]) == Matches(Fit.SPELT, ["Müller AG"])
+    assert best("Mûller", names, lambda name: [name]) == Matches(Fit.NORMALISED, names[:2])
 
 
 def test_part_of_a_word_and_a_slip_are_both_only_close() -> None:
@@ -158,6 +197,16 @@ def test_part_of_a_word_and_a_slip_are_both_only_close() -> None:
         Fit.CLOSE, ["Medizintechnik AG", "Tecnik AG"]
     )
     assert best("technik", names[1:], lambda name: [name]) == Matches(Fit.WITHIN, names[1:])
+
+
+def test_a_short_name_is_one_slip_away_where_no_other_is() -> None:
+    names = ["Acme Inc.", "Acme Ltd", "Akne GmbH"]
+    assert best("Amce", names, lambda name: [name]) == Matches(Fit.CLOSE, ["Acme Inc.", "Acme Ltd"])
+    assert best("Akme", names, lambda name: [name]) is None
+
+
+def test_people_have_no_misspelt_legal_forms() -> None:
+    assert best("Anna Incc", ["Anna"], lambda name: [name], legal=False) is None
 
 
 def test_another_legal_form_is_only_close() -> None:

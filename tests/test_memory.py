@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crm_mcp import memory
 from crm_mcp.memory import MAX_KEPT, MAX_SHOWN, MIN_SHORT_CHARS, Memory, Names, Recent, ShownIds
 
 pytestmark = pytest.mark.anyio
@@ -159,6 +160,42 @@ def test_names_are_bounded() -> None:
     for number in range(MAX_SHOWN + 1):
         names.learn(numbered(number), "x")
     assert (names.get(numbered(0)), names.get(numbered(MAX_SHOWN))) == (None, "x")
+
+
+def test_the_names_of_a_kind_are_known_once_all_passed_by_and_kept_up_to_date() -> None:
+    names = Names()
+    names.learn(A, "Acme", "company")
+    names.learn(B, "Anna", "contact")
+    assert names.every("company") is None
+    names.learnt_all("company", "Only 1 companies were looked at, there are more.")
+    names.learn(A, "Acme Inc.")
+    names.learn(AA, "Zeta", "company")
+    assert names.every("company") == (
+        {A: "Acme Inc.", AA: "Zeta"},
+        "Only 1 companies were looked at, there are more.",
+    )
+    assert names.every("contact") is None
+    names.forget_all("company")
+    assert names.every("company") is None
+
+
+def test_all_names_of_a_kind_are_not_known_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "ALL_SECONDS", 0.0)
+    names = Names()
+    names.learnt_all("company", "")
+    assert names.every("company") is None
+
+
+def test_not_all_names_are_known_where_there_was_no_room_for_them() -> None:
+    names = Names()
+    names.learnt_all("company", "")
+    for number in range(MAX_SHOWN):
+        names.learn(numbered(number), "x", "company")
+    known = names.every("company")
+    assert known is not None
+    assert len(known[0]) == MAX_SHOWN
+    names.learn(A, "x", "contact")
+    assert names.every("company") is None
 
 
 def test_each_memory_is_its_own() -> None:

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import anyio
 
 from crm_mcp.crm.contract import Entity, plain
+from crm_mcp.crm.errors import CrmError
 from crm_mcp.crm.paging import Page, Told, Walk
 from crm_mcp.matching import Fit, Matches, best, longest_word, without_forms
 from crm_mcp.memory import Memory
@@ -20,6 +21,8 @@ SCAN_PAGES = 100
 SCAN_SECONDS = 8.0
 # What was read so lately is not read again for what it lacks.
 FRESH_SECONDS = 5.0
+# Of the records whose names are known, so many are asked for one by one.
+MAX_ASKED_FOR = 5
 # Nothing is called so: a CRM that brings rows for it does not search.
 ODD_WORD = "qxzjvkwqpy"
 
@@ -35,8 +38,8 @@ class Looked(Generic[E]):
 
     @property
     def sure(self) -> bool:
-        """Whether nothing that was not looked at can fit better, or as well but for its spelling."""
-        return not self.searched or (self.fits(Fit.EXACT) and not self.bound)
+        """Whether nothing that was not looked at can fit as well: a search finds all that is spelt so."""
+        return not self.searched or (self.fits(Fit.SPELT) and not self.bound)
 
     def fits(self, worst: Fit) -> bool:
         return self.matches is not None and self.matches.fit <= worst
@@ -116,8 +119,8 @@ class Finder(Generic[E]):
     async def among_all_if(self, said: str, near: Looked[E] | None, *, writing: bool) -> Looked[E]:
         """What is near, where that will do; else, and for a write that it is not sure for, among all.
 
-        Only what is spelt as it was said, but for its case, is found by any search: one that tells accents
-        or spaces apart may hide another that is called the same, or one that fits better.
+        Only what is spelt as it was said, but for its case and legal form, is found by any search: one that
+        tells accents or spaces apart may hide another that is called the same, or one that fits better.
         """
         if near and (near.sure or not writing):
             return near
@@ -127,14 +130,57 @@ class Finder(Generic[E]):
         def look(records: list[E]) -> Matches[E] | None:
             return self.best(said, {record.id: record for record in (*records, *newer)}.values())
 
-        return await self.among_all(look)
+        known = None
+        if self.memory.searches.get(self.plural, True):
+            scan: _Scan[E] | None = self.memory.recent.kept(self.plural, "every page")
+            known = Looked(look(scan.records), scan.bound) if scan else await self._among_known(said, near)
+        return known or await self.among_all(look)
+
+    async def _among_known(self, said: str, near: Looked[E] | None) -> Looked[E] | None:
+        """Among the names that are known since all were read, some minutes ago; None where they are not.
+
+        What came or was renamed since is near, by the CRM's search: missed is only what is spelt otherwise
+        than it was said. What fits is seen as it is now; of many, those that are near will do to choose from.
+        """
+        known = self.memory.names.every(self.noun)
+        if known is None:
+            return None
+        names, bound = known
+        matches = best(said, names.items(), lambda named: named[1:], legal=self.of_companies)
+        fitting = [full for full, _ in matches.found] if matches else []
+        seen = {one.id: one for one in near.matches.found} if near and near.matches else {}
+        unseen = [full for full in fitting if full not in seen]
+        if len(unseen) > MAX_ASKED_FOR:
+            return near if len(seen) > 1 and seen.keys() <= set(fitting) else None
+        seen |= await self._each(unseen)
+        now = self.best(said, seen.values())
+        if {one.id for one in now.found} == set(fitting) if now else not fitting:
+            return Looked(now, bound)
+        self.memory.names.forget_all(self.noun)
+        return None
+
+    async def _each(self, ids: Sequence[str]) -> dict[str, E]:
+        """These records, as far as they can be had, asked for at once."""
+        there: dict[str, E] = {}
+
+        async def ask(full: str) -> None:
+            try:
+                there[full] = await self.get(full)
+            except CrmError:
+                self.memory.names.forget(full)
+
+        async with anyio.create_task_group() as tasks:
+            for full in ids:
+                tasks.start_soon(ask, full)
+        self.learn(there.values())
+        return {full: there[full] for full in ids if full in there}
 
     async def near(self, said: str) -> Looked[E] | None:
         """Look at all records where there are few; else ask the CRM for the name and for its longest word.
 
         None where nothing but a misspelt name would come of it, and only reading all records can tell.
-        A CRM's search may tell accents apart, so that it finds one of two that are called the same: what is
-        spelt with accents is searched for once more as it is spelt, and without them.
+        A CRM's search may tell accents apart, so that it finds one of two that are called the same: what has
+        other accents than were said is searched for once more as it is spelt, and without them.
         """
         few = await self.few()
         if few is not None:
@@ -154,7 +200,8 @@ class Finder(Generic[E]):
             if matches and matches.fit <= worst:
                 spelt = self.name_of(matches.found[0])
                 every = {record.id: record for record in page.records}
-                for other in {spelt, plain(spelt)} - {asked} if not spelt.isascii() else ():
+                more = not spelt.isascii() and matches.fit > Fit.SPELT
+                for other in {spelt, plain(spelt)} - {asked} if more else ():
                     every |= {record.id: record for record in (await self.page(other)).records}
                 return Looked(self.best(said, every.values()), self.more_than_seen(page), searched=True)
         return None
@@ -210,8 +257,9 @@ class Finder(Generic[E]):
                 self.learn(records)
                 found += records
                 await told(walk.met, walk.told_total)
-        bound = f"Only {walk.met} {self.plural} were looked at, there are more."
-        return _Scan(found, "" if walk.complete else bound, time.monotonic())
+        bound = "" if walk.complete else f"Only {walk.met} {self.plural} were looked at, there are more."
+        self.memory.names.learnt_all(self.noun, bound)
+        return _Scan(found, bound, time.monotonic())
 
     def more_than_seen(self, page: Page[E]) -> str:
         return f"More {self.plural} fit it than were looked at." if page.has_more or page.bounded else ""

@@ -60,6 +60,8 @@ LEGAL_SUFFIXES = frozenset(
     ]
 )
 AND = frozenset(["and", "und", "et"])
+# Of three letters or more: what is shorter tells no name apart anyway.
+SMALL = frozenset("and das del dem den der des die for las les los the und van von zum zur".split())  # noqa: SIM905
 SAME_FORM = {"incorporated": "inc", "limited": "ltd", "corporation": "corp", "company": "co"}
 # By the name before the country or `.com`: whoever has such an address shares it with everybody.
 FREE_MAIL = frozenset(
@@ -72,6 +74,8 @@ FREE_MAIL = frozenset(
     ).split()
 )
 CLOSE_ENOUGH = 85.0
+# A slip in so few letters makes a name too unlike for that.
+SHORT = range(4, 6)
 MIN_START_CHARS = 3
 MIN_PART_CHARS = 5
 # With the vowel signs of India's and South-East Asia's scripts, which are no letters to `\w`.
@@ -83,14 +87,16 @@ UNSPACED = re.compile(
 
 
 class Fit(IntEnum):
-    """How a name fits, best first. What is only within its words, or close to them, is a guess: good enough
+    """How a name fits, best first: what is spelt as it was said, but for its legal form, before what has
+    other accents, spaces or signs. What is only within its words, or close to them, is a guess: good enough
     to read by, never to write by."""
 
     EXACT = 0
-    NORMALISED = 1
-    PART = 2
-    WITHIN = 3
-    CLOSE = 4
+    SPELT = 1
+    NORMALISED = 2
+    PART = 3
+    WITHIN = 4
+    CLOSE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +173,7 @@ def best(
         return Matches(fit, graded[fit])
     within = [thing for thing, names in every if any(_within(core(said), core(name)) for name in names)]
     known = set(map(id, within))
-    close = [thing for thing in _close(core(said), every) if id(thing) not in known]
+    close = [thing for thing in _close(core(said), every, legal=legal) if id(thing) not in known]
     if within and not close:
         return Matches(Fit.WITHIN, within)
     return Matches(Fit.CLOSE, within + close) if close else None
@@ -177,12 +183,32 @@ def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
     wanted, known = core(said, legal=legal), core(name, legal=legal)
     if not wanted or not known:
         return None
-    if said.strip().casefold() == name.strip().casefold():
+    if said.strip().lower() == name.strip().lower():
         return Fit.EXACT
     if _joined(wanted) == _joined(known):
-        return Fit.CLOSE if legal and _forms_differ(said, name) else Fit.NORMALISED
+        if legal and _forms_differ(said, name):
+            return Fit.CLOSE
+        return Fit.SPELT if _spelling(said, legal=legal) == _spelling(name, legal=legal) else Fit.NORMALISED
     parts = set(known.split())
-    return Fit.PART if all(word in parts or _is_unspaced_in(word, known) for word in wanted.split()) else None
+    is_part = all(word in parts or _is_unspaced_in(word, known) for word in wanted.split())
+    # A part that says too little is only within the name.
+    return Fit.PART if is_part and not all(map(_says_little, wanted.split())) else None
+
+
+def _says_little(word: str) -> bool:
+    return word in SMALL or (len(word) < MIN_START_CHARS and not UNSPACED.fullmatch(word))
+
+
+def _spelling(name: str, *, legal: bool) -> str:
+    """A name as it is spelt, but for capitals and, if `legal`, the legal forms at its end.
+
+    Any search for it, or for a word of it, finds it: `ß` is no `ss` here and two spaces are not one, since
+    they may not be to a search.
+    """
+    every = name.strip().lower().split(" ")
+    while legal and len(every) > 1 and core(f"x {every[-1]}") == "x":
+        every.pop()
+    return " ".join(every).rstrip(",")
 
 
 def _is_unspaced_in(word: str, known: str) -> bool:
@@ -209,8 +235,10 @@ def _forms_differ(said: str, name: str) -> bool:
     return all(forms) and not forms[0] & forms[1]
 
 
-def _close(wanted: str, things: list[tuple[T, Sequence[str]]]) -> list[T]:
-    """Those whose whole name is much like it; else those that have a word much like each of its words."""
+def _close(wanted: str, things: list[tuple[T, Sequence[str]]], *, legal: bool) -> list[T]:
+    """Those whose whole name is much like it; else those that have a word much like each of its words; else
+    the one short name that is one slip away. The same without a last word that may be a misspelt legal form.
+    """
     from rapidfuzz import fuzz, process  # noqa: PLC0415  # only what nobody spelt right needs it
 
     def each_word(said: str, name: str, **_options: Any) -> float:
@@ -219,17 +247,33 @@ def _close(wanted: str, things: list[tuple[T, Sequence[str]]]) -> list[T]:
             for part in said.split()
         )
 
-    if not wanted:
-        return []
-    names = [(known, thing) for thing, every in things for name in every if (known := core(name))]
-    for likeness in (fuzz.token_sort_ratio, each_word):
-        ranked = process.extract(
-            wanted, [name for name, _ in names], scorer=likeness, score_cutoff=CLOSE_ENOUGH, limit=None
-        )
-        if ranked:
-            found = [names[index][1] for _, _, index in ranked]
-            return list({id(thing): thing for thing in found}.values())
+    names = [(known, thing) for thing, called in things for name in called if (known := core(name))]
+    every = [name for name, _ in names]
+    for spelt in filter(None, (wanted, _without_slip(wanted) if legal else "")):
+        for likeness in (fuzz.token_sort_ratio, each_word):
+            ranked = process.extract(spelt, every, scorer=likeness, score_cutoff=CLOSE_ENOUGH, limit=None)
+            if ranked:
+                found = [names[index][1] for _, _, index in ranked]
+                return list({id(thing): thing for thing in found}.values())
+        short = {name for name in every if len(spelt) in SHORT and spelt.isalpha() and _one_slip(spelt, name)}
+        if len(short) == 1:
+            return list({id(thing): thing for name, thing in names if name in short}.values())
     return []
+
+
+def _without_slip(wanted: str) -> str:
+    """Without the last word, where that is all but a legal form: `acme` of `acme incc`; else nothing."""
+    *telling, last = wanted.split() or [""]
+    return (
+        " ".join(telling) if any(len(form) > 2 and _one_slip(last, form) for form in LEGAL_SUFFIXES) else ""
+    )
+
+
+def _one_slip(said: str, known: str) -> bool:
+    """Whether one letter is wrong, missing or too many, or two are swapped."""
+    from rapidfuzz.distance import OSA  # noqa: PLC0415  # as above
+
+    return OSA.distance(said, known, score_cutoff=1) <= 1
 
 
 def _holds(word: str, part: str) -> bool:

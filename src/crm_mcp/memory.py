@@ -17,6 +17,8 @@ MAX_SHOWN = 50_000
 MAX_KEPT = 1_000
 KEPT_SECONDS = 30.0
 NAME_SECONDS = 600.0
+# Less than a name is kept for: names hardly change, and who asks again does so soon.
+ALL_SECONDS = 300.0
 
 
 class ShownIds:
@@ -106,14 +108,39 @@ class Names:
     def __init__(self) -> None:
         self._names: dict[str, tuple[float, str]] = {}
         self._kinds: dict[str, str] = {}
+        self._all: dict[str, tuple[float, str]] = {}
 
     def learn(self, full: str, name: str, kind: str = "") -> None:
-        for kept in (self._names, self._kinds):
-            while len(kept) >= MAX_SHOWN:
-                del kept[next(iter(kept))]
+        self._names.pop(full, None)
+        while len(self._names) >= MAX_SHOWN:
+            until, _ = self._names.pop(next(iter(self._names)))
+            if time.monotonic() < until:
+                self._all.clear()
+        while len(self._kinds) >= MAX_SHOWN:
+            del self._kinds[next(iter(self._kinds))]
         self._names[full] = (time.monotonic() + NAME_SECONDS, name)
         if kind:
+            self._kinds.pop(full, None)
             self._kinds[full] = kind
+
+    def learnt_all(self, kind: str, bound: str) -> None:
+        """Every record of a kind has just passed by, or as many as `bound` says."""
+        self._all[kind] = (time.monotonic() + ALL_SECONDS, bound)
+
+    def forget(self, full: str) -> None:
+        self._names.pop(full, None)
+
+    def forget_all(self, kind: str) -> None:
+        self._all.pop(kind, None)
+
+    def every(self, kind: str) -> tuple[dict[str, str], str] | None:
+        """The names of all records of a kind by their ids, as of some minutes ago or later, and the bound;
+        None where not all are known."""
+        until, bound = self._all.get(kind, (0.0, ""))
+        if time.monotonic() >= until:
+            return None
+        names = self._names.items()
+        return {full: name for full, (_, name) in names if self._kinds.get(full) == kind}, bound
 
     def kind(self, full: str) -> str | None:
         """What kind of record it is, which never changes."""

@@ -154,6 +154,7 @@ class References:
                     self._contacts, said, await self._of_address(address[1].casefold(), said), writing=writing
                 )
             name, company = _name_and_company(said)
+            there, people = None, None
             if company and not await self._is_whole_name(said):
                 there = await self._named_within(company, said, writing=writing)
                 people = await self._client.companies.contacts(there.id) if there else None
@@ -163,6 +164,8 @@ class References:
                     meant = await self._decided(self._contacts, said, looked, writing=writing)
                     return replace(meant, note=_join(there.note, meant.note) or None)
             looked = await self._contacts.search_for(said, writing=writing)
+            if company and looked.matches is None:
+                raise await self._nobody(said, there, people)
             return await self._decided(self._contacts, said, looked, writing=writing)
 
         return await self._by_id(self._contacts, said) or await self._kept("contacts", said, writing, find)
@@ -172,17 +175,17 @@ class References:
 
         A company that is called just so goes first, unless the lead of another one is called that too. All
         companies are only read for it where the CRM's search brings neither such a company nor a title that
-        is good enough: writing, one that is spelt just so.
+        is good enough: writing, one that is spelt so.
         """
 
-        async def among_all_companies() -> Looked[Company]:
-            look = partial(self._companies.best, said)
-            return await recent.get("companies", f"of lead {said}", lambda: self._companies.among_all(look))
+        async def among_all_companies(near: Looked[Company] | None = None) -> Looked[Company]:
+            look = partial(self._companies.among_all_if, said, near, writing=True)
+            return await recent.get("companies", f"of lead {said}", look)
 
         async def find() -> Meant:
             named = await recent.get("companies", f"near lead {said}", lambda: self._near_company(said))
             if writing and named and not named.sure:
-                named = await among_all_companies()
+                named = await among_all_companies(named)
             titled = None
             if not (named and only(named, Fit.NORMALISED)):
                 titled = await self._leads.near(said)
@@ -196,6 +199,8 @@ class References:
             looked = await self._open_ones(looked, said, writing=writing)
             if company and not looked.fits(Fit.PART):
                 return await self._only_open_lead(said, company, writing=writing)
+            if named and named.matches and looked.matches is None:
+                return await self._lead_of_one(said, named, looked, writing=writing)
             return await self._decided(self._leads, said, looked, writing=writing)
 
         recent = self._memory.recent
@@ -296,8 +301,8 @@ class References:
             return None
 
     async def _by_id(self, kind: Finder[E], said: str) -> Meant | None:
-        """What an id or a short id names; None where it is neither."""
-        word = searchable(said.strip()).lower()
+        """What an id or a short id names, alone or at the end of a line of ours; None where it is neither."""
+        word = searchable(said.strip()).lower().rpartition(" · ")[2]
         if UUID_PATTERN.fullmatch(word):
             self._refuse_other_kind(kind, word)
             return Meant(word, self._memory.names.get(word))
@@ -375,6 +380,24 @@ class References:
         found = Looked(look(page.records) if page else None)
         return found if found.fits(Fit.EXACT) else await self._contacts.among_all(look)
 
+    async def _nobody(
+        self, said: str, there: Meant | None, people: Page[Contact] | None
+    ) -> UnresolvedReferenceError:
+        """What to say where a company has nobody of that name: who it has, and who is called so elsewhere."""
+        name, company = _name_and_company(said)
+        looked = await self._contacts.search_for(name, writing=False)
+        elsewhere = looked.matches.found if looked.matches else []
+        if there and people:
+            at = clean(there.name or company, MAX_NAME_CHARS)
+            problem = _join(f'Nobody at {at} is called "{_cut(name)}".', *people.notes)
+            elsewhere = [*(elsewhere if len(elsewhere) == 1 else []), *people.records]
+        else:
+            problem = f'No contact "{_cut(said)}": no company "{_cut(company)}" was found.'
+        found = list({one.id: one for one in elsewhere}.values())
+        if not found:
+            return UnresolvedReferenceError(_join(problem, "search_contacts lists what there is."))
+        return await self._ambiguous(self._contacts, problem, found)
+
     async def _is_whole_name(self, said: str) -> bool:
         """Whether somebody is called just so, company and all: `Duke of Wellington`."""
         return bool(await self._contacts.called(said))
@@ -416,14 +439,39 @@ class References:
             how_many = "one open lead as far as can be seen"
         raise await self._ambiguous(self._leads, f"{called} has {how_many}.", open_leads or page.records)
 
+    async def _lead_of_one(
+        self, said: str, named: Looked[Company], looked: Looked[Lead], *, writing: bool
+    ) -> Meant:
+        """Where no lead is called so: the lead of the only company that a read may take for it; else those of
+        all companies that may be meant, to choose from."""
+        companies = named.matches.found if named.matches else []
+        try:
+            taken = await self._decided(self._companies, said, named, writing=writing)
+        except AmbiguousReferenceError as error:
+            leads = [lead for one in companies[:MAX_CANDIDATES] for lead in await self._own_leads(one)]
+            if not leads:
+                return await self._decided(self._leads, said, looked, writing=writing)
+            leads = await self._rows.open_leads(leads) or leads
+            problem = _join(f'No lead "{_cut(said)}".', looked.bound, error.problem)
+            raise await self._ambiguous(self._leads, problem, leads) from error
+        meant = await self._only_open_lead(said, companies[0], writing=writing)
+        return replace(meant, note=_join(taken.note, meant.note))
+
+    async def _own_leads(self, company: Company) -> list[Lead]:
+        page = await self._client.leads.search(LeadFilter(company_id=company.id), limit=SEARCH_ROWS)
+        return [lead for lead in page.records if lead.company_id == company.id]
+
     async def _leads_of(self, company: Company, said: str) -> tuple[Page[Lead], list[Lead]]:
         """The company's leads, and all that are called what was said.
 
-        Where one page has all leads, that is all it takes.
+        Where one page has all leads, that is all it takes; where there are many companies, it hardly has.
         """
-        of_company, titled = await self._leads.page(None), None
+        of_company, titled = None, None
+        if await self._companies.few() is not None:
+            of_company = await self._leads.page(None)
         if (
-            of_company.has_more
+            of_company is None
+            or of_company.has_more
             or of_company.bounded
             or any("company_id" not in one.model_fields_set for one in of_company.records)
         ):
@@ -456,7 +504,7 @@ class References:
         whole = any(
             core(said, legal=legal) == core(name, legal=legal) for name in kind.names_of(matches.found[0])
         )
-        certain = matches.fit is Fit.EXACT or (matches.fit is Fit.NORMALISED and whole)
+        certain = matches.fit is Fit.EXACT or (matches.fit <= Fit.NORMALISED and whole)
         return Meant(matches.found[0].id, called, _join(note, looked.bound) or None, certain)
 
     async def _ambiguous(
