@@ -225,6 +225,34 @@ def test_where_a_link_leads_is_shown_however_long_it_is() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("https://evil.example\\@good.example/login", "evil.example"),
+        ("https:\\\\evil.example\\@good.example/", "evil.example"),
+        ("https:/evil.example", "evil.example"),
+        ("https:evil.example", "evil.example"),
+        ("https://e%76il.example/x", "evil.example"),
+        ("https://good.example\\.evil.example/", "good.example"),
+        ("HTTPS://user:good.example@evil.example:443/good.example", "evil.example"),
+        ("https://\u0430\u0440\u0440\u04cf\u0435.example", "xn--80ak6aa92e.example"),
+    ],
+)
+async def test_a_link_leads_where_a_browser_takes_it_and_an_odd_one_is_not_sent(
+    open_client: OpenClient, wire: Any, address: str, host: str
+) -> None:
+    html = f'<p>See <a href="{address}">this</a></p>'
+    assert next(email_lines(html)).startswith(f"Link to {host}: ")
+    if "xn--" in host:
+        return
+    client = await open_client(policy=ASKING)
+    text = await call(
+        client, "send_outbound_email", {**MAIL, "body": html, "body_format": "html"}, fails=True
+    )
+    assert text.startswith("A link must say plainly where it leads, as https://host/path does: `")
+    assert wire.sent == []
+
+
 def test_what_reads_otherwise_than_it_is_written_is_marked() -> None:
     shown = list(email_lines("<table><tr><td>1</td><td>00</td></tr></table><p>10<sup>3</sup> <s>no</s></p>"))
     assert shown == ["Text:", "> 1", "> 00", "> 10^3^ ~no~"]

@@ -331,6 +331,27 @@ async def test_what_is_there_already_is_not_created_but_on_purpose(
         assert len(wire.writes) == 1
 
 
+async def test_a_domain_is_known_whatever_its_company_is_called(client: Client, wire: Any) -> None:
+    await facts_of(client, "create_company", name="Other Name", website="https://www.quagga.example/x")
+    for site in ({"website": "quagga.example"}, {"email": "info@quagga.example"}):
+        text = await text_of(client, "create_company", name="Third One", **site, fails=True)
+        assert text.startswith("This company seems to be there already.")
+    assert len(wire.writes) == 1
+
+
+async def test_what_is_spelt_without_accents_is_not_created_beside_what_has_them(
+    client: Client, wire: Any
+) -> None:
+    for tool, arguments in (
+        ("create_company", {"name": "Société Generine de Lumiere"}),
+        ("create_contact", {"first_name": "Anna", "last_name": "Muller", "email": ""}),
+        ("create_lead", {"title": "Muller maintenance renewal", "company": "Müller Präzisionstechnik"}),
+    ):
+        text = await text_of(client, tool, **arguments, fails=True)
+        assert "seems to be there already" in text
+    assert wire.writes == []
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "other"),
     [

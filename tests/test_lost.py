@@ -460,3 +460,58 @@ async def test_what_was_sent_is_waited_for_although_the_call_is_cancelled(
         assert [change.outcome for change in changes()] == ["pending"]
         post.let_go.set()
     assert [change.outcome for change in changes()] == ["applied"]
+
+
+def answering(inner: httpx2.AsyncBaseTransport, method: str, answer: httpx2.Response) -> httpx2.MockTransport:
+    """A CRM that does nothing of what is sent with this method, and answers so."""
+
+    async def respond(request: httpx2.Request) -> httpx2.Response:
+        return answer if request.method == method else await inner.handle_async_request(request)
+
+    return httpx2.MockTransport(respond)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"success": False}, {"error": "The mailbox is disconnected."}, {"id": "1", "status": "failed"}],
+    ids=str,
+)
+async def test_a_success_that_says_it_failed_is_none(
+    open_client: OpenClient, wire: Any, changes: Any, said: dict[str, Any]
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    wire.inner = answering(wire.inner, "POST", httpx2.Response(200, json=said))
+    text = await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    assert "says that it failed" in text
+    assert [change.outcome for change in changes()] == ["unknown"]
+
+
+async def test_a_success_that_nothing_shows_is_told_as_that(client: Client, wire: Any) -> None:
+    wire.inner = answering(wire.inner, "POST", httpx2.Response(202))
+    done = await facts_of(client, "send_outbound_email", **MAIL)
+    assert done["notes"] == ["The CRM accepted this, but does not show it."]
+
+
+async def test_an_order_that_the_crm_did_not_take_is_none(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    wire.inner = answering(wire.inner, "POST", httpx2.Response(204))
+    order = ["Lost", "Won", "Negotiation", "Proposal", "Qualified", "New"]
+    text = await text_of(client, "reorder_pipeline_stages", stages=order, fails=True)
+    assert text.startswith("The CRM says that it was done, but does not show it.")
+    assert [change.outcome for change in changes()] == ["unknown"]
+
+
+async def test_an_answer_about_somebody_else_is_none(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    anna = {"id": find("contacts", email="anna.muller@acme-inc.example")["id"], "firstName": "Anna"}
+    healthy, wire.inner = wire.inner, answering(wire.inner, "POST", httpx2.Response(201, json=anna))
+    person = {"first_name": "Brandnew", "last_name": "Person"}
+    text = await text_of(client, "create_contact", **person, fails=True)
+    assert text.startswith("The CRM says that it was done, but does not show it.")
+    wire.inner = healthy
+    await facts_of(client, "create_contact", **person)
+    assert [change.outcome for change in changes()] == ["failed", "applied"]

@@ -350,3 +350,26 @@ async def test_what_the_crm_did_along_with_it_and_is_not_taken_back_is_told(
     done = await facts_of(client, tool, **arguments)
     undone = await facts_of(client, "undo_change", change=done["change_ids"][0])
     assert note in undone["notes"]
+
+
+async def test_what_the_crm_took_back_in_its_own_way_is_taken_back(
+    client: Client, wire: Any, changes: Any
+) -> None:
+    done = await facts_of(client, "update_lead", lead="Acme annual licence", title="Renamed")
+    inner = wire.inner
+
+    async def shouting(request: httpx2.Request) -> httpx2.Response:
+        if request.method != "PATCH":
+            response: httpx2.Response = await inner.handle_async_request(request)
+            return response
+        body = {name: value.upper() for name, value in json.loads(request.content).items()}
+        headers = {"Authorization": request.headers["Authorization"]}
+        response = await inner.handle_async_request(
+            httpx2.Request("PATCH", request.url, headers=headers, json=body)
+        )
+        return response
+
+    wire.inner = httpx2.MockTransport(shouting)
+    undone = await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert "The CRM shows other values than before: title." in undone["notes"]
+    assert [change.outcome for change in changes()] == ["undone", "applied"]
