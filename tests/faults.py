@@ -270,10 +270,11 @@ def expected(fault: Fault, write: Write) -> Cell:
         return Cell(effects, (first,), 1, (first,))
     if first == "failed":
         return Cell(effects, (first,), 1, (first, "applied"))
-    if not write.is_shown:
+    if not write.is_shown or (fault.done == "later" and write.comes_to_the_same):
+        # Which of the two it was that set the value nobody can tell.
         return Cell(effects, (first,), 1, (first, "applied"))
     if fault.done != "no":
-        at_once = ("applied" if write.comes_to_the_same else "refused",) if fault.done == "later" else ()
+        at_once = ("refused",) if fault.done == "later" else ()
         return Cell(effects, (first,), 1, ("applied", *at_once))
     return _not_done(write, first)
 

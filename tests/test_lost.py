@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from mcp import Client
 
-from crm_mcp import gate
+from crm_mcp import calls, gate
 from crm_mcp.calls import Policy
 from crm_mcp.ledger import Ledger
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 Find = Callable[..., dict[str, Any]]
 OpenClient = Callable[..., Awaitable[Client]]
-MOVE = {"lead": "Acme annual licence", "stage": "Qualified"}
+MOVE = {"lead": "Acme annual licence", "stage": "Proposal"}
 CALL = {"type": "call", "subject": "Hello", "lead": "Acme annual licence"}
 MAIL = {"lead": "Acme annual licence", "subject": "Hello", "body": "Dear Anna"}
 BOB = "22222222-2222-4222-8222-222222222222"
@@ -515,3 +515,76 @@ async def test_an_answer_about_somebody_else_is_none(
     wire.inner = healthy
     await facts_of(client, "create_contact", **person)
     assert [change.outcome for change in changes()] == ["failed", "applied"]
+
+
+async def test_a_value_that_another_write_set_settles_no_lost_one(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    """It may still come, and undo what is done after it."""
+    client = await open_client(policy=PATIENT)
+    healthy, wire.inner = wire.inner, (late := Late(wire.inner))
+    update = {"company": "Acme Inc.", "phone": "1"}
+    await text_of(client, "update_company", **update, fails=True)
+    wire.inner = healthy
+    for _ in range(2):
+        await facts_of(client, "update_company", **update)
+    text = await text_of(client, "update_company", company="Acme Inc.", phone="2", fails=True)
+    assert "may still be on its way in the CRM." in text
+    await late.catch_up()
+    assert [change.outcome for change in changes()] == ["unknown", "applied", "refused"]
+    assert find("companies", name="Acme Inc.")["phone"] == "1"
+
+
+async def test_what_was_so_before_shows_nothing_of_what_was_done(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    client = await open_client(policy=PATIENT)
+    phone = find("companies", name="Acme Inc.")["phone"]
+    wire.inner = Late(wire.inner)
+    await text_of(client, "update_company", company="Acme Inc.", phone=phone, fails=True)
+    assert [change.outcome for change in changes()] == ["unknown"]
+
+
+async def test_an_activity_whose_text_the_crm_hides_may_be_somebody_elses(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    wire.inner = showing(keeping_otherwise(wire.inner, {"body": "Another one's"}), without("body"))
+    await text_of(client, "log_activity", **NOTE, lead="Acme annual licence", fails=True)
+    assert [change.outcome for change in changes()] == ["unknown"]
+
+
+async def test_a_repeat_is_one_for_ten_minutes_only(
+    client: Client, wire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await facts_of(client, "log_activity", **CALL)
+    monkeypatch.setattr(gate, "REPEAT_SECONDS", 0)
+    assert "repeat" not in await facts_of(client, "log_activity", **CALL)
+    assert (gate.DAY_SECONDS > calls.REPEAT_SECONDS, calls.REPEAT_SECONDS, len(wire.writes)) == (True, 600, 2)
+
+
+async def test_another_person_waits_for_what_may_be_late_too(open_client: OpenClient, wire: Any) -> None:
+    anna = await open_client(policy=PATIENT, principal="anna")
+    ben = await open_client(policy=PATIENT, principal="ben")
+    healthy, wire.inner = wire.inner, Late(wire.inner)
+    await text_of(anna, "create_company", name="Newcomer AG", fails=True)
+    wire.inner = healthy
+    text = await text_of(ben, "create_company", name="Newcomer AG", fails=True)
+    assert "may still be on its way in the CRM." in text
+    assert len(wire.writes) == 1
+
+
+async def test_one_that_hangs_keeps_nobody_from_creating_another(
+    open_client: OpenClient, wire: Any, sandbox: Any
+) -> None:
+    anna, ben = await open_client(), await open_client()
+    post = Held(wire.inner, lambda request: request.method == "POST")
+    wire.inner = httpx2.MockTransport(post)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: facts_of(anna, "create_company", name="Newcomer AG"))
+        await post.met.wait()
+        await facts_of(ben, "create_company", name="Totally Other Ltd")
+        post.let_go.set()
+    assert (
+        len(sandbox.all("SELECT id FROM companies WHERE name LIKE 'Newcomer%' OR name LIKE 'Totally%'")) == 2
+    )

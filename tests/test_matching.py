@@ -29,7 +29,10 @@ def test_a_name_as_it_is_written_fits_exactly(said: str, name: str) -> None:
         ("acme", "Acme Inc."),
         ("Acme Inc", "Acme, Inc."),
         ("Acme Incorporated", "Acme Inc."),
-        ("Müller GmbH", "MÜLLER GMBH & CO. KG"),
+        ("Nordwand", "Nordwand ApS"),
+        ("Nordwand", "Nordwand A/S"),
+        ("Nordwand", "Nordwand s.r.o."),
+        ("Nordwand", "Nordwand UG (haftungsbeschränkt)"),
         ("Lumière sarl", "Lumière S.A.R.L."),
         ("Vermeer", "Vermeer B.V."),
         ("Harbour and Pine", "Harbour And Pine AG"),
@@ -91,8 +94,22 @@ def test_whole_words_of_a_name_are_a_part_of_it(said: str, name: str) -> None:
         ("山田 東京", "山田商事 東京支社"),
     ],
 )
-def test_without_spaces_between_words_a_part_of_a_name_is_any_part_of_it(said: str, name: str) -> None:
+def test_without_spaces_between_words_a_part_of_a_name_is_one_at_its_ends(said: str, name: str) -> None:
     assert fit(said, name) is Fit.PART
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("京都", "東京都水道局"),
+        ("대한", "현대한국"),
+        ("Müller GmbH", "Müller GmbH & Co. KG"),
+        ("Light company", "Light"),
+    ],
+)
+def test_what_only_stands_within_a_name_or_has_another_form_is_not_it(said: str, name: str) -> None:
+    found = fit(said, name)
+    assert found is None or found > Fit.PART
 
 
 @pytest.mark.parametrize(

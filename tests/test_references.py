@@ -262,8 +262,38 @@ async def test_an_exact_name_goes_before_one_that_only_begins_so(crm: CrmClient,
 async def test_a_website_or_address_is_found_without_reading_all_companies(
     refs: References, wire: Any, said: str
 ) -> None:
-    assert (await refs.company(said, writing=True)).name == "Acme Inc."
+    assert (await refs.company(said)).name == "Acme Inc."
     assert len(wire.sent) <= 6
+
+
+@EVERY_SIZE
+async def test_a_domain_of_two_companies_is_no_ground_for_a_write(crm: CrmClient, refs: References) -> None:
+    await crm.companies.create(NewCompany(name="Globex", website="https://acme-inc.example"))
+    problem = await refusal(refs.company("acme-inc.example", writing=True))
+    assert "Acme Inc." in problem
+    assert "Globex" in problem
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize(
+    ("companies", "said"),
+    [(["Quokka Trading"], "Quokka"), (["Quokka GmbH", "Quokka Inc."], "Quokka")],
+    ids=["part of a company's name", "two companies of that name"],
+)
+async def test_part_of_a_title_and_a_companys_name_mean_neither_lead(
+    crm: CrmClient, refs: References, companies: list[str], said: str
+) -> None:
+    stage = (await crm.pipeline.stages())[0].id
+    other = await crm.companies.create(NewCompany(name="Wombat Ltd"))
+    assert other is not None
+    await crm.leads.create(NewLead(title="Quokka extension", company_id=other.id, stage_id=stage))
+    for number, name in enumerate(companies):
+        home = await crm.companies.create(NewCompany(name=name))
+        assert home is not None
+        await crm.leads.create(NewLead(title=f"Licence {number}", company_id=home.id, stage_id=stage))
+    problem = await refusal(refs.lead(said, writing=True))
+    assert "Quokka extension" in problem
+    assert "Licence 0" in problem
 
 
 @EVERY_SIZE

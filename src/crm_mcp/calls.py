@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,6 +34,8 @@ GUARDED = frozenset(
 BODIES = ("body",)
 # The CRM's fields that do.
 TEXTS = ("body", "htmlBody")
+# How what stands in a text's place begins.
+DIGEST = "sha256:"
 NOTHING_SENT = "Nothing was sent to the CRM."
 
 
@@ -93,6 +95,10 @@ class Call:
     undoes: str | None = None
     # Whether the client has failed at a question.
     unaskable: bool = False
+    # Whether a request of it has left.
+    sent: bool = False
+    # What raises RefusedError where it must not be sent any more, once nobody else can change the record.
+    check: Callable[[], Awaitable[None]] | None = None
     # Whether the ledger has what became of it.
     on_record: bool = False
     changes: list[str] = field(default_factory=list)
@@ -134,10 +140,8 @@ def done_before(ledger: Ledger, attempt: Attempt) -> Change | None:
 
 
 def lost_before(ledger: Ledger, attempt: Attempt) -> Iterator[Change]:
-    """What the same call may have done whose answer was lost; texts of which only digests are kept need
-    the call itself."""
-    lost = _of_the_same_call(ledger, attempt, "unknown", None)
-    return (one for one in lost if not any(isinstance(one.body.get(name), str) for name in TEXTS))
+    """What the same call may have done whose answer was lost."""
+    return _of_the_same_call(ledger, attempt, "unknown", None)
 
 
 def _of_the_same_call(
@@ -174,7 +178,7 @@ def restored(after: Any, write: Write) -> Any:
 
 
 def _as_digest(text: str) -> str:
-    return f"sha256:{digest(text)}"
+    return DIGEST + digest(text)
 
 
 def is_email_again(tool: str, arguments: Mapping[str, Any]) -> bool:

@@ -41,6 +41,11 @@ class Looked(Generic[E]):
         """Whether nothing that was not looked at can fit as well: a search finds all that is spelt so."""
         return not self.searched or (self.fits(Fit.SPELT) and not self.bound)
 
+    @property
+    def is_part(self) -> bool:
+        """Whether what was said is but a part of what it fits."""
+        return self.matches is not None and self.matches.fit is Fit.PART
+
     def fits(self, worst: Fit) -> bool:
         return self.matches is not None and self.matches.fit <= worst
 

@@ -131,10 +131,10 @@ class Gate:
             seen = await kind.seen(self._crm, write) if kind.is_email else None
             attempt = self._attempt(kind, write, seen or Seen(), call)
             try:
-                begun = self._begun(attempt)
+                begun = self._begun(kind, write, attempt)
                 if not begun.is_new and await self._goes_anew(kind, write, call, begun.change, attempt):
                     # One that another process began since then still stands in the way.
-                    begun = self._begun(attempt, despite=begun.change.id)
+                    begun = self._begun(kind, write, attempt, despite=begun.change.id)
             except LedgerError as error:
                 raise RefusedError(f"{error} {NOTHING_SENT}") from error
             call.on_record = True
@@ -145,9 +145,17 @@ class Gate:
                 return restored(begun.change.after, write)
             await self._until_closed(begun.change)
 
-    def _begun(self, attempt: Attempt, despite: str = "") -> Begun:
+    def _begun(self, kind: Kind, write: Write, attempt: Attempt, despite: str = "") -> Begun:
+        def blocks(other: Change) -> bool:
+            # E-mails are counted one after the other.
+            return kind.is_email or kind.meets(write, other.body)
+
         return self._ledger().begin(
-            attempt, window_seconds=DAY_SECONDS, lease_seconds=self._lease_seconds, despite=despite
+            attempt,
+            window_seconds=DAY_SECONDS,
+            lease_seconds=self._lease_seconds,
+            despite=despite,
+            blocks=blocks,
         )
 
     async def _until_closed(self, change: Change) -> None:
@@ -262,9 +270,8 @@ class Gate:
     def _refuse_renamed(self, kind: Kind, write: Write, seen: Seen, call: Call) -> None:
         """What was said was looked up some seconds ago, and may be another one's name now."""
         from crm_mcp.matching import core  # noqa: PLC0415
-        from crm_mcp.preview import label  # noqa: PLC0415
 
-        memory, about, now = self._tenant.memory, kind.subject(write, None) or "", label(seen.record)
+        memory, about, now = self._tenant.memory, kind.subject(write, None) or "", kind.called(seen.record)
         known = memory.names.get(about)
         if not (known and now) or core(known) == core(now) or call.undoes or _says(call.arguments, about):
             return
@@ -326,9 +333,13 @@ class Gate:
     async def _sent(
         self, kind: Kind, write: Write, seen: Seen | None, call: Call, change: Change, send: Send
     ) -> Any:
+        from crm_mcp.journal import LedgerError  # noqa: PLC0415
+
         try:
             if seen is None:
                 seen = await kind.seen(self._crm, write)
+            if call.check:
+                await call.check()
             self._check_approval(change, call, seen)
             await self._refuse_unwanted(kind, write, seen, call, change)
         except CrmError as error:
@@ -339,16 +350,20 @@ class Gate:
             # Cancelled, or nobody knows what.
             self._close_unsent(change, "failed", "It ended before it was sent.")
             raise
-        renewed = self._ledger().renew(
-            change.id,
-            lease_seconds=self._lease_seconds,
-            before=seen.record,
-            title=kind.title(write, seen, self._named),
-        )
+        try:
+            renewed = self._ledger().renew(
+                change.id,
+                lease_seconds=self._lease_seconds,
+                before=seen.record,
+                title=kind.title(write, seen, self._named),
+            )
+        except LedgerError as error:
+            raise RefusedError(f"{error} {NOTHING_SENT}") from error
         if renewed is None:
             problem = f"It took so long that somebody else may have taken it over. {NOTHING_SENT}"
             self._close_unsent(change, "failed", problem)
             raise RefusedError(problem)
+        call.sent = True
         with anyio.CancelScope(shield=True):
             return await self._done(kind, write, call, renewed, send)
 
@@ -367,11 +382,12 @@ class Gate:
         except (OutcomeUnknownError, UnexpectedResponseError) as error:
             return await self._after_silence(kind, write, call, change, error)
         except CrmError as error:
-            self._ledger().close(change.id, "failed", detail=str(error))
+            self._close_unsent(change, "failed", str(error))
             raise
-        after = await self._after(kind, write, change, answer)
-        if isinstance(after, OutcomeUnknownError):
-            return await self._after_silence(kind, write, call, change, after)
+        try:
+            after = await self._after(kind, write, change, answer)
+        except OutcomeUnknownError as error:
+            return await self._after_silence(kind, write, call, change, error)
         if call.undoes and (lost := _not_kept(kind, write, after)):
             self._refuse_if_ignored(change, after, lost)
             call.notes.append(f"The CRM shows other values than before: {', '.join(map(worded, lost))}.")
@@ -388,38 +404,38 @@ class Gate:
         if any((after or {}).get(name) != (change.before or {}).get(name) for name in change.body):
             return
         problem = f"The CRM did not take it back: it shows other values for {', '.join(map(worded, lost))}."
-        self._ledger().close(change.id, "failed", after=after, detail=problem)
+        self._close_unsent(change, "failed", problem)
         raise UnexpectedResponseError(problem)
 
     # After it was sent
 
-    async def _after(
-        self, kind: Kind, write: Write, change: Change, answer: Any
-    ) -> Wire | OutcomeUnknownError | None:
+    async def _after(self, kind: Kind, write: Write, change: Change, answer: Any) -> Wire | None:
         """The record as it is now, looked for where the CRM's answer does not show it, or only a part.
 
-        Where the CRM then shows that nothing was done, its answer is no better than none.
+        Raises OutcomeUnknownError where the CRM then shows that nothing was done: no better than no answer.
         """
         from crm_mcp.writes import NotDone, WasDone  # noqa: PLC0415
 
         record: Record | None = write.operation.answer.read(answer)
         if record is not None and kind.says_no(record):
-            return OutcomeUnknownError("The CRM says that it failed. Look before doing it again.")
+            raise OutcomeUnknownError("The CRM says that it failed. Look before doing it again.")
         if record is not None and kind.is_answer(write, record):
             return await self._whole(kind, write, record)
+        verdict: Verdict | None = None
+        now = None
         with suppress(CrmError):
             verdict = await self._look(kind, write, change)
-            if isinstance(verdict, WasDone):
-                return verdict.after or None
-            if isinstance(verdict, NotDone):
-                return OutcomeUnknownError(
-                    "The CRM says that it was done, but does not show it. Look before doing it again."
-                )
-            if now := None if kind.is_new else await kind.now(self._crm, write.ids):
-                return now
-        if not kind.is_new:  # of which the result says so itself
+            if not (kind.is_new or isinstance(verdict, WasDone)):
+                now = await kind.now(self._crm, write.ids)
+        if isinstance(verdict, WasDone):
+            return verdict.after or None
+        if isinstance(verdict, NotDone):
+            raise OutcomeUnknownError(
+                "The CRM says that it was done, but does not show it. Look before doing it again."
+            )
+        if now is None and not kind.is_new:  # of what is new the result says so itself
             CALL.get().notes.append("The CRM accepted this, but does not show it.")
-        return None
+        return now
 
     async def _whole(self, kind: Kind, write: Write, record: Record) -> Wire:
         """A record, with what the CRM's answer left out of what was sent."""

@@ -34,6 +34,7 @@ from crm_mcp.writes import (
     is_alike,
     is_older,
     sent_by,
+    written,
 )
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class Move(Update):
     def _undoable(self, body: Wire) -> list[str]:
         return [name for name in body if name == "stageId"]
 
+    def undoing(self, done: Done) -> Write:
+        back, why = super().undoing(done), (done.before or {}).get("lostReason")
+        return written(self.operation, done.ids, sent_by(back) | ({"lostReason": why} if why else {}))
+
 
 class UpdateContact(Update):
     """A change of a contact, whose company is its primary membership, too."""
@@ -78,15 +83,18 @@ class Link(Create):
     def claim(self, write: Write) -> str:
         return _memberships_of(write)
 
-    async def _matching(self, crm: CrmClient, write: Write) -> list[Entity]:
+    async def _matching(self, crm: CrmClient, write: Write) -> tuple[list[Entity], bool]:
         every = await crm.contacts.memberships(write.ids["contact_id"])
-        return [one for one in every if one.company_id == sent_by(write).get("companyId")]
+        return [one for one in every if one.company_id == sent_by(write).get("companyId")], True
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
-        return Seen({THERE_BEFORE: [one.id for one in await self._matching(crm, write)]})
+        matching, _ = await self._matching(crm, write)
+        return Seen({THERE_BEFORE: [one.id for one in matching]})
 
     async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
-        return bool(await self._matching(crm, write))
+        matching, _ = await self._matching(crm, write)
+        made = (after or {}).get("id")
+        return any(made in (None, one.id) for one in matching)
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         return f"of {named(write.ids['contact_id'])} in {named(str(sent_by(write).get('companyId')))}"
@@ -136,13 +144,15 @@ class Unlink(Delete):
         before = done.before or {}
         if not before.get("companyId"):
             raise NotUndoableError("The CRM did not show which company it was.")
-        kept = {name: before[name] for name in ("companyId", "title", "isPrimary") if before.get(name)}
+        # Which one is the primary one somebody may have chosen since.
+        kept = {name: before[name] for name in ("companyId", "title") if before.get(name)}
         body = contacts.NewMembership.model_validate(kept, by_alias=True, by_name=False)
         return Write(contacts.CREATE_MEMBERSHIP, {"contact_id": done.ids["contact_id"]}, body)
 
-    def changed_since(self, done: Done, now: Wire | None) -> Iterator[Since]:
-        if now is not None:
-            yield Since("", "it is there again")
+    async def since(self, crm: CrmClient, done: Done, record_id: str) -> list[Since]:
+        every = await crm.contacts.memberships(done.ids["contact_id"])
+        again = any(one.company_id == (done.before or {}).get("companyId") for one in every)
+        return [Since("", "it is there again")] if again else []
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         return _membership_called(write, seen, named)
@@ -171,9 +181,11 @@ class Log(Kind):
         for walk in walks:
             async for rows in walk.pages(MAX_PAGES):
                 like += [one for one in rows if _is_like(one, sent) and not trail.is_anothers(one.id)]
+        if write.body is None:
+            return CannotTell()
         ages = [(one, _is_newer(one, write, trail.since)) for one in like]
         for one, is_newer in ages:
-            if is_newer and is_alike(write.body, one):
+            if is_newer and is_alike(write.body, one) and not write.body.not_kept_by(one)[1]:
                 return WasDone(one.wire)
         perhaps = [one for one, is_newer in ages if _may_be_ours(one, write, trail.since, is_newer=is_newer)]
         return CannotTell(perhaps) if perhaps or not all(walk.complete for walk in walks) else NotDone()

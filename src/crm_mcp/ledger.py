@@ -10,7 +10,7 @@ import base64
 import os
 import secrets
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -172,10 +172,16 @@ class Ledger:
     # Changes
 
     def begin(
-        self, attempt: Attempt, *, window_seconds: float, lease_seconds: float, despite: str = ""
+        self,
+        attempt: Attempt,
+        *,
+        window_seconds: float,
+        lease_seconds: float,
+        despite: str = "",
+        blocks: Callable[[Change], bool] = lambda _: True,
     ) -> Begun:
         """Open the change; unless an equal one is in flight or unknown, or was applied within the window, or
-        one in flight holds its claim: then that one, and nothing may be sent.
+        one in flight holds its claim and `blocks` it: then that one, and nothing may be sent.
 
         Equal are changes of one key, principal and entity; whoever meets one with another key met the claim,
         waits and begins again. An equal write on purpose is begun `despite` the one before. Past its lease,
@@ -184,7 +190,7 @@ class Ledger:
         with self._journal.transaction():
             now = _now()
             since = now - timedelta(seconds=window_seconds)
-            if earlier := self._equal(attempt, now, since, despite) or self._claimed(attempt, now):
+            if earlier := self._equal(attempt, now, since, despite) or self._claimed(attempt, now, blocks):
                 return Begun(earlier, is_new=False)
             expires_at = _stamp(now + timedelta(seconds=lease_seconds))
             process = [_HOST, os.getpid(), _PROCESS]
@@ -317,11 +323,11 @@ class Ledger:
                 return change
         return None
 
-    def _claimed(self, attempt: Attempt, now: datetime) -> Change | None:
+    def _claimed(self, attempt: Attempt, now: datetime, blocks: Callable[[Change], bool]) -> Change | None:
         if attempt.claim is None:
             return None
         wanted = _wanted(claim=attempt.claim, entity=attempt.entity)
-        return next(self._changes(wanted, ["pending"], now), None)
+        return next(filter(blocks, self._changes(wanted, ["pending"], now)), None)
 
     def _opened(self, kind: str, attempt: Attempt, now: datetime, opening: Record) -> Change:
         self._forget(now)

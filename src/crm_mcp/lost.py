@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from crm_mcp.calls import DIGEST, TEXTS
 from crm_mcp.crm.client import Write
 from crm_mcp.kinds import KINDS
 from crm_mcp.ledger import Subject
@@ -50,7 +51,9 @@ async def settle(
 
 
 async def settle_recorded(crm: CrmClient, ledger: Ledger, change: Change) -> Change:
-    """The same for one whose write is only on record, whole."""
+    """The same for one whose write is only on record; as it is where not even that is, but its digests."""
+    if any(str(change.body.get(name)).startswith(DIGEST) for name in TEXTS):
+        return change
     kind = KINDS[change.operation]
     sends = kind.operation.body is not None
     write = (
@@ -91,7 +94,8 @@ def why_not_again(kind: Kind, arguments: Mapping[str, Any], earlier: Change, ver
 def why_not_now(ledger: Ledger, kind: Kind, write: Write, attempt: Attempt) -> str | None:
     """What keeps a write from being done now: another that may come after it, and undo or double it."""
     for other in ledger.may_be_late(attempt):
-        is_equal = (other.key, other.principal) == (attempt.key, attempt.principal)
+        ours = other.principal == attempt.principal or kind.is_idempotent
+        is_equal = other.key == attempt.key and ours
         if not is_equal and kind.meets(write, other.body):
             return (
                 f'"{other.title}" (change {other.id}) may still be on its way in the CRM. {_wait_for(other)}'

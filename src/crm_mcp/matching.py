@@ -19,11 +19,25 @@ LEGAL_SUFFIXES = frozenset(
     [
         "ab",
         "ag",
+        "зао",
+        "ооо",
+        "haftungsbeschrankt",
+        "cie",
+        "spzoo",
+        "sro",
+        "doo",
+        "bhd",
+        "sdn",
+        "cv",
+        "bvba",
+        "lda",
+        "ltda",
+        "kft",
+        "aps",
         "as",
         "asa",
         "bv",
         "co",
-        "company",
         "corp",
         "corporation",
         "eg",
@@ -62,7 +76,7 @@ LEGAL_SUFFIXES = frozenset(
 AND = frozenset(["and", "und", "et"])
 # Of three letters or more: what is shorter tells no name apart anyway.
 SMALL = frozenset("and das del dem den der des die for las les los the und van von zum zur".split())  # noqa: SIM905
-SAME_FORM = {"incorporated": "inc", "limited": "ltd", "corporation": "corp", "company": "co"}
+SAME_FORM = {"incorporated": "inc", "limited": "ltd", "corporation": "corp"}
 # By the name before the country or `.com`: whoever has such an address shares it with everybody.
 FREE_MAIL = frozenset(
     (  # noqa: SIM905  # as many lines would hide the code around them
@@ -73,6 +87,10 @@ FREE_MAIL = frozenset(
         "ymail ziggo zoho 126 163 "
     ).split()
 )
+# Those of scripts that put no space before or after them.
+UNSPACED_FORMS = re.compile("株式会社|有限会社|合同会社|股份有限公司|有限公司|주식회사")
+# Legal forms that are spelt as several words.
+SPLIT_FORMS = re.compile(r"\bA/S\b|\bsp\.? ?z ?o\. ?o\.?", re.IGNORECASE)
 CLOSE_ENOUGH = 85.0
 # A slip in so few letters makes a name too unlike for that.
 SHORT = range(4, 6)
@@ -109,7 +127,8 @@ class Matches(Generic[T]):
 
 def words(text: str) -> list[str]:
     """The words of a name as people compare them; `Müller & Söhne GmbH` is `muller sohne gmbh`."""
-    return WORD.findall(plain(re.sub(r"(?<=[^\W\d])\.(?=\w|\s|$)|['’]", "", text)))
+    joined = SPLIT_FORMS.sub(lambda form: re.sub(r"\W", "", form[0]), text)
+    return WORD.findall(plain(re.sub(r"(?<=[^\W\d])\.(?=\w|\s|$)|['’]", "", joined)))
 
 
 # One call may look for 25 names among the same ten thousand of each kind.
@@ -212,7 +231,10 @@ def _spelling(name: str, *, legal: bool) -> str:
 
 
 def _is_unspaced_in(word: str, known: str) -> bool:
-    return bool(UNSPACED.fullmatch(word)) and word in known
+    """Where no spaces tell words apart, what begins or ends a name is part of it: 京都 is not, of 東京都."""
+    parts = UNSPACED_FORMS.sub(" ", known).split()
+    at_an_end = any(part.startswith(word) or part.endswith(word) for part in parts)
+    return bool(UNSPACED.fullmatch(word)) and at_an_end
 
 
 def _within(wanted: str, known: str) -> bool:
@@ -230,9 +252,9 @@ def _joined(name: str) -> str:
 
 
 def _forms_differ(said: str, name: str) -> bool:
-    """Whether two legal forms are said that cannot be one: `Acme GmbH` is hardly `Acme Inc.`"""
+    """Whether legal forms are said that cannot be one: a `GmbH` is no `Inc.`, and no `GmbH & Co. KG`."""
     forms = [{SAME_FORM.get(word, word) for word in words(text)} & LEGAL_SUFFIXES for text in (said, name)]
-    return all(forms) and not forms[0] & forms[1]
+    return all(forms) and forms[0] != forms[1]
 
 
 def _close(wanted: str, things: list[tuple[T, Sequence[str]]], *, legal: bool) -> list[T]:

@@ -18,7 +18,7 @@ MAX_KEPT = 1_000
 KEPT_SECONDS = 30.0
 NAME_SECONDS = 600.0
 # Less than a name is kept for: names hardly change, and who asks again does so soon.
-ALL_SECONDS = 300.0
+ALL_SECONDS = 60.0
 
 
 class ShownIds:

@@ -33,10 +33,10 @@ BARE_ADDRESS = re.compile(
 
 
 def label(wire: Wire | None) -> str:
-    """What a record is called, by what it holds; empty where nothing tells."""
+    """What a record is called, by what is sent of it; empty where nothing tells."""
     found = wire or {}
     person = " ".join(str(found[part]) for part in ("firstName", "lastName") if found.get(part))
-    return str(found.get("name") or found.get("title") or person or found.get("email") or "")
+    return person or str(found.get("name") or found.get("title") or found.get("email") or "")
 
 
 def shown(value: Any, named: Named) -> str:

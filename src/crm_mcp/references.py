@@ -183,7 +183,8 @@ class References:
             return await recent.get("companies", f"of lead {said}", look)
 
         async def find() -> Meant:
-            named = await recent.get("companies", f"near lead {said}", lambda: self._near_company(said))
+            near = partial(self._near_company, said, writing=writing)
+            named = await recent.get("companies", f"{writing} near lead {said}", near)
             if writing and named and not named.sure:
                 named = await among_all_companies(named)
             titled = None
@@ -196,6 +197,8 @@ class References:
             if named and company and named.fits(Fit.NORMALISED):
                 return await self._only_open_lead(said, company, writing=writing)
             looked = await self._leads.among_all_if(said, titled, writing=writing)
+            if writing and named and named.fits(Fit.PART) and looked.is_part:
+                looked = await self._either(said, named, looked)
             looked = await self._open_ones(looked, said, writing=writing)
             if company and not looked.fits(Fit.PART):
                 return await self._only_open_lead(said, company, writing=writing)
@@ -338,18 +341,20 @@ class References:
     async def _company(self, said: str, *, writing: bool) -> Looked[Company]:
         """By name, and by the domain of its website or mail: who is called like a website may not have it."""
         site = domain(said)
-        of_site = await self._of_site(site) if site else None
+        of_site = await self._of_site(site, writing=writing) if site else None
         if of_site is None or of_site.matches is None:
             return await self._companies.search_for(said, writing=writing)
         named = await self._companies.called(said)
         found = {company.id: company for company in (*named, *of_site.matches.found)}
         return Looked(Matches(Fit.EXACT, list(found.values())), of_site.bound)
 
-    async def _near_company(self, said: str) -> Looked[Company] | None:
-        """The same without reading all that there are, where that may be spared."""
-        return await (self._company(said, writing=False) if domain(said) else self._companies.near(said))
+    async def _near_company(self, said: str, *, writing: bool) -> Looked[Company] | None:
+        """The same without reading all that there are, where that may be spared: of a name it may."""
+        return await (self._company(said, writing=writing) if domain(said) else self._companies.near(said))
 
-    async def _of_site(self, site: str) -> Looked[Company]:
+    async def _of_site(self, site: str, *, writing: bool) -> Looked[Company]:
+        """Several may have it, and of that no search of names tells: a write looks among all."""
+
         def is_theirs(company: Company) -> bool:
             return site in site_of(company.website, company.email)
 
@@ -358,7 +363,7 @@ class References:
         if few is not None:
             return Looked(theirs(few))
         name = site.split(".", maxsplit=1)[0].replace("-", " ")
-        for query in dict.fromkeys([name, *name.split()[:1]]):
+        for query in dict.fromkeys([name, *name.split()[:1]]) if not writing else ():
             page = await self._companies.searched(query)
             if page and (found := theirs(page.records)):
                 return Looked(found, self._companies.more_than_seen(page))
@@ -410,10 +415,16 @@ class References:
         if looked.matches is None or looked.matches.fit is not Fit.PART:
             return looked
         open_leads = await self._rows.open_leads(looked.matches.found)
+        if writing:
+            # Of what shows no stage nobody can tell.
+            open_leads = [lead for lead in open_leads if lead.stage_id]
         if not open_leads and writing:
             problem = f'No open lead "{_cut(said)}".'
             raise await self._ambiguous(self._leads, problem, looked.matches.found)
-        return replace(looked, matches=Matches(Fit.PART, open_leads or looked.matches.found))
+        closed = len(looked.matches.found) - len(open_leads) if open_leads and not writing else 0
+        too = f"{closed} that fit too {'is' if closed == 1 else 'are'} closed." if closed else ""
+        found = Matches(Fit.PART, open_leads or looked.matches.found)
+        return replace(looked, matches=found, bound=_join(looked.bound, too))
 
     async def _only_open_lead(self, said: str, company: Company, *, writing: bool) -> Meant:
         """The one open lead of the company; a write does not rely on a filter that could not be verified."""
@@ -428,7 +439,11 @@ class References:
             both = {lead.id: lead for lead in (*open_leads, *others)}
             raise await self._ambiguous(self._leads, problem, list(both.values()))
         whole = not (page.has_more or page.bounded)
-        if len(open_leads) == 1 and whole and not (writing and page.unverified):
+        if (
+            len(open_leads) == 1
+            and whole
+            and not (writing and (page.unverified or open_leads[0].stage_id is None))
+        ):
             name = clean(open_leads[0].label, MAX_NAME_CHARS)
             return Meant(open_leads[0].id, name, _join(*page.notes) or None, certain=False)
         called = clean(company.label, MAX_NAME_CHARS)
@@ -456,6 +471,19 @@ class References:
             raise await self._ambiguous(self._leads, problem, leads) from error
         meant = await self._only_open_lead(said, companies[0], writing=writing)
         return replace(meant, note=_join(taken.note, meant.note))
+
+    async def _either(self, said: str, named: Looked[Company], titled: Looked[Lead]) -> Looked[Lead]:
+        """What is part of a title here, and a company's name or part of it there: neither is plainly meant,
+        unless both come to one open lead."""
+        companies = named.matches.found if named.matches else []
+        theirs = [lead for one in companies[:MAX_CANDIDATES] for lead in await self._own_leads(one)]
+        titles = titled.matches.found if titled.matches else []
+        every = list({lead.id: lead for lead in (*titles, *theirs)}.values())
+        leads = await self._rows.open_leads(every) or every
+        if len(leads) > 1:
+            problem = f'"{_cut(said)}" is part of titles, and of a company\'s name.'
+            raise await self._ambiguous(self._leads, problem, leads)
+        return replace(titled, matches=Matches(Fit.PART, leads))
 
     async def _own_leads(self, company: Company) -> list[Lead]:
         page = await self._client.leads.search(LeadFilter(company_id=company.id), limit=SEARCH_ROWS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -15,27 +15,33 @@ from crm_mcp.matching import core, longest_word, site_of, words
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
     from crm_mcp.crm.contract import Entity
+    from crm_mcp.crm.paging import Walk
 
 E = TypeVar("E", bound="Entity")
 
 Wire = Mapping[str, Any]
-# Of each search: one that finds more is not read to its end.
+# A search that finds more is not read to its end; nor is what lists all.
+SEARCH_PAGES = 5
 MAX_PAGES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Sameness(Generic[E]):
-    """When records of a kind are the same: `test` tells it of one, `near` brings those that may be."""
+    """When records of a kind are the same: `test` tells it of one, `near` brings those that may be, and None
+    in place of those that nobody looked at."""
 
     record: type[E]
     test: Callable[[Wire], Callable[[E], bool]]
-    near: Callable[[CrmClient, Wire], AsyncIterator[list[E]]]
+    near: Callable[[CrmClient, Wire], AsyncIterator[list[E] | None]]
 
-    async def found(self, crm: CrmClient, sent: Wire) -> list[Entity]:
-        """Those there are of what is sent; the first page of a search may not have them."""
-        is_same = self.test(sent)
-        same = {one.id: one async for near in self.near(crm, sent) for one in near if is_same(one)}
-        return list(same.values())
+    async def found(self, crm: CrmClient, sent: Wire) -> tuple[list[Entity], bool]:
+        """Those there are of what is sent; and whether all that may be could be looked at."""
+        is_same, is_all = self.test(sent), True
+        same: dict[str, Entity] = {}
+        async for near in self.near(crm, sent):
+            same |= {one.id: one for one in near or () if is_same(one)}
+            is_all = is_all and near is not None
+        return list(same.values()), is_all
 
     def of(self, sent: Wire, other: Wire) -> bool:
         """Whether two that are to be created are the same."""
@@ -48,7 +54,7 @@ def _same_company(sent: Wire) -> Callable[[Company], bool]:
     return lambda one: core(one.label) == name or bool(sites & site_of(one.website, one.email))
 
 
-async def _near_companies(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Company]]:
+async def _near_companies(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Company] | None]:
     """All where one request brings them; and of whose domain it is no search of names tells."""
     sites = site_of(sent.get("website"), sent.get("email"))
     everybody = crm.companies.walk(CompanyFilter())
@@ -56,10 +62,12 @@ async def _near_companies(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Comp
         yield page
     if everybody.complete:
         return
-    names = [str(sent.get("name")), *(site.split(".")[0] for site in sites)]
-    for q in _queries(word for name in names for word in longest_word(name) or [name]):
-        async for page in crm.companies.walk(CompanyFilter(q=q)).pages(MAX_PAGES):
-            yield page
+    if sites:
+        yield None
+    name = str(sent.get("name"))
+    said = [name, *longest_word(name)]
+    async for found in _searched(lambda q: crm.companies.walk(CompanyFilter(q=q)), said):
+        yield found
 
 
 def _same_contact(sent: Wire) -> Callable[[Contact], bool]:
@@ -75,7 +83,7 @@ def _same_contact(sent: Wire) -> Callable[[Contact], bool]:
     return is_same
 
 
-async def _near_contacts(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Contact]]:
+async def _near_contacts(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Contact] | None]:
     """At the company nobody is missed, however they are spelt; nor where one request brings everybody."""
     everybody = crm.contacts.walk(ContactFilter())
     async for page in everybody.pages(1):
@@ -84,10 +92,9 @@ async def _near_contacts(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Conta
         return
     if home := sent.get("companyId"):
         yield (await crm.companies.contacts(home)).records
-    email = str(sent.get("email") or "").casefold()
-    for q in _queries([*([email] if email else []), *longest_word(_person(sent), legal=False)]):
-        async for page in crm.contacts.walk(ContactFilter(q=q)).pages(MAX_PAGES):
-            yield page
+    said = [str(sent.get("email") or "").casefold(), _person(sent), *longest_word(_person(sent), legal=False)]
+    async for found in _searched(lambda q: crm.contacts.walk(ContactFilter(q=q)), said):
+        yield found
 
 
 def _same_lead(sent: Wire) -> Callable[[Lead], bool]:
@@ -96,7 +103,7 @@ def _same_lead(sent: Wire) -> Callable[[Lead], bool]:
     return lambda one: words(one.label) == title and one.company_id == home
 
 
-async def _near_leads(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Lead]]:
+async def _near_leads(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Lead] | None]:
     """At the company none is missed, however it is spelt; elsewhere a search must find it."""
     home, title = sent.get("companyId"), str(sent.get("title"))
     if home:
@@ -105,9 +112,9 @@ async def _near_leads(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Lead]]:
             yield page
         if there.complete:
             return
-    for q in _queries(longest_word(title, legal=False) or [title]):
-        async for page in crm.leads.walk(LeadFilter(q=q, company_id=home)).pages(MAX_PAGES):
-            yield page
+    said = [title, *longest_word(title, legal=False)]
+    async for found in _searched(lambda q: crm.leads.walk(LeadFilter(q=q, company_id=home)), said):
+        yield found
 
 
 def _same_stage(sent: Wire) -> Callable[[PipelineStage], bool]:
@@ -116,17 +123,22 @@ def _same_stage(sent: Wire) -> Callable[[PipelineStage], bool]:
     return lambda one: words(one.name) == name
 
 
-async def _near_stages(crm: CrmClient, _sent: Wire) -> AsyncIterator[list[PipelineStage]]:
+async def _near_stages(crm: CrmClient, _sent: Wire) -> AsyncIterator[list[PipelineStage] | None]:
     yield await crm.pipeline.stages()
 
 
-def _queries(said: Iterator[str] | list[str]) -> list[str]:
-    """Each once, but for its case."""
-    return list({query.casefold(): query for query in said}.values())
+async def _searched(search: Callable[[str], Walk[E]], said: Iterable[str]) -> AsyncIterator[list[E] | None]:
+    """What is spelt as it was said first, then what has a word of it."""
+    for q in {one.strip().casefold(): one.strip() for one in said if one.strip()}.values():
+        walk = search(q)
+        async for page in walk.pages(SEARCH_PAGES):
+            yield page
+        if not walk.complete:
+            yield None
 
 
 def _person(wire: Wire) -> str:
-    return " ".join(str(wire.get(part) or "") for part in ("firstName", "lastName"))
+    return " ".join(str(wire.get(part) or "") for part in ("firstName", "lastName")).strip()
 
 
 COMPANIES = Sameness(Company, _same_company, _near_companies)

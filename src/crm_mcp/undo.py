@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from crm_mcp.calls import CALL
-from crm_mcp.crm.errors import InvalidInputError, RefusedError
+from crm_mcp.crm.errors import RefusedError, RejectedError
 from crm_mcp.journal import LedgerError
 from crm_mcp.kinds import KINDS
 from crm_mcp.lost import settle_recorded
@@ -49,11 +49,13 @@ async def undo(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
     await _refuse_if_changed(crm, ledger, change, kind, done)
     call = CALL.get()
     call.undoes = change.id
+    # Once more when nobody else can change it.
+    call.check = lambda: _refuse_if_changed(crm, ledger, change, kind, done)
     call.guarded = call.guarded or kind.is_new
     ids: dict[str, Any] = dict(write.ids)
     try:
         await crm.call(write.operation, body=write.body, **ids)
-    except InvalidInputError as error:
+    except RejectedError as error:
         raise RefusedError(f"{error} {NOTHING_UNDONE}") from error
     if call.rehearsal is None:
         call.notes += kind.left_behind(done)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
+from pydantic import ValidationError
+
 from crm_mcp.crm import activities, contacts, leads
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.contract import Body, Entity, Operation, Record
@@ -50,8 +52,9 @@ class Seen:
     same: tuple[Entity, ...] = ()
 
     def what_counts(self) -> Any:
-        """What must not change between an approval and its write; more e-mails on a timeline may come."""
-        record = {name: value for name, value in (self.record or {}).items() if name != THERE_BEFORE}
+        """What must not change between an approval and its write: nothing that people see of the record."""
+        beside = {THERE_BEFORE, *KEPT_BY_CRM}
+        record = {name: value for name, value in (self.record or {}).items() if name not in beside}
         return [record, list(self.hanging)] if self.record is not None else None
 
 
@@ -210,8 +213,14 @@ class Kind:
         """The fields that are not as they were written, each with its value now."""
         yield from ()
 
+    def called(self, wire: Wire | None) -> str:
+        """What people call the record; empty where nothing tells."""
+        kind = getattr(self.operation.answer, "record", None)
+        record = kind.from_wire(wire) if kind and wire and "id" in wire else None
+        return getattr(record, "label", None) or label(wire)
+
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        return label(seen.record) or named(self.subject(write, None) or "")
+        return self.called(seen.record) or named(self.subject(write, None) or "")
 
 
 class OfRecord(Kind):
@@ -250,7 +259,9 @@ class Update(OfRecord):
         if now is None or write.body is None:
             return CannotTell()
         if write.body.is_shown_by(self.read(now)):
-            return WasDone(now)
+            # Whoever set the value: a late one may still come, and undo what is done after it.
+            was_there = all(now.get(name) == (trail.before or {}).get(name) for name in sent_by(write))
+            return CannotTell() if was_there or trail.done_by_others() else WasDone(now)
         return NotDone() if self._is_untouched(write, trail.before or {}, now) else CannotTell()
 
     def _is_untouched(self, write: Write, before: Wire, now: Wire) -> bool:
@@ -261,7 +272,7 @@ class Update(OfRecord):
 
     async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
         now = await self.now(crm, write.ids)
-        if now is None or write.body is None or any(write.body.not_kept_by(self.read(now))):
+        if now is None or write.body is None or write.body.not_kept_by(self.read(now))[0]:
             return False
         # Who `me` is the answer told.
         mine = [name for name, value in sent_by(write).items() if value == "me"]
@@ -274,7 +285,11 @@ class Update(OfRecord):
             raise NotUndoableError(
                 f"The CRM did not show how it was before: {', '.join(map(worded, unknown))}."
             )
-        return written(self.operation, done.ids, {name: before[name] for name in changed})
+        try:
+            return written(self.operation, done.ids, {name: before[name] for name in changed})
+        except ValidationError as error:
+            odd = ", ".join(worded(str(problem["loc"][0])) for problem in error.errors(include_url=False))
+            raise NotUndoableError(f"The CRM showed what cannot be sent to it: {odd}.") from error
 
     def changed_since(self, done: Done, now: Wire | None) -> Iterator[Since]:
         if now is None:
@@ -315,15 +330,16 @@ class Create(OfRecord):
         return self._same is None or self._same.of(sent_by(write), other)
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
-        same = await self._matching(crm, write)
+        same, _ = await self._matching(crm, write)
         return Seen({THERE_BEFORE: [one.id for one in same]}, same=tuple(same))
 
     async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
         """Of what matches it, what did not before: no clock has to be right for that, only not days off."""
         there_before = (trail.before or {}).get(THERE_BEFORE, ())
+        matching, is_all = await self._matching(crm, write)
         new = [
             one
-            for one in await self._matching(crm, write)
+            for one in matching
             if one.id not in there_before
             and not trail.is_anothers(one.id)
             and not is_older(getattr(one, "created_at", None), trail.since)
@@ -331,13 +347,14 @@ class Create(OfRecord):
         ours = [one for one in new if trail.before is not None and is_alike(write.body, one)]
         if len(ours) == 1:
             return WasDone(ours[0].wire)
-        return CannotTell(new) if new else NotDone()
+        return CannotTell(new) if new or not is_all else NotDone()
 
     def is_answer(self, write: Write, record: Record) -> bool:
         return self._same is None or self._same.of(sent_by(write), record.wire)
 
-    async def _matching(self, crm: CrmClient, write: Write) -> list[Entity]:
-        return await self._same.found(crm, sent_by(write)) if self._same else []
+    async def _matching(self, crm: CrmClient, write: Write) -> tuple[list[Entity], bool]:
+        """Those there are of what it would create, and whether all could be looked at."""
+        return await self._same.found(crm, sent_by(write)) if self._same else ([], True)
 
     async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
         record_id = (after or {}).get("id")
@@ -353,8 +370,8 @@ class Create(OfRecord):
         if not isinstance(record_id, str):
             raise NotUndoableError("The CRM did not show the new record: nobody knows which it is.")
         created = getattr(self.read(after), "created_at", None)
-        is_older = created is not None and created < done.at - CLOCK_TOLERANCE
-        if is_older or record_id in (done.before or {}).get(THERE_BEFORE, ()):
+        was_there = created is not None and created < done.at - CLOCK_TOLERANCE
+        if was_there or record_id in (done.before or {}).get(THERE_BEFORE, ()):
             raise NotUndoableError("The record was there before: the CRM made no new one.")
         return self._removal({**done.ids, f"{self.record}_id": record_id})
 

@@ -178,7 +178,7 @@ class PublishedTool(Tool):
                 if done := self._done_before(context, call, cause):
                     return done
                 context.request_context.lifespan_context.put_on_record(call, self.title, cause)
-            if isinstance(cause, LedgerError) and not (self._is_reading or call.changes):
+            if isinstance(cause, LedgerError) and not (self._is_reading or call.sent):
                 raise ToolError(f"{cause} {NOTHING_SENT}") from cause
             if isinstance(cause, CrmError | LedgerError):
                 raise ToolError(_cut(str(cause))) from cause

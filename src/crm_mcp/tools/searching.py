@@ -68,7 +68,8 @@ async def searched(
     checks = [(check, value) for name, check, value in wanted.checks() if name != "q"]
 
     def passes(one: E) -> bool:
-        return bool(keep(one)) and all(check.passes(one.wire, value) is not False for check, value in checks)
+        # No filter of the CRM's stands behind these rows: what does not show that it fits is left out.
+        return bool(keep(one)) and all(check.passes(one.wire, value) for check, value in checks)
 
     found, unseen = await anyhow_spelt(crm.refs.kinds[plural], search, wanted, query, passes)
     notes = [OTHER_ACCENTS] if unseen else []
