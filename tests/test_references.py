@@ -1377,3 +1377,14 @@ async def test_what_a_bounded_search_brings_is_not_written_to(wire: Any, tenant:
     wire.inner = httpx2.MockTransport(crm)
     problem = await refusal(tenant.refs.lead("Website relaunch", writing=True))
     assert "there are more" in problem or "than were looked at" in problem
+
+
+@EVERY_SIZE
+async def test_a_line_whose_name_and_id_are_of_two_records_names_neither(
+    crm: CrmClient, refs: References
+) -> None:
+    acme, other = await refs.company("Acme Inc."), await refs.company("Kestrel Solar Ltd")
+    for said in (f"- Acme Inc. · prospect · {other.id}", f"Acme Inc. · {other.id}"):
+        problem = await refusal(refs.company(said, writing=True))
+        assert problem.endswith('is "Kestrel Solar Ltd", not "Acme Inc.": say which one is meant.')
+    assert (await refs.company(f"- Acme I… · prospect · {acme.id}", writing=True)).id == acme.id

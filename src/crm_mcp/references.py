@@ -308,7 +308,7 @@ class References:
         word = searchable(said.strip()).lower().rpartition(" · ")[2]
         if UUID_PATTERN.fullmatch(word):
             self._refuse_other_kind(kind, word)
-            return Meant(word, self._memory.names.get(word))
+            return self._shown(word, said)
         if not SHORT_ID.fullmatch(word):
             return None
         every = self._memory.shown.starting_with(word)
@@ -320,7 +320,7 @@ class References:
             listed = {self._reader().line(names.get(one), one): Meant(one, names.get(one)) for one in shown}
             raise AmbiguousReferenceError(f"Several ids start with {word}.", listed)
         if shown:
-            return Meant(shown[0], self._memory.names.get(shown[0]))
+            return self._shown(shown[0], said)
         # Perhaps shown before this process began; a name can look like this too, so it is no error yet.
         looked = await kind.among_all(those(lambda record: record.id.startswith(word)))
         records = looked.matches.found if looked.matches else []
@@ -329,6 +329,18 @@ class References:
         if records:
             raise await self._ambiguous(kind, _join(f"Ids start with {word}.", looked.bound), records)
         return None
+
+    def _shown(self, full: str, said: str) -> Meant:
+        """What an id names; a line whose name and id are of two records names neither."""
+        name, is_line, _ = said.strip().lstrip("- ").partition(" · ")
+        known = self._memory.names.get(full)
+        # It may be cut.
+        begins = core(name.rstrip("…"), legal=False)
+        if is_line and known and not core(known, legal=False).startswith(begins):
+            raise UnresolvedReferenceError(
+                f'{self._reader().id(full)} is "{_cut(known)}", not "{_cut(name)}": say which one is meant.'
+            )
+        return Meant(full, known)
 
     def _refuse_other_kind(self, kind: Finder[E], full: str) -> None:
         known = self._memory.names.kind(full)
