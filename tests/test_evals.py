@@ -27,15 +27,33 @@ async def test_a_generated_server_does_it_with_the_calls_it_is_compared_by(task:
     assert missing(task.answer.says, played.answer) == []
 
 
+async def idle(_client: Client, _asks: str) -> str:
+    return "Done!"
+
+
 @every_task()
-def test_a_task_can_fail(task: Task) -> None:
-    assert task.changes or task.after or task.answer.says
+async def test_no_task_is_done_by_doing_nothing(task: Task) -> None:
+    assert await evaluate(task, idle) != []
+
+
+def test_there_are_tasks_enough() -> None:
+    assert len(TASKS) >= 25
+
+
+@pytest.mark.filterwarnings("ignore:open_binary is deprecated:DeprecationWarning")
+async def test_all_tasks_together_take_half_the_calls_and_a_third_of_the_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import context
+
+    monkeypatch.setattr(context, "ROUNDS", 1)
+    rows, _ = await context.measured()
+    calls, tokens = context.ratios(context.total(rows))
+    assert (calls <= context.CALLS_AIM, tokens <= context.TOKENS_AIM) == (True, True), (calls, tokens)
+    assert [row.id for row in rows if row.is_dearer] == []
 
 
 async def test_an_assistant_that_does_nothing_is_noticed() -> None:
-    async def idle(_client: Client, _asks: str) -> str:
-        return "Done!"
-
     assert await evaluate(TASKS["won"], idle) == [
         "changed: {}, not {'leads': 1}",
         "/leads: nothing at leads[0].probabilityPct",
