@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 TASKS = Path(__file__).parent / "tasks"
 
 PLACEHOLDER = re.compile(r"{(null|today(?:[+-]\d+)?|(\d+)\.([^{}]+))}")
-STEP = re.compile(r"\[(?P<key>\w+)=(?P<value>[^\]]*)\]|\[(?P<index>\d+)\]|(?P<name>\w+)")
+STEP = re.compile(r"\[(?P<key>\w+)=(?P<value>[^\]]*)\]|\[(?P<index>-?\d+)\]|(?P<name>\w+)")
 
 
 class Part(BaseModel):
