@@ -350,10 +350,12 @@ class Reorder(Kind):
         return {"stageIds": [stage.id for stage in stages], "names": [stage.name for stage in stages]}
 
     async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
-        now = await self.now(crm, {}) or {}
-        if now["stageIds"] == sent_by(write)["stageIds"]:
-            return WasDone({})
-        return NotDone() if now == trail.before else CannotTell()
+        now, wanted = await self.now(crm, {}) or {}, sent_by(write)["stageIds"]
+        if now["stageIds"] != wanted:
+            return NotDone() if now == trail.before else CannotTell()
+        # Whoever set it: a late one may still come, and undo what is done after it.
+        was_there = (trail.before or {}).get("stageIds") == wanted
+        return CannotTell() if was_there or trail.done_by_others() else WasDone({})
 
     async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
         now = await self.now(crm, {}) or {}
