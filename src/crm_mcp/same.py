@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -22,6 +23,7 @@ E = TypeVar("E", bound="Entity")
 Wire = Mapping[str, Any]
 # A search that finds more is not read to its end; nor is what lists all.
 SEARCH_PAGES = 5
+LARGE_SECONDS = 300.0
 MAX_PAGES = 20
 
 
@@ -58,7 +60,7 @@ async def _near_companies(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Comp
     """All where one request brings them; and of whose domain it is no search of names tells."""
     sites = site_of(sent.get("website"), sent.get("email"))
     everybody = crm.companies.walk(CompanyFilter())
-    async for page in everybody.pages(MAX_PAGES if sites else 1):
+    async for page in everybody.pages(MAX_PAGES) if sites else _on_a_page(crm, "companies", everybody):
         yield page
     if everybody.complete:
         return
@@ -86,7 +88,7 @@ def _same_contact(sent: Wire) -> Callable[[Contact], bool]:
 async def _near_contacts(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Contact] | None]:
     """At the company nobody is missed, however they are spelt; nor where one request brings everybody."""
     everybody = crm.contacts.walk(ContactFilter())
-    async for page in everybody.pages(1):
+    async for page in _on_a_page(crm, "contacts", everybody):
         yield page
     if everybody.complete:
         return
@@ -125,6 +127,16 @@ def _same_stage(sent: Wire) -> Callable[[PipelineStage], bool]:
 
 async def _near_stages(crm: CrmClient, _sent: Wire) -> AsyncIterator[list[PipelineStage] | None]:
     yield await crm.pipeline.stages()
+
+
+async def _on_a_page(crm: CrmClient, plural: str, everybody: Walk[E]) -> AsyncIterator[list[E]]:
+    """All of a kind where one page has them; that there are more is not asked with each write."""
+    if time.monotonic() < crm.large.get(plural, 0.0):
+        return
+    async for page in everybody.pages(1):
+        yield page
+    if not everybody.complete:
+        crm.large[plural] = time.monotonic() + LARGE_SECONDS
 
 
 async def _searched(search: Callable[[str], Walk[E]], said: Iterable[str]) -> AsyncIterator[list[E] | None]:

@@ -135,6 +135,8 @@ class CrmClient:
         self.identity = identity or f"{self.base_url} {entity_id}"
         self.read_only = read_only
         self.timeouts = timeouts or Timeouts()
+        # Until when it is taken for granted that there is more of a kind of records than a page shows.
+        self.large: dict[str, float] = {}
         self._gate: Gate | None = None
         self._slots = anyio.Semaphore(max_in_flight, fast_acquire=True)
         self._http = httpx2.AsyncClient(
