@@ -588,3 +588,20 @@ async def test_one_that_hangs_keeps_nobody_from_creating_another(
     assert (
         len(sandbox.all("SELECT id FROM companies WHERE name LIKE 'Newcomer%' OR name LIKE 'Totally%'")) == 2
     )
+
+
+async def test_another_record_is_not_told_as_what_was_created(
+    open_client: OpenClient, wire: Any, find: Find
+) -> None:
+    """Nor where the CRM shows what may be ours, so that nobody can say that it was not done."""
+    client = await open_client(policy=IMPATIENT)
+    anna = {"id": find("contacts", email="anna.muller@acme-inc.example")["id"], "firstName": "Anna"}
+    inner = wire.inner
+
+    async def mixed_up(request: httpx2.Request) -> httpx2.Response:
+        response: httpx2.Response = await inner.handle_async_request(request)
+        return response if request.method == "GET" else httpx2.Response(201, json=anna)
+
+    wire.inner = showing(httpx2.MockTransport(mixed_up), lambda one: one | {"phone": "9"})
+    done = await facts_of(client, "create_contact", first_name="Brandnew", last_name="Person", phone="1")
+    assert "contact" not in done

@@ -397,6 +397,8 @@ class Gate:
             self._close(kind, write, change, after)
         except LedgerError as error:
             call.notes.append(f"This was done, but it is not on record that it was: {error}")
+        if after is None and _is_about_another(kind, write, answer):
+            return None
         return answer if after is None else after
 
     def _refuse_if_ignored(self, change: Change, after: Wire | None, lost: Sequence[str]) -> None:
@@ -494,6 +496,11 @@ def _not_kept(kind: Kind, write: Write, after: Wire | None) -> list[str]:
     if not after or write.body is None:
         return []
     return [write.body.wire_name(name) for name in write.body.not_kept_by(kind.read(after))[0]]
+
+
+def _is_about_another(kind: Kind, write: Write, answer: Any) -> bool:
+    record: Record | None = write.operation.answer.read(answer)
+    return record is not None and not kind.is_answer(write, record)
 
 
 def _address(seen: dict[str, Any] | None) -> str:
