@@ -98,6 +98,11 @@ class Finder(Generic[E]):
             records = [*records, *(bare.records if bare else ())]
         return [record for record in records if wanted in plain(self.name_of(record))], more
 
+    @property
+    def may_search(self) -> bool:
+        """Whether the CRM searches this kind, as far as is known."""
+        return self.memory.searches.get(self.plural, True)
+
     async def searches(self) -> bool:
         """Whether the CRM searches this kind, or sends just any rows; asked once."""
         known = self.memory.searches
@@ -105,7 +110,7 @@ class Finder(Generic[E]):
             walk = self.walk(ODD_WORD)
             async for _ in walk.pages(1):
                 known[self.plural] = walk.met == 0
-        return known.get(self.plural, True)
+        return self.may_search
 
     async def called(self, said: str) -> list[E]:
         """Those that are called just so, of all that one search shows."""
@@ -136,7 +141,7 @@ class Finder(Generic[E]):
             return self.best(said, {record.id: record for record in (*records, *newer)}.values())
 
         known = None
-        if self.memory.searches.get(self.plural, True):
+        if self.may_search:
             scan: _Scan[E] | None = self.memory.recent.kept(self.plural, "every page")
             known = Looked(look(scan.records), scan.bound) if scan else await self._among_known(said, near)
         return known or await self.among_all(look)
@@ -229,15 +234,16 @@ class Finder(Generic[E]):
             self.memory.names.learn(record.id, self.name_of(record), self.noun)
 
     async def searched(self, query: str) -> Page[E] | None:
-        """What the CRM finds; None where it does not search this kind, and sends just any rows.
-
-        Whether it does is asked when it first sends more than a search seems to.
-        """
-        if not self.memory.searches.get(self.plural, True):
+        """What the CRM finds; None where it does not search this kind, and sends just any rows."""
+        if not self.may_search:
             return None
         page = await self.page(query)
-        odd = page.left_out or page.has_more or page.bounded
-        return None if odd and not await self.searches() else page
+        return page if await self.is_found(page) else None
+
+    async def is_found(self, page: Page[E]) -> bool:
+        """Whether a search brought it; asked when the CRM first sends more than a search seems to."""
+        odd = page.left_out or page.unverified or page.has_more or page.bounded
+        return not odd or await self.searches()
 
     async def among_all(self, look: Callable[[list[E]], Matches[E] | None]) -> Looked[E]:
         """What `look` finds among all records; what it does not may be newer than those that are kept."""

@@ -163,7 +163,8 @@ def test_mentions_in_named_fields(row: dict[str, Any], words: str, verdict: bool
     ("row", "verdict"),
     [
         ({"contact": {"emails": ["anna@acme.test"]}}, True),
-        ({"firstName": "Anna"}, True),
+        ({"firstName": "Anna", "lastName": "of Acme"}, True),
+        ({"firstName": "Anna"}, None),
         ({"firstName": "Bert"}, False),
         ({"age": 7}, None),
     ],

@@ -80,7 +80,7 @@ async def test_matches_among_rows_that_were_not_all_seen_are_not_said_to_be_all(
 ) -> None:
     def no_search(request: httpx2.Request) -> httpx2.Response:
         page, size = (int(request.url.params.get(name, 1)) for name in ("page", "pageSize"))
-        names = ["Acme", *["Globex"] * 4_000, "Acme", "Acme"][(page - 1) * size : page * size]
+        names = ["Acme", *["Globex"] * 20_000, "Acme", "Acme"][(page - 1) * size : page * size]
         rows = [{"id": str((page, place)), "title": name} for place, name in enumerate(names)]
         return httpx2.Response(200, json=rows if request.url.path.endswith("leads") else [])
 

@@ -204,3 +204,78 @@ async def test_a_search_that_works_is_not_failed_by_the_other_look(client: Clien
     facts = result.structured_content
     assert facts is not None
     assert (names(facts), facts["notes"]) == (["Acme Inc.", "Acme Industries GmbH"], [NOT_LOOKED_FOR])
+
+
+# A CRM that does not search
+
+
+@pytest.fixture
+def unsearching(wire: Any) -> list[httpx2.Request]:
+    """The CRM ignores `q`, and sends all rows; here are its requests."""
+    crm, requests = wire.inner, []
+
+    async def ignoring(request: httpx2.Request) -> httpx2.Response:
+        requests.append(request)
+        bare = httpx2.Request(
+            request.method,
+            request.url.copy_remove_param("q"),
+            headers=request.headers,
+            content=request.content,
+        )
+        return await crm.handle_async_request(bare)  # type: ignore[no-any-return]
+
+    wire.inner = httpx2.MockTransport(ignoring)
+    return requests
+
+
+@pytest.mark.usefixtures("unsearching")
+@pytest.mark.parametrize(
+    ("tool", "query", "found"),
+    [
+        ("search_companies", "acme inc", ["Acme Inc."]),
+        ("search_contacts", "Luc Lefevre", ["Luc Lefèvre"]),
+        ("search_leads", "Alpenblick framework", ["Alpenblick framework contract"]),
+    ],
+)
+async def test_where_the_crm_does_not_search_every_word_is_asked_for_all_the_same(
+    call: Call, tool: str, query: str, found: list[str]
+) -> None:
+    for _ in range(2):
+        assert shown((await call(tool, query=query)).facts) == (found, len(found), [])
+    hits = (await call("search_crm", query=query)).facts["hits"]
+    assert hits[0]["name"] == found[0]
+
+
+async def test_where_the_crm_does_not_search_pages_and_filters_hold(
+    call: Call, crm: CrmClient, unsearching: list[httpx2.Request]
+) -> None:
+    expected = [f"Zeta Vexa {number:02}" for number in range(7)]
+    for number, name in enumerate([*expected, "Zeta Muxa", "Beta Vexa"]):
+        await crm.companies.create(NewCompany(name=name, role="vendor" if number < 6 else "customer"))
+    pages = [
+        (await call("search_companies", query="vexa zeta", role="vendor", limit=4, page=page)).facts
+        for page in (1, 2)
+    ]
+    assert sorted(name for page in pages for name in names(page)) == expected[:6]
+    assert [(page["shown"], page["total"], page.get("next_page")) for page in pages] == [
+        (4, 6, 2),
+        (2, 6, None),
+    ]
+    # It is known by now, and not asked for again.
+    del unsearching[:]
+    await call("search_companies", query="vexa zeta")
+    assert not [request for request in unsearching if "q" in request.url.params]
+
+
+async def test_rows_that_show_but_part_of_the_query_are_said_to_be_unverified(call: Call, wire: Any) -> None:
+    """The CRM may have looked at what it does not show."""
+
+    def looking_at_more(request: httpx2.Request) -> httpx2.Response:
+        rows = [{"id": "1" * 8 + "-0000-4000-8000-000000000000", "firstName": "Anna", "lastName": "Roth"}]
+        found = rows if request.url.params.get("q") in (None, "anna acme") else []
+        return httpx2.Response(200, json={"contacts": found, "page": 1, "pageSize": 100, "total": len(found)})
+
+    wire.inner = httpx2.MockTransport(looking_at_more)
+    facts = (await call("search_contacts", query="anna acme")).facts
+    note = "The filter `q` could not be verified: the CRM's rows do not show it."
+    assert shown(facts) == (["Anna Roth"], 1, [note])

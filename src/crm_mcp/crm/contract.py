@@ -225,10 +225,10 @@ def owned(wire_name: str) -> Check:
 
 
 def mentions(*wire_names: str) -> Check:
-    """All of the words occur in the named fields; with no names, any one of them anywhere in the row.
+    """All of the words occur in the named fields; with no names, anywhere in the row.
 
-    The looser rule is for searches of which nobody documented what they look at. Another spelling
-    (`Acme, Inc.` for `Acme Inc`) is no contradiction.
+    Of a search nobody documented what it looks at: a row that shows but some of the words does not tell.
+    Another spelling (`Acme, Inc.` for `Acme Inc`) is no contradiction.
     """
 
     def passes(row: dict[str, Any], value: str) -> bool | None:
@@ -238,7 +238,8 @@ def mentions(*wire_names: str) -> Check:
         if not text:
             return None
         words = re.findall(r"\w+", plain(value)) or [plain(value)]
-        return (all if wire_names else any)(word in text for word in words)
+        shown = [word in text for word in words]
+        return None if any(shown) and not (wire_names or all(shown)) else all(shown)
 
     return Check(passes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -31,7 +30,7 @@ from crm_mcp.tools.parameters import (
     Repeat,
 )
 from crm_mcp.tools.parts import at_once, page_of
-from crm_mcp.tools.searching import searched
+from crm_mcp.tools.searching import Search, searched
 
 MAX_CONTACTS = 10
 MAX_LEADS = 10
@@ -57,8 +56,8 @@ async def search_companies(
     """Find companies; without arguments, list all."""
     owner_id = await crm.refs.owner(owner) if owner else None
     wanted = CompanyFilter(role=role, status=status, owner_user_id=owner_id, q=query or None)
-    search = partial(crm.client.companies.search, told=crm.reading("companies"))
-    found = await searched(crm, "companies", search, wanted, query, page=page, limit=limit)
+    search: Search[Company] = Search(crm, "companies", wanted, query)
+    found = await searched(search, page=page, limit=limit)
     return CompanyList(companies=await crm.rows.companies(found.records), **page_of(found))
 
 

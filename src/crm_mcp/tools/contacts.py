@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -49,7 +48,7 @@ from crm_mcp.tools.parameters import (
     Repeat,
 )
 from crm_mcp.tools.parts import at_once, if_possible, page_of
-from crm_mcp.tools.searching import searched
+from crm_mcp.tools.searching import Search, searched
 from crm_mcp.wording import sentence
 
 MAX_LEADS = 10
@@ -70,9 +69,8 @@ async def search_contacts(
 ) -> ContactList:
     """Find people; with `company`, only its people; without arguments, list all."""
     if not company:
-        search = partial(crm.client.contacts.search, told=crm.reading("contacts"))
-        wanted = ContactFilter(q=query or None)
-        found = await searched(crm, "contacts", search, wanted, query, page=page, limit=limit)
+        search: Search[Contact] = Search(crm, "contacts", ContactFilter(q=query or None), query)
+        found = await searched(search, page=page, limit=limit)
         return ContactList(contacts=await crm.rows.contacts(found.records), **page_of(found))
     meant = await crm.refs.company(company)
     people = await crm.client.companies.contacts(meant.id)

@@ -12,7 +12,6 @@ from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.contract import plain
 from crm_mcp.crm.errors import CrmError, InvalidInputError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead, TimelineEntry
-from crm_mcp.crm.paging import Page, selected
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import LeadRow
 from crm_mcp.references import AmbiguousReferenceError, Meant
@@ -56,7 +55,7 @@ from crm_mcp.tools.parameters import (
     StageRef,
 )
 from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, or_error, page_of
-from crm_mcp.tools.searching import searched
+from crm_mcp.tools.searching import Search, searched
 from crm_mcp.wording import sentence
 
 MAX_TIMELINE = 15
@@ -126,16 +125,9 @@ async def search_leads(
     def arranged(leads: list[Lead]) -> list[Lead]:
         return sorted(leads, key=last_activity) if idle_days else leads
 
-    async def search(wanted: LeadFilter, *, page: int = 1, limit: int) -> Page[Lead]:
-        told = crm.reading("leads")
-        if not (owners or idle_days or len(in_stages) > 1):
-            return await crm.client.leads.search(wanted, page=page, limit=limit, told=told)
-        walk = crm.client.leads.walk(wanted)
-        return await selected(walk, in_question, page=page, limit=limit, told=told, arranged=arranged)
-
-    found = await searched(
-        crm, "leads", search, wanted, query, page=page, limit=limit, keep=in_question, arranged=arranged
-    )
+    keep = in_question if owners or idle_days or len(in_stages) > 1 else None
+    search = Search(crm, "leads", wanted, query, keep, arranged)
+    found = await searched(search, page=page, limit=limit)
     notes = [meant.note for meant in (at_company, with_contact) if meant]
     return LeadList(leads=await crm.rows.leads(found.records), **page_of(found)).noting(*notes, owner_note)
 

@@ -17,7 +17,6 @@ from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
 from crm_mcp.crm.contract import searchable
 from crm_mcp.crm.leads import Lead, LeadFilter
-from crm_mcp.crm.paging import Page
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ContactRow, LeadRow, is_overdue
 from crm_mcp.matching import Fit, best
@@ -29,7 +28,7 @@ from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.leads import is_idle, is_owned
 from crm_mcp.tools.parameters import CompanyRef, Crm, OwnerFilter
 from crm_mcp.tools.parts import at_once
-from crm_mcp.tools.searching import OTHER_ACCENTS, anyhow_spelt, close_notes
+from crm_mcp.tools.searching import OTHER_ACCENTS, Search, close_notes
 from crm_mcp.wording import money
 
 Findable: TypeAlias = Company | Contact | Lead
@@ -47,14 +46,14 @@ async def search_crm(crm: Crm, query: str) -> SearchResult:
     """Find companies, contacts and leads at once, best first: for when it is not plain which is meant."""
     searchable(query)
     notes: list[str] = []
-    client, kinds = crm.client, crm.refs.kinds
-    brought = await at_once(
-        notes,
-        companies=anyhow_spelt(kinds["companies"], client.companies.search, CompanyFilter(q=query), query),
-        contacts=anyhow_spelt(kinds["contacts"], client.contacts.search, ContactFilter(q=query), query),
-        leads=anyhow_spelt(kinds["leads"], client.leads.search, LeadFilter(q=query), query),
-    )
-    found: list[tuple[Page[Any], bool]] = [part for part in brought.values() if part]
+    wanted = {
+        "companies": CompanyFilter(q=query),
+        "contacts": ContactFilter(q=query),
+        "leads": LeadFilter(q=query),
+    }
+    searches: list[Search[Any]] = [Search(crm, plural, filter_, query) for plural, filter_ in wanted.items()]
+    brought = await at_once(notes, **{one.plural: one.anyhow_spelt() for one in searches})
+    found = [(page, unseen) for _, page, unseen in filter(None, brought.values())]
     notes += [note for page, _ in found for note in page.notes]
     best_ones = _best(query, [page.records for page, _ in found])
     if not best_ones:
