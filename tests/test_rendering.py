@@ -408,7 +408,7 @@ def test_what_became_of_many_is_a_line_each() -> None:
                 overdue_total=0,
             ),
             "Open leads by stage, 0 counted (there are more)\ntotal · 0 leads\n"
-            "Without activity for 30 days: 0\nOverdue tasks: 0",
+            "Without activity for 30 days: at least 0\nOverdue tasks: 0",
         ),
     ],
 )

@@ -230,10 +230,11 @@ class LeadResult(RecordResult):
 
 
 class BatchItem(BaseModel):
-    """What became of one of many; of an `unknown` one nobody knows whether it was done."""
+    """What became of one of many; of an `unknown` one nobody knows whether it was done, and one that was
+    `named twice` was done once."""
 
     item: str
-    outcome: Literal["done", "failed", "unknown", "not attempted"]
+    outcome: Literal["done", "named twice", "failed", "unknown", "not attempted"]
     detail: str = ""
 
     _ends: bool = PrivateAttr(False)
@@ -524,7 +525,8 @@ class PipelineSummary(Result):
         yield f"Open leads by {self.by}, {self.counted} counted{of}"
         yield from listed(self.groups, _group_line, reader)
         yield _group_line(self.total, reader)
-        yield f"Without activity for {self.idle_days} days: {self.stale_total}"
+        at_least = "" if self.complete else "at least "
+        yield f"Without activity for {self.idle_days} days: {at_least}{self.stale_total}"
         yield from listed(self.stale, lead_line, reader)
         yield f"Overdue tasks: {self.overdue_total}"
 

@@ -285,8 +285,23 @@ async def test_what_is_said_wrongly_moves_nothing(
 
 async def test_a_lead_that_is_named_twice_is_done_once(call: Call, wire: Any) -> None:
     _, facts = await call("log_activity", type="note", subject="N", leads=[TITLES[0], TITLES[0].upper()])
-    assert [item["outcome"] for item in facts["batch"]["items"]] == ["done", "done"]
+    assert facts["batch"] == {
+        "done": 1,
+        "failed": 0,
+        "unknown": 0,
+        "not_attempted": 0,
+        "items": [
+            {"item": TITLES[0], "outcome": "done", "detail": TITLES[0]},
+            {"item": TITLES[0].upper(), "outcome": "named twice", "detail": "it was done once"},
+        ],
+    }
     assert len(wire.writes) == 1
+
+
+async def test_a_company_that_is_named_twice_is_put_on_a_list_once(call: Call, wire: Any) -> None:
+    _, facts = await call("add_to_marketing_list", list_id=LIST, companies=["Acme Inc.", "acme"])
+    assert [item["outcome"] for item in facts["batch"]["items"]] == ["done", "named twice"]
+    assert (facts["batch"]["done"], len(facts["company_ids"])) == (1, 1)
 
 
 async def test_what_is_meant_is_settled_before_the_first_write(call: Call, wire: Any) -> None:

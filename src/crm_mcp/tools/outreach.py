@@ -23,7 +23,7 @@ from crm_mcp.results import (
     ListAdditionResult,
     lead_uri,
 )
-from crm_mcp.tools.asking import MeantCompanies, MeantConnection, MeantLead, MeantList
+from crm_mcp.tools.asking import Found, MeantCompanies, MeantConnection, MeantLead, MeantList
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import CompanyRef, Crm, LeadRef, Repeat
 
@@ -143,14 +143,21 @@ async def add_to_marketing_list(
         company_ids=ids,
         added=told.added if told else None,
         already_on_list=told.already_on_list if told else None,
-        batch=Batch.of([_put(said, one) for said, one in meant.items()]),
+        batch=Batch.of(_put(meant)),
     )
     added = "" if result.added is None else f" ({result.added} new)"
     failed = f", {result.batch.failed} failed" if result.batch.failed else ""
     return result.after(f"Companies put on list {list_id}: {len(ids)}{added}{failed}.")
 
 
-def _put(said: str, one: Meant | CrmError) -> BatchItem:
-    if isinstance(one, Meant):
-        return BatchItem(item=said, outcome="done", detail="" if one.name in (None, said) else one.name)
-    return BatchItem(item=said, outcome="failed", detail=str(one))
+def _put(meant: Found[Meant]) -> list[BatchItem]:
+    put: set[str] = set()
+    items = []
+    for said, one in meant.items():
+        if isinstance(one, CrmError):
+            items.append(BatchItem(item=said, outcome="failed", detail=str(one)))
+            continue
+        detail = "" if one.name in (None, said) else one.name
+        items.append(BatchItem(item=said, outcome="named twice" if one.id in put else "done", detail=detail))
+        put.add(one.id)
+    return items

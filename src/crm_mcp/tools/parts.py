@@ -119,7 +119,7 @@ async def _outcome(
     if isinstance(meant, CrmError):
         return BatchItem(item=item, outcome="failed", detail=str(meant))
     if meant.id in done:
-        return BatchItem(item=item, outcome="done", detail="named twice; it was done once")
+        return BatchItem(item=item, outcome="named twice", detail="it was done once")
     repeats = CALL.get().repeats
     before = len(repeats)
     try:
