@@ -183,3 +183,23 @@ async def test_what_was_read_lately_is_completed_without_accents(complete: Compl
     # No search finds this, so that all companies are read for it.
     await client.call_tool("get_company", {"company": "Mullr Prazisionstechnik", "detail": "brief"})
     assert await complete("prepare_meeting", "company", "mull") == ["Müller Präzisionstechnik GmbH"]
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize(
+    ("typed", "offered", "more"),
+    [
+        # A Zúrn may be among those that were not looked at.
+        ("zurn", ["Zurn AG"], True),
+        ("mull", [], True),
+        ("山田", ["山田 KK"], False),
+    ],
+)
+async def test_in_a_large_crm_completions_do_not_claim_to_be_all(
+    client: Client, crm: CrmClient, typed: str, offered: list[str], more: bool
+) -> None:
+    for name in ("Zurn AG", "山田 KK"):
+        await crm.companies.create(NewCompany(name=name))
+    ref = PromptReference(name="prepare_meeting")
+    completion = (await client.complete(ref, {"name": "company", "value": typed})).completion
+    assert (completion.values, completion.has_more) == (offered, more)

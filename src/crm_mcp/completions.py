@@ -51,15 +51,14 @@ def add_completions(server: MCPServer[CrmAccess], access: CrmAccess) -> None:
         except CrmError:
             return None
         values = list(dict.fromkeys(names))
-        return Completion(
-            values=values[:MAX_VALUES], has_more=(more and bool(values)) or len(values) > MAX_VALUES
-        )
+        return Completion(values=values[:MAX_VALUES], has_more=more or len(values) > MAX_VALUES)
 
     server.completion()(complete)  # type: ignore[no-untyped-call]  # the SDK's decorator is untyped
 
 
 async def _names(kind: str, tenant: Tenant, typed: str) -> Names:
-    """What the CRM finds; and where there is room, what has other accents of the records at hand."""
+    """What the CRM finds; and where there is room, what has other accents of the records at hand. Those that
+    were not looked at are more that there may be."""
     from crm_mcp.crm.companies import CompanyFilter  # noqa: PLC0415
     from crm_mcp.crm.contacts import ContactFilter  # noqa: PLC0415
     from crm_mcp.crm.leads import LeadFilter  # noqa: PLC0415
@@ -78,7 +77,8 @@ async def _names(kind: str, tenant: Tenant, typed: str) -> Names:
         records, more = found.records, found.has_more
     if typed and not more:
         others, unseen = await finder.having(typed)
-        more = not records and unseen
+        # Where letters have no capitals, they have no accents.
+        more = unseen and typed.lower() != typed.upper()
         records = [*records, *others]
     return [on_one_line(record.label) for record in records], more
 
