@@ -21,16 +21,14 @@ from crm_mcp.crm.leads import NewLead
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.finding import SCAN_PAGES
-from crm_mcp.references import (
+from crm_mcp.picking import (
     MAX_CANDIDATES,
-    SEARCH_ROWS,
     AmbiguousReferenceError,
-    Meant,
-    References,
     find_connection,
     find_stage,
     is_active,
 )
+from crm_mcp.references import SEARCH_ROWS, Meant, References
 from crm_mcp.sandbox.search import company_texts, contact_texts, lead_texts
 from crm_mcp.sandbox.store import Store, row_span
 from crm_mcp.tenant import Tenant

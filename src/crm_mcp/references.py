@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
-from crm_mcp.crm.contract import UUID_PATTERN, Entity, plain, searchable
+from crm_mcp.crm.contract import UUID_PATTERN, Entity, searchable
 from crm_mcp.crm.errors import NotFoundError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
-from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.paging import Page, Told
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.finding import Finder, Looked, only, those
 from crm_mcp.lines import company_line, contact_line, lead_line
 from crm_mcp.matching import Fit, Matches, best, core, domain, site_of
 from crm_mcp.memory import Memory
+from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError, find_stage
 from crm_mcp.rows import Rows
+from crm_mcp.said import ADDRESS, SHORT_ID, cut, name_and_company
 from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean, sentence
 
 if TYPE_CHECKING:
@@ -31,35 +29,7 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=Entity)
 
-SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.IGNORECASE)
-# An e-mail address, as a mail client copies it with the name before it, or alone.
-ADDRESS = re.compile(r"(?:^\s*|<|mailto:)([^\s<>@:]+@[^\s<>@]+\.[^\s<>@]+?)(?:>|\s*$)", re.IGNORECASE)
-MAX_CANDIDATES = 5
 SEARCH_ROWS = 100
-
-
-class AmbiguousReferenceError(UnresolvedReferenceError):
-    """More than one record fits what was said, or none does well enough; a person can be asked which.
-
-    `candidates` holds what would be meant by each, under the line that shows it; `count` is how many fit,
-    and `records` are all of them where they are records.
-    """
-
-    def __init__(
-        self,
-        problem: str,
-        candidates: Mapping[str, Any],
-        count: int | None = None,
-        records: Sequence[Any] = (),
-    ) -> None:
-        self.problem = problem
-        self.count = len(candidates) if count is None else count
-        self.records = records
-        self.candidates = dict(islice(candidates.items(), MAX_CANDIDATES))
-        more = [f"(and {self.count - MAX_CANDIDATES} more)"] if self.count > MAX_CANDIDATES else []
-        # As in our lists: no record's name can begin a line as ours do.
-        listed = "\n".join([*(f"- {line}" for line in self.candidates), *more])
-        super().__init__(f"{problem} Say the id of the one that is meant:\n{listed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +46,7 @@ class Meant:
         """The id, for what cannot be taken back; raises UnresolvedReferenceError where it is not certain."""
         if not self.certain:
             raise UnresolvedReferenceError(
-                f'"{_cut(said)}" is not the whole name of what is meant. If "{self.name}" is, say that or '
+                f'"{cut(said)}" is not the whole name of what is meant. If "{self.name}" is, say that or '
                 f"{self.id}. Nothing was deleted."
             )
         return self.id
@@ -153,7 +123,7 @@ class References:
                 return await self._decided(
                     self._contacts, said, await self._of_address(address[1].casefold(), said), writing=writing
                 )
-            name, company = _name_and_company(said)
+            name, company = name_and_company(said)
             there, people = None, None
             if company and not await self._is_whole_name(said):
                 there = await self._named_within(company, said, writing=writing)
@@ -270,7 +240,7 @@ class References:
             raise AmbiguousReferenceError(f"Several owner ids start with {word}.", listed)
         known = ", ".join(owner for owner, _ in seen.most_common(MAX_CANDIDATES)) or "none"
         raise UnresolvedReferenceError(
-            f'"{_cut(said)}" is no owner: say `me`, `unassigned` or a user id; the CRM lists no users. '
+            f'"{cut(said)}" is no owner: say `me`, `unassigned` or a user id; the CRM lists no users. '
             f"Owner ids seen: {known}."
         )
 
@@ -284,7 +254,7 @@ class References:
                 return fitting[0]
         aliases = ", ".join(self._lists) or "none set (CRM_MARKETING_LISTS)"
         raise UnresolvedReferenceError(
-            f'No marketing list "{_cut(said)}": the CRM lists none, so say an id or an alias. '
+            f'No marketing list "{cut(said)}": the CRM lists none, so say an id or an alias. '
             f"Aliases: {aliases}."
         )
 
@@ -298,7 +268,7 @@ class References:
         except AmbiguousReferenceError as error:
             listed = "\n".join(f"- {line}" for line in error.candidates)
             raise UnresolvedReferenceError(
-                f'Which company is meant in "{_cut(said)}"? Say its id in place of its name:\n{listed}'
+                f'Which company is meant in "{cut(said)}"? Say its id in place of its name:\n{listed}'
             ) from error
         except UnresolvedReferenceError:
             return None
@@ -338,7 +308,7 @@ class References:
         begins = core(name.rstrip("…"), legal=False)
         if is_line and known and not core(known, legal=False).startswith(begins):
             raise UnresolvedReferenceError(
-                f'{self._reader().id(full)} is "{_cut(known)}", not "{_cut(name)}": say which one is meant.'
+                f'{self._reader().id(full)} is "{cut(known)}", not "{cut(name)}": say which one is meant.'
             )
         return Meant(full, known)
 
@@ -401,15 +371,15 @@ class References:
         self, said: str, there: Meant | None, people: Page[Contact] | None
     ) -> UnresolvedReferenceError:
         """What to say where a company has nobody of that name: who it has, and who is called so elsewhere."""
-        name, company = _name_and_company(said)
+        name, company = name_and_company(said)
         looked = await self._contacts.search_for(name, writing=False)
         elsewhere = looked.matches.found if looked.matches else []
         if there and people:
             at = clean(there.name or company, MAX_NAME_CHARS)
-            problem = _join(f'Nobody at {at} is called "{_cut(name)}".', *people.notes)
+            problem = _join(f'Nobody at {at} is called "{cut(name)}".', *people.notes)
             elsewhere = [*(elsewhere if len(elsewhere) == 1 else []), *people.records]
         else:
-            problem = f'No contact "{_cut(said)}": no company "{_cut(company)}" was found.'
+            problem = f'No contact "{cut(said)}": no company "{cut(company)}" was found.'
         found = list({one.id: one for one in elsewhere}.values())
         if not found:
             return UnresolvedReferenceError(_join(problem, "search_contacts lists what there is."))
@@ -431,7 +401,7 @@ class References:
             # Of what shows no stage nobody can tell.
             open_leads = [lead for lead in open_leads if lead.stage_id]
         if not open_leads and writing:
-            problem = f'No open lead "{_cut(said)}".'
+            problem = f'No open lead "{cut(said)}".'
             raise await self._ambiguous(self._leads, problem, looked.matches.found)
         closed = len(looked.matches.found) - len(open_leads) if open_leads and not writing else 0
         too = f"{closed} that fit too {'is' if closed == 1 else 'are'} closed." if closed else ""
@@ -447,7 +417,7 @@ class References:
         open_leads = await self._rows.open_leads(page.records)
         others = [lead for lead in namesakes if [lead.id] != [one.id for one in open_leads]]
         if others:
-            problem = f'"{_cut(said)}" is a company, and another lead.'
+            problem = f'"{cut(said)}" is a company, and another lead.'
             both = {lead.id: lead for lead in (*open_leads, *others)}
             raise await self._ambiguous(self._leads, problem, list(both.values()))
         whole = not (page.has_more or page.bounded)
@@ -460,7 +430,7 @@ class References:
             return Meant(open_leads[0].id, name, _join(*page.notes) or None, certain=False)
         called = clean(company.label, MAX_NAME_CHARS)
         if not page.records:
-            raise UnresolvedReferenceError(f'{called} has no lead, and no lead is called "{_cut(said)}".')
+            raise UnresolvedReferenceError(f'{called} has no lead, and no lead is called "{cut(said)}".')
         how_many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
         if len(open_leads) == 1:
             how_many = "one open lead as far as can be seen"
@@ -479,7 +449,7 @@ class References:
             if not leads:
                 return await self._decided(self._leads, said, looked, writing=writing)
             leads = await self._rows.open_leads(leads) or leads
-            problem = _join(f'No lead "{_cut(said)}".', looked.bound, error.problem)
+            problem = _join(f'No lead "{cut(said)}".', looked.bound, error.problem)
             raise await self._ambiguous(self._leads, problem, leads) from error
         meant = await self._only_open_lead(said, companies[0], writing=writing)
         return replace(meant, note=_join(taken.note, meant.note))
@@ -493,7 +463,7 @@ class References:
         every = list({lead.id: lead for lead in (*titles, *theirs)}.values())
         leads = await self._rows.open_leads(every) or every
         if len(leads) > 1:
-            problem = f'"{_cut(said)}" is part of titles, and of a company\'s name.'
+            problem = f'"{cut(said)}" is part of titles, and of a company\'s name.'
             raise await self._ambiguous(self._leads, problem, leads)
         return replace(titled, matches=Matches(Fit.PART, leads))
 
@@ -530,15 +500,15 @@ class References:
         matches = looked.matches
         if matches is None:
             search = f"search_{kind.plural} lists what there is."
-            raise UnresolvedReferenceError(_join(f'No {kind.noun} "{_cut(said)}".', looked.bound, search))
+            raise UnresolvedReferenceError(_join(f'No {kind.noun} "{cut(said)}".', looked.bound, search))
         called = clean(kind.name_of(matches.found[0]), MAX_NAME_CHARS)
         close = matches.fit > Fit.PART
         if len(matches.found) > 1 or (writing and (close or looked.bound)):
             fits = f"more than one {kind.noun}" if len(matches.found) > 1 else f"one {kind.noun}"
-            problem = f'No {kind.noun} is called "{_cut(said)}".' if close else f'"{_cut(said)}" fits {fits}.'
+            problem = f'No {kind.noun} is called "{cut(said)}".' if close else f'"{cut(said)}" fits {fits}.'
             raise await self._ambiguous(kind, _join(problem, looked.bound), matches.found)
         unseen = "; what is spelt otherwise was not looked at" * (looked.searched and matches.fit >= Fit.PART)
-        taken = f'No {kind.noun} is called "{_cut(said)}";' if close else f'"{_cut(said)}" is'
+        taken = f'No {kind.noun} is called "{cut(said)}";' if close else f'"{cut(said)}" is'
         note = sentence(f"{taken} taken for {called}{unseen}") if close or unseen else ""
         legal = kind.of_companies
         whole = any(
@@ -583,83 +553,5 @@ class References:
         return Reader(self._memory.shown)
 
 
-def _name_and_company(said: str) -> tuple[str, str]:
-    """`Anna at Acme` in its two parts; the second is empty where it has one."""
-    parts = re.split(r"\s+(?:at|@|from|of|bei|chez)\s+", said.strip(), maxsplit=1, flags=re.IGNORECASE)
-    return (parts[0], parts[1]) if len(parts) == 2 else (said, "")
-
-
 def _join(*sentences: str | None) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
-
-
-def _cut(said: str) -> str:
-    return said if len(said) <= 60 else said[:59] + "…"
-
-
-def find_stage(stages: list[PipelineStage], said: str) -> PipelineStage:
-    """The stage with that id, short id, name or system key, or of that kind where one stage has it.
-
-    Raises AmbiguousReferenceError or UnresolvedReferenceError, naming all stages.
-    """
-    word = said.strip().lower()
-    by_id = [stage for stage in stages if SHORT_ID.fullmatch(word) and stage.id.startswith(word)]
-    by_kind = [stage for stage in stages if stage.kind == plain(said)]
-    matches = best(said, stages, lambda stage: [stage.name, stage.system_key or ""], legal=False)
-    named = matches.found if matches and matches.fit <= Fit.NORMALISED else []
-    for found in (by_id, named, by_kind if len(by_kind) == 1 else []):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            listed = {f"{_name(stage)} · {stage.id}": stage for stage in found}
-            raise AmbiguousReferenceError(f'"{_cut(said)}" fits more than one stage.', listed)
-    names = list(map(_name, stages))
-    # Short names are far from each other with the first slip, so that a suggestion may be looser.
-    close = [_name(matches.found[0])] if matches else get_close_matches(said.strip().capitalize(), names, n=1)
-    hint = f' Did you mean "{close[0]}"?' if close else ""
-    raise UnresolvedReferenceError(f'No stage "{_cut(said)}".{hint} Stages: {", ".join(names) or "none"}.')
-
-
-def _name(stage: PipelineStage) -> str:
-    return clean(stage.name, MAX_NAME_CHARS)
-
-
-def find_connection(connections: list[EmailConnection], said: str) -> EmailConnection:
-    """The mailbox with that id, short id or address, or the active one of that channel, or of all.
-
-    Raises AmbiguousReferenceError with the active ones that fit, or UnresolvedReferenceError, listing all.
-    """
-    wanted = said.strip().lower()
-    named = [one for one in connections if _is_named(one, wanted)]
-    of_channel = [one for one in connections if wanted in ("", (one.channel or "").lower())]
-    fitting = named or of_channel
-    active = [one for one in fitting if is_active(one)]
-    if len(active) == 1:
-        return active[0]
-    if active:
-        fit = f'fit "{_cut(said)}"' if wanted else "are active"
-        listed = {_mailbox(one): one for one in active}
-        raise AmbiguousReferenceError(f"Several e-mail connections {fit}.", listed)
-    if wanted and fitting:
-        problem = f"The e-mail connection {_mailbox(fitting[0])} cannot send."
-    elif wanted:
-        problem = f'No e-mail connection "{_cut(said)}".'
-    else:
-        problem = "No e-mail connection is active; one is connected in the CRM's own settings."
-    every = "; ".join(map(_mailbox, connections)) or "none"
-    raise UnresolvedReferenceError(f"{problem} Connections: {every}. Nothing was sent.")
-
-
-def _is_named(connection: EmailConnection, wanted: str) -> bool:
-    by_id = SHORT_ID.fullmatch(wanted) and connection.id.lower().startswith(wanted)
-    return bool(by_id) or (bool(wanted) and wanted == (connection.email or "").lower())
-
-
-def _mailbox(connection: EmailConnection) -> str:
-    email = clean(connection.email or "?", MAX_NAME_CHARS)
-    return f"{email} ({connection.channel}, {connection.status}, {connection.id})"
-
-
-def is_active(connection: EmailConnection) -> bool:
-    """Whether it can send; the values of `status` are undocumented, so these are the likely ones."""
-    return (connection.status or "active").lower() in ("active", "connected", "ok", "enabled")

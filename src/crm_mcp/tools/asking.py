@@ -17,7 +17,8 @@ from crm_mcp.calls import CALL
 from crm_mcp.crm.errors import CrmError, InvalidInputError, NotFoundError, UnresolvedReferenceError
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
-from crm_mcp.references import AmbiguousReferenceError, Meant, find_connection
+from crm_mcp.picking import AmbiguousReferenceError, find_connection
+from crm_mcp.references import Meant
 from crm_mcp.tenant import Advance
 from crm_mcp.tools.parameters import Crm
 from crm_mcp.wording import MAX_NAME_CHARS, clean

@@ -14,7 +14,8 @@ from crm_mcp.crm.errors import CrmError, InvalidInputError, UnresolvedReferenceE
 from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead, TimelineEntry
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import LeadRow
-from crm_mcp.references import AmbiguousReferenceError, Meant
+from crm_mcp.picking import AmbiguousReferenceError
+from crm_mcp.references import Meant
 from crm_mcp.results import (
     DASHBOARD_URI,
     PIPELINE_URI,

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from crm_mcp.crm.errors import InvalidInputError
 from crm_mcp.crm.pipeline import NewStage, PipelineStage, StageChanges, StageKind
-from crm_mcp.references import find_stage
+from crm_mcp.picking import find_stage
 from crm_mcp.results import (
     DASHBOARD_URI,
     PIPELINE_URI,
