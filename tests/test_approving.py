@@ -413,8 +413,29 @@ async def test_who_is_asked_about_a_batch_is_told_what_is_left_out_and_nothing_i
     client = await open_client(policy=ASKING, elicitation_callback=person)
     arguments = {"leads": [*(row["id"] for row in rows), "Nobody's"], "stage": "Qualified"}
     assert (await client.call_tool("move_lead_stage", arguments, progress_callback=progress)).is_error
-    assert person.asked[0].splitlines()[-3] == 'Not "Nobody\'s": what it names is not clear.'
+    line = 'Not "Nobody\'s": No lead "Nobody\'s". search_leads lists what there is.'
+    assert person.asked[0].splitlines()[-3] == line
     assert not [message for message in told if "done" in message]
+
+
+async def test_what_is_left_out_is_shown_with_what_could_be_meant(
+    open_client: OpenClient, sandbox: Any, wire: Any
+) -> None:
+    rows = sandbox.all("SELECT id FROM leads WHERE closed_at IS NULL ORDER BY id LIMIT 10")
+    person = Person(action="decline")
+    client = await open_client(policy=ASKING, elicitation_callback=person)
+    leads = [*(row["id"] for row in rows), "Kestrel Solar Ltd"]
+    text = await call(client, "move_lead_stage", {"leads": leads, "stage": "Qualified"}, fails=True)
+    _which, question = person.asked
+    for preview in (question, text):
+        lines = preview.splitlines()
+        place = lines.index(
+            'Not "Kestrel Solar Ltd": Kestrel Solar Ltd has 2 open leads. The person was asked and chose '
+            "none; nothing was done with it. Say the id of the one that is meant:"
+        )
+        titles = [line.split(" · ")[0] for line in lines[place + 1 : place + 3]]
+        assert titles == ["  - Kestrel training package", "  - Kestrel site expansion"]
+    assert wire.writes == []
 
 
 async def test_undoing_a_create_needs_the_same_word(

@@ -303,7 +303,7 @@ async def test_a_company_whose_name_looks_like_a_website_is_found_by_it(
     assert await refs.company("booking.example") == Meant(created.id, "Booking.example")
 
 
-@pytest.mark.parametrize("said", ["--.com", "[", "http://[acme", "...", "%", "'; --", "\u0301"])
+@pytest.mark.parametrize("said", ["--.com", "[", "http://[xqwzt", "...", "%", "'; --", "\u0301"])
 async def test_odd_words_are_only_not_found(refs: References, said: str) -> None:
     assert await refusal(refs.company(said)) == f'No company "{said}". {lists("companies")}'
 
@@ -558,6 +558,104 @@ async def test_a_closed_lead_is_not_changed_by_a_part_of_its_name(refs: Referenc
     assert head == 'No open lead "pilot Acme". Say the id of the one that is meant:'
     assert candidate.startswith("- Acme pilot project · Acme Inc. · Won · ")
     assert (await refs.lead("pilot Acme")).name == "Acme pilot project"
+
+
+# What people say around a name, and other forms of ids
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize("writing", [False, True])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "the Acme deal",
+        "Acme deal",
+        "Acme's deal",
+        "the deal with Acme Inc.",
+        "opportunity at Acme",
+        "annual licence at Acme Inc.",
+        "Acme annual licence at Acme",
+        "annual licence (Acme)",
+        "annual licence, Acme Inc.",
+    ],
+)
+async def test_a_lead_is_meant_by_its_company_and_what_people_call_it(
+    refs: References, find: Find, said: str, writing: bool
+) -> None:
+    meant = await refs.lead(said, writing=writing)
+    assert (meant.id, meant.certain) == (find("leads", title="Acme annual licence")["id"], False)
+    with pytest.raises(UnresolvedReferenceError, match="Nothing was deleted"):
+        meant.to_be_ended(said)
+
+
+async def test_what_is_called_like_a_deal_is_that_deal(crm: CrmClient, refs: References) -> None:
+    created = await crm.leads.create(NewLead(title="The Acme deal"))
+    assert created is not None
+    for said in ("the acme deal", "Acme deal"):
+        assert (await refs.lead(said, writing=True)).id == created.id
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize("writing", [False, True])
+@pytest.mark.parametrize(
+    "said",
+    ["Luc (Acme)", "Luc Lefevre, Acme", "Luc Lefèvre, Acme Inc.", "Lefèvre, Luc", "Herr Luc Lefèvre"],
+)
+async def test_a_contact_is_meant_by_name_and_company_however_they_are_joined(
+    refs: References, find: Find, said: str, writing: bool
+) -> None:
+    meant = await refs.contact(said, writing=writing)
+    assert meant.id == find("contacts", email="luc.lefevre@acme-inc.example")["id"]
+
+
+@pytest.mark.parametrize("said", ["the company Quint Medica", "Quint Medica account"])
+async def test_a_company_is_meant_without_what_is_said_around_it(
+    refs: References, find: Find, said: str
+) -> None:
+    quint = find("companies", name="Quint Medica Oy")["id"]
+    assert (await refs.company(said, writing=True)).id == quint
+
+
+async def test_an_id_is_known_in_every_form(refs: References, find: Find) -> None:
+    acme = find("companies", name="Acme Inc.")["id"]
+    for said in (
+        acme.replace("-", ""),
+        f"crm://companies/{acme}",
+        f"crm://companies/{acme[:8]}",
+        "crm://companies/Acme%20Inc.",
+        f"Acme Inc. ({acme})",
+    ):
+        assert (await refs.company(said, writing=True)).id == acme
+    # A start of it only where it was shown.
+    refs._memory.shown.short(acme)
+    for said in (f"Acme Inc. ({acme[:8]})", f"Acme [{acme[:8].upper()}]"):
+        assert (await refs.company(said, writing=True)).id == acme
+    assert (await refusal(refs.company(f"Quint ({acme[:8]})"))).endswith(
+        'is "Acme Inc.", not "Quint": say which one is meant.'
+    )
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize("writing", [False, True])
+async def test_where_nothing_fits_what_shares_a_word_is_offered(refs: References, writing: bool) -> None:
+    async def offered(call: Any) -> tuple[str, list[str]]:
+        head, *candidates = (await refusal(call)).splitlines()
+        return head, [line.split(" · ")[0].removeprefix("- ") for line in candidates]
+
+    say = "Say the id of the one that is meant:"
+    assert await offered(refs.company("Quint Nowhere", writing=writing)) == (
+        f'No company "Quint Nowhere". {say}',
+        ["Quint Medica Oy"],
+    )
+    assert await offered(refs.contact("Lefèvre Xqwzt", writing=writing)) == (
+        f'No contact "Lefèvre Xqwzt". {say}',
+        ["Björn Lefèvre", "Luc Lefèvre", "Renée Lefèvre"],
+    )
+    # Of the company's name, since no title has a word of it.
+    assert await offered(refs.lead("Lumière rollout", writing=writing)) == (
+        f'No lead "Lumière rollout". {say}',
+        ["Société site expansion", "Société site expansion"],
+    )
 
 
 @EVERY_SIZE

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from crm_mcp.calls import Call, Planned, digest
 from crm_mcp.crm.errors import RefusedError
 from crm_mcp.ledger import Approval, ApprovalError, Ledger, NeverSent, Question
 from crm_mcp.wording import MAX_NAME_CHARS, clean
+
+MAX_LINE_CHARS = 240
 
 
 def question_of(call: Call, planned: Sequence[Planned]) -> Question:
@@ -19,7 +21,7 @@ def question_of(call: Call, planned: Sequence[Planned]) -> Question:
         principal=attempt.principal,
         entity=attempt.entity,
         tool=call.tool,
-        preview="\n".join([*_lines(planned), *map(_left_out, call.left_out)]),
+        preview="\n".join([*_lines(planned), *_left_out(call)]),
         plan={one.attempt.key: one.before for one in planned},
     )
 
@@ -28,8 +30,12 @@ def _lines(planned: Sequence[Planned]) -> list[str]:
     return [line for one in planned for line in (one.attempt.title, *(f"  {part}" for part in one.details))]
 
 
-def _left_out(said: str) -> str:
-    return f'Not "{clean(said, MAX_NAME_CHARS)}": what it names is not clear.'
+def _left_out(call: Call) -> Iterator[str]:
+    """What a person may miss, with what could be meant by it."""
+    for said, problem in call.left_out.items():
+        first, *candidates = problem.splitlines()
+        yield f'Not "{clean(said, MAX_NAME_CHARS)}": {clean(first, MAX_LINE_CHARS)}'
+        yield from (f"  {clean(line, MAX_LINE_CHARS)}" for line in candidates)
 
 
 def approval_of(ledger: Ledger, call: Call, planned: Sequence[Planned], *, seconds: float) -> Approval:

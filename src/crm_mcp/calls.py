@@ -85,8 +85,8 @@ class Call:
     guarded: bool = False
     # Where its writes are collected instead of sent.
     rehearsal: list[Planned] | None = None
-    # What was named and cannot be meant, so that no write is about it.
-    left_out: list[str] = field(default_factory=list)
+    # What was named and cannot be meant, so that no write is about it, and why.
+    left_out: Mapping[str, str] = field(default_factory=dict)
     # What a person approved: by the writes' keys, the digests of what there was before.
     approval: str | None = None
     approved: Mapping[str, str] = field(default_factory=dict)

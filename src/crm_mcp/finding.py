@@ -12,7 +12,7 @@ import anyio
 from crm_mcp.crm.contract import Entity, plain
 from crm_mcp.crm.errors import CrmError
 from crm_mcp.crm.paging import Page, Told, Walk
-from crm_mcp.matching import Fit, Matches, best, longest_word, without_forms
+from crm_mcp.matching import Fit, Matches, best, longest_word, sharing, telling, without_forms
 from crm_mcp.memory import Memory
 
 E = TypeVar("E", bound=Entity)
@@ -23,6 +23,7 @@ SCAN_SECONDS = 8.0
 FRESH_SECONDS = 5.0
 # Of the records whose names are known, so many are asked for one by one.
 MAX_ASKED_FOR = 5
+MAX_WORDS = 3
 # Nothing is called so: a CRM that brings rows for it does not search.
 ODD_WORD = "qxzjvkwqpy"
 
@@ -168,6 +169,15 @@ class Finder(Generic[E]):
             return Looked(now, bound)
         self.memory.names.forget_all(self.noun)
         return None
+
+    async def sharing_a_word(self, said: str) -> list[E]:
+        """Those that have a word of it that tells something, as far as few requests bring them."""
+        records, more = await self.at_hand()
+        if more and self.may_search:
+            pages = [await self.searched(word) for word in telling(said)[:MAX_WORDS]]
+            records = [record for page in pages if page for record in page.records]
+        every = {record.id: record for record in records}
+        return sharing(said, every.values(), self.names_of)
 
     async def _each(self, ids: Sequence[str]) -> dict[str, E]:
         """These records, as far as they can be had, asked for at once."""

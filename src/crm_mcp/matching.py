@@ -198,6 +198,22 @@ def best(
     return Matches(Fit.CLOSE, within + close) if close else None
 
 
+def telling(text: str) -> list[str]:
+    """Its words, the longest first, without legal forms and what says little."""
+    every = [word for word in words(text) if word not in LEGAL_SUFFIXES and not _says_little(word)]
+    return sorted(dict.fromkeys(every), key=len, reverse=True)
+
+
+def sharing(said: str, things: Iterable[T], names_of: Callable[[T], Sequence[str]]) -> list[T]:
+    """The things that have a telling word of it in their names; those that have most of it first."""
+    wanted = set(telling(said))
+    shared = [
+        (sum(map(len, wanted & {word for name in names_of(thing) for word in words(name)})), thing)
+        for thing in things
+    ]
+    return [thing for letters, thing in sorted(shared, key=lambda one: -one[0]) if letters]
+
+
 def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
     wanted, known = core(said, legal=legal), core(name, legal=legal)
     if not wanted or not known:

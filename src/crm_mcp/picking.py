@@ -52,12 +52,12 @@ def find_stage(stages: list[PipelineStage], said: str) -> PipelineStage:
     by_kind = [stage for stage in stages if stage.kind == plain(said)]
     matches = best(said, stages, lambda stage: [stage.name, stage.system_key or ""], legal=False)
     named = matches.found if matches and matches.fit <= Fit.NORMALISED else []
-    for found in (by_id, named, by_kind if len(by_kind) == 1 else []):
+    for found in (by_id, named, by_kind):
         if len(found) == 1:
             return found[0]
         if found:
             listed = {f"{_name(stage)} · {stage.id}": stage for stage in found}
-            raise AmbiguousReferenceError(f'"{cut(said)}" fits more than one stage.', listed)
+            raise AmbiguousReferenceError(f'"{cut(said)}" fits more than one stage.', listed, records=found)
     names = list(map(_name, stages))
     # Short names are far from each other with the first slip, so that a suggestion may be looser.
     close = [_name(matches.found[0])] if matches else get_close_matches(said.strip().capitalize(), names, n=1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
 from crm_mcp.crm.contract import UUID_PATTERN, Entity, searchable
-from crm_mcp.crm.errors import NotFoundError, UnresolvedReferenceError
+from crm_mcp.crm.errors import CrmError, NotFoundError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page, Told
 from crm_mcp.crm.pipeline import PipelineStage
@@ -21,7 +22,7 @@ from crm_mcp.matching import Fit, Matches, best, core, domain, site_of
 from crm_mcp.memory import Memory
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError, find_stage
 from crm_mcp.rows import Rows
-from crm_mcp.said import ADDRESS, SHORT_ID, cut, name_and_company
+from crm_mcp.said import ADDRESS, SHORT_ID, bare_name, cut, name_and_company, name_and_id, without_address
 from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean, sentence
 
 if TYPE_CHECKING:
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=Entity)
 
 SEARCH_ROWS = 100
+
+
+class NothingLikeItError(UnresolvedReferenceError):
+    """Nothing comes close to what was said."""
+
+    def __init__(self, problem: str, plural: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem} search_{plural} lists what there is.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,86 +117,143 @@ class References:
 
     async def company(self, said: str, *, writing: bool = False) -> Meant:
         """By id, short id, name, website or e-mail domain, or part of the name."""
-
-        async def find() -> Meant:
-            looked = await self._company(said, writing=writing)
-            return await self._decided(self._companies, said, looked, writing=writing)
-
-        return await self._by_id(self._companies, said) or await self._kept("companies", said, writing, find)
+        return await self._meant(self._companies, said, writing=writing)
 
     async def contact(self, said: str, *, writing: bool = False) -> Meant:
         """By id, short id, e-mail, name, or name and company: `Anna at Acme`."""
-
-        async def find() -> Meant:
-            if address := ADDRESS.search(said):
-                return await self._decided(
-                    self._contacts, said, await self._of_address(address[1].casefold(), said), writing=writing
-                )
-            name, company = name_and_company(said)
-            there, people = None, None
-            if company and not await self._is_whole_name(said):
-                there = await self._named_within(company, said, writing=writing)
-                people = await self._client.companies.contacts(there.id) if there else None
-                at_company = self._contacts.best(name, people.records) if people else None
-                if there and people and at_company:
-                    looked = Looked(at_company, _join(*people.notes))
-                    meant = await self._decided(self._contacts, said, looked, writing=writing)
-                    return replace(meant, note=_join(there.note, meant.note) or None)
-            looked = await self._contacts.search_for(said, writing=writing)
-            if company and looked.matches is None:
-                raise await self._nobody(said, there, people)
-            return await self._decided(self._contacts, said, looked, writing=writing)
-
-        return await self._by_id(self._contacts, said) or await self._kept("contacts", said, writing, find)
+        return await self._meant(self._contacts, said, writing=writing)
 
     async def lead(self, said: str, *, writing: bool = False) -> Meant:
-        """By id, short id, title, or a company that has one open lead.
+        """By id, short id, title, or a company that has one open lead."""
+        return await self._meant(self._leads, said, writing=writing)
 
-        A company that is called just so goes first, unless the lead of another one is called that too. All
+    async def _meant(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant:
+        """What is meant; where nothing comes close, the error has what shares a word, to choose from."""
+        try:
+            return await self._close(kind, said, writing=writing)
+        except NothingLikeItError as error:
+            like: list[Any] = []
+            with suppress(CrmError):
+                like = await self._sharing_a_word(kind, said)
+            if like:
+                raise await self._ambiguous(kind, error.problem, like) from error
+            raise
+
+    async def _close(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant:
+        """By id; as it was said; without what people say around a name."""
+        said = without_address(said)
+        if by_id := await self._by_id(kind, said):
+            return by_id
+        try:
+            return await self._kept(kind, said, writing=writing)
+        except NothingLikeItError:
+            bare = bare_name(said, kind.noun)
+            if bare == said:
+                raise
+            with suppress(NothingLikeItError):
+                return replace(await self._kept(kind, bare, writing=writing), certain=False)
+            raise
+
+    async def _kept(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant:
+        each = {"company": self._find_company, "contact": self._find_contact, "lead": self._find_lead}
+        find = each[kind.noun]
+        if writing and kind is self._leads:
+            # Which lead is the company's only open one may change at any time.
+            return await find(said, writing=writing)
+        fresh = partial(find, said, writing=writing)
+        return await self._memory.recent.get(kind.plural, f"{writing} {said}", fresh)
+
+    async def _find_company(self, said: str, *, writing: bool) -> Meant:
+        looked = await self._company(said, writing=writing)
+        return await self._decided(self._companies, said, looked, writing=writing)
+
+    async def _find_contact(self, said: str, *, writing: bool) -> Meant:
+        if address := ADDRESS.search(said):
+            looked = await self._of_address(address[1].casefold(), said)
+            return await self._decided(self._contacts, said, looked, writing=writing)
+        name, company = name_and_company(said)
+        if company and await self._is_whole_name(said):
+            company = ""
+        elif company and "," in said and await self._is_whole_name(f"{company} {name}"):
+            said, company = f"{company} {name}", ""
+        there, people = None, None
+        if company:
+            there = await self._named_within(company, said, writing=writing)
+            people = await self._client.companies.contacts(there.id) if there else None
+            at_company = self._contacts.best(name, people.records) if people else None
+            if there and people and at_company:
+                looked = Looked(at_company, _join(*people.notes))
+                meant = await self._decided(self._contacts, said, looked, writing=writing)
+                return replace(meant, note=_join(there.note, meant.note) or None)
+        looked = await self._contacts.search_for(said, writing=writing)
+        if company and looked.matches is None:
+            raise await self._nobody(said, there, people)
+        return await self._decided(self._contacts, said, looked, writing=writing)
+
+    async def _find_lead(self, said: str, *, writing: bool) -> Meant:
+        """A company that is called just so goes first, unless the lead of another one is called that too. All
         companies are only read for it where the CRM's search brings neither such a company nor a title that
         is good enough: writing, one that is spelt so.
         """
+        recent = self._memory.recent
 
         async def among_all_companies(near: Looked[Company] | None = None) -> Looked[Company]:
             look = partial(self._companies.among_all_if, said, near, writing=True)
             return await recent.get("companies", f"of lead {said}", look)
 
-        async def find() -> Meant:
-            near = partial(self._near_company, said, writing=writing)
-            named = await recent.get("companies", f"{writing} near lead {said}", near)
-            if writing and named and not named.sure:
-                named = await among_all_companies(named)
-            titled = None
-            if not (named and only(named, Fit.NORMALISED)):
-                titled = await self._leads.near(said)
-                good_enough = titled and titled.fits(Fit.PART) and (titled.sure or not writing)
-                if named is None and not good_enough:
-                    named = await among_all_companies()
-            company = only(named, Fit.PART) if named and not (writing and named.bound) else None
-            if named and company and named.fits(Fit.NORMALISED):
-                return await self._only_open_lead(said, company, writing=writing)
-            looked = await self._leads.among_all_if(said, titled, writing=writing)
-            if writing and named and named.fits(Fit.PART) and looked.is_part:
-                looked = await self._either(said, named, looked)
-            looked = await self._open_ones(looked, said, writing=writing)
-            if company and not looked.fits(Fit.PART):
-                return await self._only_open_lead(said, company, writing=writing)
-            if named and named.matches and looked.matches is None:
-                return await self._lead_of_one(said, named, looked, writing=writing)
-            return await self._decided(self._leads, said, looked, writing=writing)
+        near = partial(self._near_company, said, writing=writing)
+        named = await recent.get("companies", f"{writing} near lead {said}", near)
+        if writing and named and not named.sure:
+            named = await among_all_companies(named)
+        titled = None
+        if not (named and only(named, Fit.NORMALISED)):
+            titled = await self._leads.near(said)
+            good_enough = titled and titled.fits(Fit.PART) and (titled.sure or not writing)
+            if named is None and not good_enough:
+                named = await among_all_companies()
+        company = only(named, Fit.PART) if named and not (writing and named.bound) else None
+        if named and company and named.fits(Fit.NORMALISED):
+            return await self._only_open_lead(said, company, writing=writing)
+        looked = await self._leads.among_all_if(said, titled, writing=writing)
+        if writing and named and named.fits(Fit.PART) and looked.is_part:
+            looked = await self._either(said, named, looked)
+        looked = await self._open_ones(looked, said, writing=writing)
+        if company and not looked.fits(Fit.PART):
+            return await self._only_open_lead(said, company, writing=writing)
+        if not looked.fits(Fit.PART) and (at_company := await self._lead_at(said, writing=writing)):
+            return at_company
+        if named and named.matches and looked.matches is None:
+            return await self._lead_of_one(said, named, looked, writing=writing)
+        return await self._decided(self._leads, said, looked, writing=writing)
 
-        recent = self._memory.recent
-        by_id = await self._by_id(self._leads, said)
-        if by_id or writing:
-            # Which lead is the company's only open one may change at any time.
-            return by_id or await find()
-        return await self._kept("leads", said, writing, find)
+    async def _lead_at(self, said: str, *, writing: bool) -> Meant | None:
+        """Of `pilot project at Acme` the lead there; None where there is none."""
+        title, company = name_and_company(said)
+        there = await self._named_within(company, said, writing=writing) if company else None
+        if there is None:
+            return None
+        page = await self._client.leads.search(LeadFilter(company_id=there.id), limit=SEARCH_ROWS)
+        theirs = [lead for lead in page.records if lead.company_id == there.id]
+        looked = Looked(self._leads.best(title, theirs), self._leads.more_than_seen(page))
+        if looked.matches is None:
+            return None
+        looked = await self._open_ones(looked, said, writing=writing)
+        meant = await self._decided(self._leads, said, looked, writing=writing)
+        return replace(meant, note=_join(there.note, meant.note) or None, certain=False)
+
+    async def _sharing_a_word(self, kind: Finder[Any], said: str) -> list[Any]:
+        """What may be meant where nothing fits; of leads, those of a company whose name shares a word too."""
+        like = await kind.sharing_a_word(said)
+        if kind is self._leads and not like:
+            companies = await self._companies.sharing_a_word(said)
+            like = [lead for one in companies[:MAX_CANDIDATES] for lead in await self._own_leads(one)]
+            like = await self._rows.open_leads(like) or like
+        return like
 
     async def near(self, plural: str, said: str) -> list[Any]:
         """The record that a reading tool would take it for; all that fit where it would not choose."""
-        look_up = {"companies": self.company, "contacts": self.contact, "leads": self.lead}[plural]
         try:
-            meant = await look_up(said)
+            meant = await self._close(self.kinds[plural], said, writing=False)
             return [await self.kinds[plural].get(meant.id)]
         except AmbiguousReferenceError as error:
             return list(error.records)
@@ -264,7 +330,7 @@ class References:
         Which of several companies is no choice between people, so that nobody can be asked.
         """
         try:
-            return await self.company(company, writing=writing)
+            return await self._close(self._companies, company, writing=writing)
         except AmbiguousReferenceError as error:
             listed = "\n".join(f"- {line}" for line in error.candidates)
             raise UnresolvedReferenceError(
@@ -274,11 +340,11 @@ class References:
             return None
 
     async def _by_id(self, kind: Finder[E], said: str) -> Meant | None:
-        """What an id or a short id names, alone or at the end of a line of ours; None where it is neither."""
-        word = searchable(said.strip()).lower().rpartition(" · ")[2]
+        """What an id or a short id names, alone or after a name; None where it is neither."""
+        name, word = name_and_id(searchable(said))
         if UUID_PATTERN.fullmatch(word):
             self._refuse_other_kind(kind, word)
-            return self._shown(word, said)
+            return self._shown(word, name)
         if not SHORT_ID.fullmatch(word):
             return None
         every = self._memory.shown.starting_with(word)
@@ -290,7 +356,10 @@ class References:
             listed = {self._reader().line(names.get(one), one): Meant(one, names.get(one)) for one in shown}
             raise AmbiguousReferenceError(f"Several ids start with {word}.", listed)
         if shown:
-            return self._shown(shown[0], said)
+            return self._shown(shown[0], name)
+        if name and not said.strip().lower().endswith(f"· {word}"):
+            # In brackets there is much.
+            return None
         # Perhaps shown before this process began; a name can look like this too, so it is no error yet.
         looked = await kind.among_all(those(lambda record: record.id.startswith(word)))
         records = looked.matches.found if looked.matches else []
@@ -300,13 +369,12 @@ class References:
             raise await self._ambiguous(kind, _join(f"Ids start with {word}.", looked.bound), records)
         return None
 
-    def _shown(self, full: str, said: str) -> Meant:
-        """What an id names; a line whose name and id are of two records names neither."""
-        name, is_line, _ = said.strip().lstrip("- ").partition(" · ")
+    def _shown(self, full: str, name: str) -> Meant:
+        """What an id names; a name and an id that are of two records name neither."""
         known = self._memory.names.get(full)
         # It may be cut.
         begins = core(name.rstrip("…"), legal=False)
-        if is_line and known and not core(known, legal=False).startswith(begins):
+        if known and not core(known, legal=False).startswith(begins):
             raise UnresolvedReferenceError(
                 f'{self._reader().id(full)} is "{cut(known)}", not "{cut(name)}": say which one is meant.'
             )
@@ -316,9 +384,6 @@ class References:
         known = self._memory.names.kind(full)
         if known not in (None, kind.noun):
             raise UnresolvedReferenceError(f"{full} is the id of a {known}, not of a {kind.noun}.")
-
-    async def _kept(self, kind: str, said: str, writing: bool, find: Callable[[], Awaitable[Meant]]) -> Meant:
-        return await self._memory.recent.get(kind, f"{writing} {said}", find)
 
     async def _company(self, said: str, *, writing: bool) -> Looked[Company]:
         """By name, and by the domain of its website or mail: who is called like a website may not have it."""
@@ -499,8 +564,7 @@ class References:
         """The one record that is meant, or an error that says why it is none."""
         matches = looked.matches
         if matches is None:
-            search = f"search_{kind.plural} lists what there is."
-            raise UnresolvedReferenceError(_join(f'No {kind.noun} "{cut(said)}".', looked.bound, search))
+            raise NothingLikeItError(_join(f'No {kind.noun} "{cut(said)}".', looked.bound), kind.plural)
         called = clean(kind.name_of(matches.found[0]), MAX_NAME_CHARS)
         close = matches.fit > Fit.PART
         if len(matches.found) > 1 or (writing and (close or looked.bound)):

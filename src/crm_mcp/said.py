@@ -1,18 +1,72 @@
-"""How people say which record they mean: ids, addresses, names with a company."""
+"""How people say which record they mean: ids, addresses, names with a company or with words around."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.IGNORECASE)
+# As some programs write a UUID.
+UNDIVIDED_ID = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})")
 # An e-mail address, as a mail client copies it with the name before it, or alone.
 ADDRESS = re.compile(r"(?:^\s*|<|mailto:)([^\s<>@:]+@[^\s<>@]+\.[^\s<>@]+?)(?:>|\s*$)", re.IGNORECASE)
+RESOURCE = re.compile(r"crm://(?:companies|contacts|leads)/([^/?#]+)(?:/timeline)?", re.IGNORECASE)
+NAME_AND_ID = re.compile(rf"(.*\S)\s*[(\[]({SHORT_ID.pattern})[)\]]", re.IGNORECASE)
+NAME_AND_COMPANY = (
+    re.compile(r"(.+?)\s+(?:at|@|from|of|bei|chez)\s+(.+)", re.IGNORECASE),
+    re.compile(r"(.+?)\s*\(([^()]+)\)"),
+    re.compile(r"([^,]+?)\s*,\s*(.+)"),
+)
+ARTICLES = frozenset(["the", "my", "our"])
+LINKS = frozenset(["with", "for", "of", "at", "by", "called", "named"])
+# What people call the records of a kind, and each other.
+KINDS = {
+    "company": frozenset(["company", "account", "firm"]),
+    "contact": frozenset(["contact", "person", "mr", "mrs", "ms", "dr", "herr", "frau"]),
+    "lead": frozenset(["deal", "lead", "opportunity"]),
+}
+
+
+def without_address(said: str) -> str:
+    """What the address of a resource of ours names, for that."""
+    found = RESOURCE.fullmatch(said.strip())
+    return unquote(found[1]) if found else said
+
+
+def name_and_id(said: str) -> tuple[str, str]:
+    """The two parts of a line of ours, or of a name with the id behind it in brackets; the first is empty of
+    what is an id alone, or nothing of the kind."""
+    name, is_line, rest = said.strip().lstrip("- ").partition(" · ")
+    if is_line:
+        return name, rest.lower().rpartition(" · ")[2]
+    if bracketed := NAME_AND_ID.fullmatch(said.strip()):
+        return bracketed[1], bracketed[2].lower()
+    return "", UNDIVIDED_ID.sub(r"\1-\2-\3-\4-\5", said.strip().lower())
 
 
 def name_and_company(said: str) -> tuple[str, str]:
-    """`Anna at Acme` in its two parts; the second is empty where it has one."""
-    parts = re.split(r"\s+(?:at|@|from|of|bei|chez)\s+", said.strip(), maxsplit=1, flags=re.IGNORECASE)
-    return (parts[0], parts[1]) if len(parts) == 2 else (said, "")
+    """The parts of `Anna at Acme`, `Anna (Acme)` and `Anna, Acme`; of what has one the second is empty."""
+    for form in NAME_AND_COMPANY:
+        if parts := form.fullmatch(said.strip()):
+            return parts[1], parts[2]
+    return said, ""
+
+
+def bare_name(said: str, kind: str) -> str:
+    """Without what says only that it is one of that kind: `Acme` of `the Acme deal` and of `Acme's deal`."""
+    every, around = said.split(), KINDS[kind]
+    last = len(every)
+    while last > 1 and _word(every[last - 1]) in around:
+        last -= 1
+    first = 0
+    while first < last - 1 and _word(every[first]) in (around | ARTICLES | (LINKS if first else frozenset())):
+        first += 1
+    name = " ".join(every[first:last])
+    return re.sub("['’]s$", "", name) if last < len(every) else name
+
+
+def _word(text: str) -> str:
+    return text.rstrip(".").casefold()
 
 
 def cut(said: str) -> str:

@@ -172,9 +172,15 @@ async def test_search_leads_of_a_kind_that_several_stages_have_finds_all_of_them
 
 
 async def test_a_lead_is_moved_to_one_stage_and_not_to_a_kind(refusal: Refusal, wire: Any) -> None:
-    assert await refusal("move_lead_stage", lead="Acme", stage="open") == (
-        'No stage "open". Stages: New, Qualified, Proposal, Negotiation, Won, Lost.'
-    )
+    problem = await refusal("move_lead_stage", lead="Acme", stage="open")
+    head, *candidates = problem.splitlines()
+    assert head == '"open" fits more than one stage. Say the id of the one that is meant:'
+    assert [line.split(" · ")[0] for line in candidates] == [
+        "- New",
+        "- Qualified",
+        "- Proposal",
+        "- Negotiation",
+    ]
     assert wire.writes == []
 
 

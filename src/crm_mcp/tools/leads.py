@@ -10,7 +10,7 @@ from pydantic import Field
 
 from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.contract import plain
-from crm_mcp.crm.errors import CrmError, InvalidInputError, UnresolvedReferenceError
+from crm_mcp.crm.errors import CrmError, InvalidInputError
 from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead, TimelineEntry
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import LeadRow
@@ -137,13 +137,10 @@ async def _stages(crm: Tenant, said: str) -> list[PipelineStage]:
     """The stage that is meant, or all of a kind: `open`."""
     try:
         return [await crm.refs.stage(said)]
-    except AmbiguousReferenceError:
+    except AmbiguousReferenceError as error:
+        if all(stage.kind == plain(said) for stage in error.records):
+            return list(error.records)
         raise
-    except UnresolvedReferenceError:
-        of_kind = [stage for stage in await crm.rows.stages() if stage.kind == plain(said)]
-        if not of_kind:
-            raise
-        return of_kind
 
 
 def _is_in(lead: Lead, stages: Sequence[PipelineStage]) -> bool | None:

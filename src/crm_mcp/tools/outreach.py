@@ -26,6 +26,7 @@ from crm_mcp.results import (
 from crm_mcp.tools.asking import Found, MeantCompanies, MeantConnection, MeantLead, MeantList
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import CompanyRef, Crm, LeadRef, Repeat
+from crm_mcp.tools.parts import unclear_ones
 
 MAX_COMPANIES = 100
 # What a person may have to read before they approve it.
@@ -136,7 +137,7 @@ async def add_to_marketing_list(
         nothing = "Nothing was put on the list."
         problems = evenly(list(map(str, meant.values())), lambda cut: fits("\n".join([*cut, nothing])))
         raise UnresolvedReferenceError("\n".join([*problems, nothing]))
-    CALL.get().left_out = [said for said, one in meant.items() if isinstance(one, CrmError)]
+    CALL.get().left_out = unclear_ones(meant)
     told = await crm.client.outreach.add_to_marketing_list(ListAddition(list_id=target, company_ids=ids))
     result = ListAdditionResult(
         list_id=target,

@@ -79,6 +79,11 @@ async def or_error(read: Awaitable[T]) -> T | CrmError:
         return error
 
 
+def unclear_ones(found: Found[Any]) -> dict[str, str]:
+    """What is wrong with those of which it is not clear what is meant."""
+    return {said: str(one) for said, one in found.items() if isinstance(one, CrmError)}
+
+
 async def one_by_one(
     items: Sequence[str],
     found: Found[Meant],
@@ -93,7 +98,7 @@ async def one_by_one(
     were done, for the call has no answer then.
     """
     call = CALL.get()
-    call.left_out = [item for item in items if isinstance(found[item], CrmError)]
+    call.left_out = unclear_ones(found)
     outcomes: list[BatchItem] = []
     so_far = Batch.of([])
     done: set[str] = set()
