@@ -15,6 +15,7 @@ from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import NewCompany
 from crm_mcp.crm.contacts import ContactChanges
 from crm_mcp.crm.leads import NewLead
+from crm_mcp.tools import published
 
 from .writing import Held, facts_of, losing_the_answer, text_of
 
@@ -239,6 +240,19 @@ async def test_by_its_id_a_record_is_meant_whatever_it_is_called(
     company = find("companies", name="Kestrel Solar Ltd")["id"]
     sandbox.execute("UPDATE companies SET name = 'Another AG' WHERE id = ?", company)
     await facts_of(client, "update_company", company=company[:8], phone="1")
+
+
+async def test_a_stage_that_was_renamed_some_seconds_ago_is_not_known_by_its_old_name_to_a_write(
+    client: Client, wire: Any, sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "WRITING_SECONDS", 0)
+    await facts_of(client, "search_leads", stage="Qualified")
+    sandbox.execute("UPDATE stages SET name = 'Vetted', system_key = NULL WHERE name = 'Qualified'")
+    sandbox.execute("UPDATE stages SET name = 'Qualified' WHERE name = 'Negotiation'")
+    await facts_of(client, "move_lead_stage", lead="Acme", stage="Qualified")
+    [moved] = wire.writes
+    [now] = sandbox.all("SELECT id FROM stages WHERE name = 'Qualified'")
+    assert moved.body == {"stageId": now["id"]}
 
 
 # Leases

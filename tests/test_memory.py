@@ -203,3 +203,16 @@ def test_each_memory_is_its_own() -> None:
     one.names.learn(A, "Acme")
     one.shown.short(A)
     assert (other.names.get(A), other.shown.starting_with(A)) == (None, [])
+
+
+async def test_what_a_write_goes_by_is_not_as_old_as_what_a_read_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recent, fetch, now = Recent(seconds=30), counting(), [100.0]
+    monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
+    for after, older in [(0, 1), (9, 1), (11, 2), (12, 2)]:
+        now[0] = 100.0 + after
+        recent.drop_older(10)
+        assert await recent.get("stages", "", fetch) == older
+    now[0] += 28
+    assert await recent.get("stages", "", fetch) == 2

@@ -16,6 +16,8 @@ MIN_SHORT_CHARS = 8
 MAX_SHOWN = 50_000
 MAX_KEPT = 1_000
 KEPT_SECONDS = 30.0
+# What a write goes by: the person may just have renamed it.
+WRITING_SECONDS = 10.0
 NAME_SECONDS = 600.0
 # Less than a name is kept for: names hardly change, and who asks again does so soon.
 ALL_SECONDS = 60.0
@@ -95,6 +97,12 @@ class Recent:
             if len(self._kept) < MAX_KEPT and time.monotonic() < self._kept[oldest][0]:
                 return
             del self._kept[oldest]
+
+    def drop_older(self, seconds: float) -> None:
+        """Forget what was fetched longer ago."""
+        oldest = time.monotonic() + self._seconds - seconds
+        for kept in [kept for kept, (until, _) in self._kept.items() if until < oldest]:
+            del self._kept[kept]
 
     def drop(self, *kinds: str) -> None:
         self._drops += 1

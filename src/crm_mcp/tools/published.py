@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from crm_mcp.access import CrmAccess
 from crm_mcp.calls import CALL, NOTHING_SENT, Call
 from crm_mcp.crm.errors import CrmError, InvalidInputError
+from crm_mcp.memory import WRITING_SECONDS
 from crm_mcp.tools.catalogue import Check, Effect, Toolset, declarations
 from crm_mcp.tools.forgiving import (
     closest,
@@ -168,7 +169,9 @@ class PublishedTool(Tool):
     async def _run(self, arguments: dict[str, Any], context: Context[Any, Any], call: Call) -> Any:
         try:
             if not self._is_reading:
-                await context.request_context.lifespan_context.settle_lost(call)
+                access: CrmAccess = context.request_context.lifespan_context
+                access.memory.recent.drop_older(WRITING_SECONDS)
+                await access.settle_lost(call)
             return await self._answered(arguments, context, call)
         except UnexpectedToolError as error:
             from crm_mcp.journal import LedgerError  # noqa: PLC0415  # only where something failed
