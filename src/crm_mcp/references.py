@@ -429,7 +429,7 @@ class References:
         if few is not None:
             return Looked(look(few))
         page = await self._contacts.searched(address)
-        found = Looked(look(page.records) if page else None)
+        found = Looked(look(page.records), self._contacts.more_than_seen(page)) if page else Looked(None)
         return found if found.fits(Fit.EXACT) else await self._contacts.among_all(look)
 
     async def _nobody(

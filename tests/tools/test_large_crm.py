@@ -1,15 +1,18 @@
 """What a name costs where companies, contacts and leads fill many pages."""
 
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import CompanyChanges, NewCompany
 from crm_mcp.crm.contacts import ContactChanges
 from crm_mcp.crm.contract import UUID_PATTERN
+from crm_mcp.finding import ODD_WORD
 from crm_mcp.sandbox.demo_data import seed
 from crm_mcp.sandbox.store import Store
 
@@ -123,6 +126,43 @@ async def test_a_company_that_was_renamed_since_its_name_was_learnt_is_not_meant
         'No company "Societe Generine". search_companies lists what there is.'
     )
     assert find("companies", name="Lumen")["phone"] == "1"
+
+
+async def test_where_a_known_name_is_not_so_any_more_all_are_read_again(
+    call: Call, crm: CrmClient, find: Find
+) -> None:
+    company, other = (find("companies", name=name) for name in ("Société Générine de Lumière", "Acme Inc."))
+    await call("update_company", company="Societe Generine", phone="1")
+    await crm.companies.update(company["id"], CompanyChanges(name="Lumen"))
+    # No search for what is said finds this.
+    await crm.companies.update(other["id"], CompanyChanges(name="Société Générine Est"))
+    await call("update_company", company="Societe Generine", phone="2")
+    assert find("companies", name="Société Générine Est")["phone"] == "2"
+
+
+async def test_of_what_more_have_than_a_search_shows_a_read_says_so_and_a_write_does_not_choose(
+    call: Call, refusal: Call, wire: Any
+) -> None:
+    crm = wire.inner
+
+    async def cut(request: httpx2.Request) -> httpx2.Response:
+        response = await crm.handle_async_request(request)
+        if "q" not in request.url.params or request.url.params["q"] == ODD_WORD:
+            return response  # type: ignore[no-any-return]
+        body = json.loads(await response.aread())
+        return httpx2.Response(200, json={**body, "total": 500, "page": 1, "pageSize": 1})
+
+    wire.inner = httpx2.MockTransport(cut)
+    for tool, arguments, kind in (
+        ("get_company", {"company": "acme-inc.example"}, "companies"),
+        ("get_contact", {"contact": "luc.lefevre@acme-inc.example"}, "contacts"),
+    ):
+        facts = (await call(tool, **arguments)).facts
+        assert f"More {kind} fit it than were looked at." in facts["notes"]
+    said = "luc.lefevre@acme-inc.example"
+    assert (await refusal("update_contact", contact=said, phone="1")).startswith(
+        f'"{said}" fits one contact. More contacts fit it than were looked at. Say the id'
+    )
 
 
 async def test_a_company_that_came_since_the_names_were_learnt_is_found_by_the_search(
