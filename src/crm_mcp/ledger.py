@@ -180,14 +180,16 @@ class Ledger:
         despite: str = "",
         blocks: Callable[[Change], bool] = lambda _: True,
     ) -> Begun:
-        """Open the change; unless an equal one is in flight or unknown, or was applied within the window, or
-        one in flight holds its claim and `blocks` it: then that one, and nothing may be sent.
+        """Open the change, to be sent once it is renewed; unless an equal one is in flight or unknown, or was
+        applied within the window, or one in flight holds its claim and `blocks` it: then that one, and
+        nothing may be sent.
 
         Equal are changes of one key, principal and entity; whoever meets one with another key met the claim,
         waits and begins again. An equal write on purpose is begun `despite` the one before. Past its lease,
         or when its process is gone, a change without an answer reads as `unknown`.
         """
-        with self._journal.transaction():
+        # Others see it at once. What is lost with the power before it is renewed was never sent.
+        with self._journal.transaction(durable=False):
             now = _now()
             since = now - timedelta(seconds=window_seconds)
             if earlier := self._equal(attempt, now, since, despite) or self._claimed(attempt, now, blocks):
@@ -198,12 +200,12 @@ class Ledger:
             return Begun(self._opened("begun", attempt, now, opening), is_new=True)
 
     def renew(self, change_id: str, *, lease_seconds: float, before: Json, title: str) -> Change | None:
-        """A fresh lease, right before it is sent, with what was seen since it was begun.
+        """A fresh lease, right before it is sent, with what was seen since it was begun: all of that has
+        reached the disk then.
 
         None where the old one is over: somebody may have judged the change, or begun what its claim forbade.
         """
-        # That it was begun has reached the disk; whose lease is lost with the power sends nothing any more.
-        with self._journal.transaction(durable=False):
+        with self._journal.transaction():
             now = _now()
             record = self._record(change_id)
             if _change(record, now).outcome != "pending":
@@ -242,8 +244,8 @@ class Ledger:
         `undone`. What adds nothing (the same outcome again, or `unknown` where others know more) leaves the
         change as it stands; what contradicts raises LedgerError.
         """
-        # One that is not closed is looked for before it is done again: that it was begun must not be lost.
-        with self._journal.transaction(durable=False):
+        # Of one that was sent the disk has what it takes to look for it; of one that was not, nothing yet.
+        with self._journal.transaction(durable=outcome in get_args(NeverSent)):
             now = _now()
             record = self._record(change_id)
             known: Outcome = record["outcome"]
