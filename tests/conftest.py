@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from mcp import Client
 
+from crm_mcp import backend
 from crm_mcp.access import CrmAccess
 from crm_mcp.calls import Policy
 from crm_mcp.crm import CrmClient
@@ -21,6 +22,7 @@ from crm_mcp.sandbox.app import create_app
 from crm_mcp.sandbox.demo_data import seed
 from crm_mcp.sandbox.store import Record, Store
 from crm_mcp.server import build_server
+from crm_mcp.settings import Settings
 from crm_mcp.tools.catalogue import Toolset
 
 OpenCrm = Callable[..., CrmClient]
@@ -150,7 +152,7 @@ async def open_client(open_crm: OpenCrm, ledger_file: Path) -> AsyncIterator[Ope
             access = CrmAccess(
                 lambda: open_crm(read_only=read_only),
                 lists,
-                open_ledger=lambda: Ledger.open(ledger_file),
+                open_ledger=backend.ledger_opener(Settings(ledger=str(ledger_file))),
                 policy=policy,
                 principal=lambda: principal,
                 approve_command="crm-mcp approve",

@@ -41,9 +41,15 @@ INITIALIZE = {
 MEASURED = ["mcp", "pydantic", "httpx2", "uvicorn", "anyio"]
 UNUSED_UNTIL_A_CALL = [
     "crm_mcp.crm.client",
+    "crm_mcp.kinds",
+    "crm_mcp.ledger",
+    "crm_mcp.lost",
     "crm_mcp.sandbox.app",
+    "crm_mcp.undo",
+    "crm_mcp.writes",
     "markdown_it",
     "nh3",
+    "sqlite3",
     "stamina",
 ]
 

@@ -106,10 +106,11 @@ class CrmAccess:
 
                 await settle_recorded(crm, self.ledger(), change)
 
-    def put_on_record(self, call: Call, title: str, error: CrmError) -> None:
+    async def put_on_record(self, call: Call, title: str, error: CrmError) -> None:
         """Keep a call that came to no write, unless what it tried is on record already."""
         from crm_mcp.crm.errors import DeclinedError, UnavailableError  # noqa: PLC0415
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
+        from crm_mcp.ledger import patiently  # noqa: PLC0415
 
         if call.on_record:
             return
@@ -117,7 +118,8 @@ class CrmAccess:
         # It is an error already, and nothing was sent.
         with suppress(LedgerError):
             outcome = never.get(type(error), "refused")
-            self.ledger().refused(self._attempted(call, title), outcome, str(error).partition("\n")[0])
+            attempt, why = self._attempted(call, title), str(error).partition("\n")[0]
+            await patiently(lambda: self.ledger().refused(attempt, outcome, why))
 
     def _attempted(self, call: Call, title: str) -> Attempt:
         entity = self._tenant.client.identity if self._tenant else ""

@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse
 from starlette.types import Receive, Scope, Send
 
 from crm_mcp.journal import LedgerError
-from crm_mcp.ledger import Approval, ApprovalError, Ledger, State
+from crm_mcp.ledger import Approval, ApprovalError, Ledger, State, patiently
 
 MAX_BODY_BYTES: Final = 4096
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
@@ -120,7 +120,7 @@ class ApprovalForm:
             raise HTTPException(HTTPStatus.FORBIDDEN)
         approval_id = self._addressed(request.scope["path"])
         if request.method == "POST":
-            return self._decided(approval_id, approved=await self._decision(request, approval_id))
+            return await self._decided(approval_id, approved=await self._decision(request, approval_id))
         if request.method not in ("GET", "HEAD"):
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD, POST"})
         return self._seen(approval_id)
@@ -157,9 +157,9 @@ class ApprovalForm:
             raise HTTPException(HTTPStatus.FORBIDDEN)
         return _DECISIONS[decision]
 
-    def _decided(self, approval_id: str, *, approved: bool) -> HTMLResponse:
+    async def _decided(self, approval_id: str, *, approved: bool) -> HTMLResponse:
         try:
-            approval = self._ledger.decide(approval_id, approved=approved, by="page")
+            approval = await patiently(lambda: self._ledger.decide(approval_id, approved=approved, by="page"))
         except ApprovalError:
             return self._seen(approval_id)
         if approved:

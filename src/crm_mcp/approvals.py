@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NoReturn
 
 from crm_mcp.calls import Call, Planned, digest
 from crm_mcp.crm.errors import RefusedError
-from crm_mcp.ledger import Approval, ApprovalError, Ledger, NeverSent, Question
+from crm_mcp.ledger import Approval, ApprovalError, Ledger, NeverSent, Question, patiently
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 
 MAX_LINE_CHARS = 240
@@ -38,37 +39,39 @@ def _left_out(call: Call) -> Iterator[str]:
         yield from (f"  {clean(line, MAX_LINE_CHARS)}" for line in candidates)
 
 
-def approval_of(ledger: Ledger, call: Call, planned: Sequence[Planned], *, seconds: float) -> Approval:
+async def approval_of(ledger: Ledger, call: Call, planned: Sequence[Planned], seconds: float) -> Approval:
     """The approval that waits for exactly this, or was given; void ones are not."""
     question = question_of(call, planned)
-    found = ledger.ask_for_approval(question, seconds=seconds)
+    found = await patiently(lambda: ledger.ask_for_approval(question, seconds=seconds))
     if found.plan == question.plan:
         return found
     # What was shown is not so any more.
-    ledger.void(found.id)
+    await patiently(lambda: ledger.void(found.id))
     call.notes.append("The record changed since it was shown, so that the earlier approval is void.")
-    return ledger.ask_for_approval(question, seconds=seconds)
+    return await patiently(lambda: ledger.ask_for_approval(question, seconds=seconds))
 
 
-def let_through(ledger: Ledger, call: Call, planned: Sequence[Planned], approval: Approval) -> None:
+async def let_through(ledger: Ledger, call: Call, planned: Sequence[Planned], approval: Approval) -> None:
     """Use the approval up, and mark the call as approved.
 
     Raises RefusedError, on record, where it was not given for exactly this.
     """
     asked = question_of(call, planned)
+    by = {"principal": asked.principal, "entity": asked.entity}
     try:
-        ledger.consume(approval.id, digest=asked.digest, principal=asked.principal, entity=asked.entity)
+        await patiently(lambda: ledger.consume(approval.id, digest=asked.digest, **by))
     except ApprovalError as error:
         outcome: NeverSent = "expired" if approval.state == "expired" else "refused"
-        refuse(ledger, call, planned, outcome, RefusedError(str(error)))
+        await refuse(ledger, call, planned, outcome, RefusedError(str(error)))
     call.approval, call.approved = approval.id, approval.plan
 
 
-def refuse(
+async def refuse(
     ledger: Ledger, call: Call, planned: Sequence[Planned], outcome: NeverSent, error: Exception
 ) -> NoReturn:
     """Raise the error, whose first line goes on record for each of the writes."""
+    why = str(error).partition("\n")[0]
     for one in planned:
-        ledger.refused(one.attempt, outcome, str(error).partition("\n")[0])
+        await patiently(partial(ledger.refused, one.attempt, outcome, why))
     call.on_record = True
     raise error

@@ -100,10 +100,11 @@ def ledger_opener(settings: Settings) -> OpenLedger:
     """How a server opens the record of all writes; it forgets what is older than the operator wants."""
 
     def opened() -> Ledger:
-        from crm_mcp.ledger import Ledger  # noqa: PLC0415
+        from crm_mcp.ledger import SHORT_LOCK_SECONDS, Ledger  # noqa: PLC0415
 
         path = None if _ends_with_server(settings) else _ledger_file(settings)
-        return Ledger.open(path, keep=timedelta(days=settings.ledger_days))
+        keep = timedelta(days=settings.ledger_days)
+        return Ledger.open(path, keep=keep, lock_seconds=SHORT_LOCK_SECONDS)
 
     return opened
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import anyio
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from crm_mcp.tenant import Tenant
     from crm_mcp.writes import Kind, Seen, Verdict
 
+T = TypeVar("T")
 Send = Callable[[], Awaitable[Any]]
 Wire = dict[str, Any]
 
@@ -103,7 +104,7 @@ class Gate:
         try:
             await self._refuse_unwanted(kind, write, seen, call, attempt)
         except RefusedError as error:
-            self._record(attempt, "refused", str(error))
+            await self._record(attempt, "refused", str(error))
             raise
         details = list(kind.details(write, seen, self._named))
         if earlier:
@@ -131,10 +132,10 @@ class Gate:
             seen = await kind.seen(self._crm, write) if kind.is_email else None
             attempt = self._attempt(kind, write, seen or Seen(), call)
             try:
-                begun = self._begun(kind, write, attempt)
+                begun = await self._begun(kind, write, attempt)
                 if not begun.is_new and await self._goes_anew(kind, write, call, begun.change, attempt):
                     # One that another process began since then still stands in the way.
-                    begun = self._begun(kind, write, attempt, despite=begun.change.id)
+                    begun = await self._begun(kind, write, attempt, despite=begun.change.id)
             except LedgerError as error:
                 raise RefusedError(f"{error} {NOTHING_SENT}") from error
             call.on_record = True
@@ -145,17 +146,19 @@ class Gate:
                 return restored(begun.change.after, write)
             await self._until_closed(begun.change)
 
-    def _begun(self, kind: Kind, write: Write, attempt: Attempt, despite: str = "") -> Begun:
+    async def _begun(self, kind: Kind, write: Write, attempt: Attempt, despite: str = "") -> Begun:
         def blocks(other: Change) -> bool:
             # E-mails are counted one after the other.
             return kind.is_email or kind.meets(write, other.body)
 
-        return self._ledger().begin(
-            attempt,
-            window_seconds=DAY_SECONDS,
-            lease_seconds=self._lease_seconds,
-            despite=despite,
-            blocks=blocks,
+        return await self._on_record(
+            lambda ledger: ledger.begin(
+                attempt,
+                window_seconds=DAY_SECONDS,
+                lease_seconds=self._lease_seconds,
+                despite=despite,
+                blocks=blocks,
+            )
         )
 
     async def _until_closed(self, change: Change) -> None:
@@ -210,16 +213,16 @@ class Gate:
         """What an id stands for, where that is known."""
         return self._tenant.memory.names.get(said) or said
 
-    def _refuse(self, attempt: Attempt, problem: str, listed: Sequence[str] = ()) -> NoReturn:
-        self._record(attempt, "refused", problem)
+    async def _refuse(self, attempt: Attempt, problem: str, listed: Sequence[str] = ()) -> NoReturn:
+        await self._record(attempt, "refused", problem)
         raise RefusedError("\n".join([f"{problem} {NOTHING_SENT}", *listed]))
 
     async def _listed(self, kind: Kind, records: Sequence[Record]) -> list[str]:
         lines = await self._tenant.refs.lines(kind.record, records[:MAX_CANDIDATES]) if records else []
         return [f"- {line}" for line in lines]
 
-    def _record(self, attempt: Attempt, outcome: NeverSent, problem: str) -> None:
-        self._ledger().refused(attempt, outcome, problem)
+    async def _record(self, attempt: Attempt, outcome: NeverSent, problem: str) -> None:
+        await self._on_record(lambda ledger: ledger.refused(attempt, outcome, problem))
         CALL.get().on_record = True
 
     async def _goes_anew(
@@ -233,14 +236,14 @@ class Gate:
             return False
         again = bool(call.arguments.get("repeat"))
         if kind.is_email and again and call.rehearsal is None and not call.approved:
-            self._refuse(attempt, "The same e-mail again needs a person's approval.")
+            await self._refuse(attempt, "The same e-mail again needs a person's approval.")
         if earlier.outcome == "unknown":
             verdict = await self._settled(kind, write, earlier)
             if isinstance(verdict, WasDone):
                 return again
             if problem := why_not_again(kind, call.arguments, earlier, verdict):
                 like = verdict.like if isinstance(verdict, CannotTell) else ()
-                self._refuse(attempt, problem, await self._listed(kind, like))
+                await self._refuse(attempt, problem, await self._listed(kind, like))
             return True
         lately = _age(earlier) <= timedelta(seconds=REPEAT_SECONDS)
         return again or not lately or not await kind.stands(self._crm, write, earlier.after)
@@ -342,37 +345,45 @@ class Gate:
                 await call.check()
             self._check_approval(change, call, seen)
             await self._refuse_unwanted(kind, write, seen, call, change)
+            renewed = await self._renewed(kind, write, seen, change)
         except CrmError as error:
             outcome: Outcome = "refused" if isinstance(error, RefusedError) else "failed"
-            self._close_unsent(change, outcome, str(error))
+            await self._close_unsent(change, outcome, str(error))
             raise
+        except LedgerError as error:
+            await self._close_unsent(change, "failed", str(error))
+            raise RefusedError(f"{error} {NOTHING_SENT}") from error
         except BaseException:
             # Cancelled, or nobody knows what.
-            self._close_unsent(change, "failed", "It ended before it was sent.")
+            await self._close_unsent(change, "failed", "It ended before it was sent.")
             raise
-        try:
-            renewed = self._ledger().renew(
-                change.id,
-                lease_seconds=self._lease_seconds,
-                before=seen.record,
-                title=kind.title(write, seen, self._named),
-            )
-        except LedgerError as error:
-            raise RefusedError(f"{error} {NOTHING_SENT}") from error
         if renewed is None:
             problem = f"It took so long that somebody else may have taken it over. {NOTHING_SENT}"
-            self._close_unsent(change, "failed", problem)
+            await self._close_unsent(change, "failed", problem)
             raise RefusedError(problem)
         call.sent = True
         with anyio.CancelScope(shield=True):
             return await self._done(kind, write, call, renewed, send)
 
-    def _close_unsent(self, change: Change, outcome: Outcome, problem: str) -> None:
+    async def _renewed(self, kind: Kind, write: Write, seen: Seen, change: Change) -> Change | None:
+        title = kind.title(write, seen, self._named)
+        return await self._on_record(
+            lambda ledger: ledger.renew(
+                change.id, lease_seconds=self._lease_seconds, before=seen.record, title=title
+            )
+        )
+
+    async def _on_record(self, put: Callable[[Ledger], T]) -> T:
+        from crm_mcp.ledger import patiently  # noqa: PLC0415
+
+        return await patiently(lambda: put(self._ledger()))
+
+    async def _close_unsent(self, change: Change, outcome: Outcome, problem: str) -> None:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
 
-        # Who took it over has closed it.
-        with suppress(LedgerError):
-            self._ledger().close(change.id, outcome, detail=problem)
+        # Who took it over has closed it. What was cancelled is closed, too.
+        with suppress(LedgerError), anyio.CancelScope(shield=True):
+            await self._on_record(lambda ledger: ledger.close(change.id, outcome, detail=problem))
 
     async def _done(self, kind: Kind, write: Write, call: Call, change: Change, send: Send) -> Any:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
@@ -382,31 +393,31 @@ class Gate:
         except (OutcomeUnknownError, UnexpectedResponseError) as error:
             return await self._after_silence(kind, write, call, change, error)
         except CrmError as error:
-            self._close_unsent(change, "failed", str(error))
+            await self._close_unsent(change, "failed", str(error))
             raise
         try:
             after = await self._after(kind, write, change, answer)
         except OutcomeUnknownError as error:
             return await self._after_silence(kind, write, call, change, error)
         if call.undoes and (lost := _not_kept(kind, write, after)):
-            self._refuse_if_ignored(change, after, lost)
+            await self._refuse_if_ignored(change, after, lost)
             call.notes.append(f"The CRM shows other values than before: {', '.join(map(worded, lost))}.")
         call.changes.append(change.id)
         call.notes += kind.notes(change.before, after)
         try:
-            self._close(kind, write, change, after)
+            await self._close(kind, write, change, after)
         except LedgerError as error:
             call.notes.append(f"This was done, but it is not on record that it was: {error}")
         if after is None and _is_about_another(kind, write, answer):
             return None
         return answer if after is None else after
 
-    def _refuse_if_ignored(self, change: Change, after: Wire | None, lost: Sequence[str]) -> None:
+    async def _refuse_if_ignored(self, change: Change, after: Wire | None, lost: Sequence[str]) -> None:
         """Raises UnexpectedResponseError, on record, where taking a change back changed nothing of it."""
         if any((after or {}).get(name) != (change.before or {}).get(name) for name in change.body):
             return
         problem = f"The CRM did not take it back: it shows other values for {', '.join(map(worded, lost))}."
-        self._close_unsent(change, "failed", problem)
+        await self._close_unsent(change, "failed", problem)
         raise UnexpectedResponseError(problem)
 
     # After it was sent
@@ -461,10 +472,14 @@ class Gate:
         late_seconds = self._policy.late_seconds if may_be_late else 0
         # What the ledger cannot be told now reads as unknown later.
         with suppress(CrmError, LedgerError):
-            change = self._ledger().close(change.id, "unknown", detail=str(error), late_seconds=late_seconds)
+            change = await self._on_record(
+                lambda ledger: ledger.close(
+                    change.id, "unknown", detail=str(error), late_seconds=late_seconds
+                )
+            )
             verdict = await self._look(kind, write, change)
             if isinstance(verdict, WasDone):
-                self._close(kind, write, change, verdict.after)
+                await self._close(kind, write, change, verdict.after)
                 call.changes.append(change.id)
                 call.notes.append("The CRM's answer was lost, but it shows that this was done.")
                 return verdict.after
@@ -484,11 +499,11 @@ class Gate:
 
         return await look(self._crm, self._ledger(), kind, write, change)
 
-    def _close(self, kind: Kind, write: Write, change: Change, after: Wire | None) -> None:
+    async def _close(self, kind: Kind, write: Write, change: Change, after: Wire | None) -> None:
         from crm_mcp.lost import close  # noqa: PLC0415
 
         kept = None if after is None else without(after, self._hidden(kind))
-        close(self._ledger(), kind, write, change, kept)
+        await close(self._ledger(), kind, write, change, kept)
 
 
 def _not_kept(kind: Kind, write: Write, after: Wire | None) -> list[str]:

@@ -19,7 +19,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal
 
-_LOCK_SECONDS: Final = 10.0
+# How long it is waited for other processes that write.
+LOCK_SECONDS: Final = 10.0
 _APPLICATION_ID: Final = 0x63726D4C  # "crmL"
 _VERSION: Final = 1
 
@@ -73,6 +74,10 @@ class AlteredError(LedgerError):
         )
 
 
+class BusyError(LedgerError):
+    """Another process has been writing for longer than was waited; nothing was done."""
+
+
 class NoLedgerError(LedgerError):
     """There is no such file."""
 
@@ -89,8 +94,10 @@ class Verification:
 class Journal:
     """The file. Every method is called within a `transaction`, `verify` and `close` apart."""
 
-    def __init__(self, path: Path | None, *, create: bool = True) -> None:
+    def __init__(self, path: Path | None, *, create: bool = True, lock_seconds: float = LOCK_SECONDS) -> None:
         """Open the file, making it first if need be; `None` keeps everything in memory.
+
+        A transaction that writes waits for `lock_seconds` until no other process does.
 
         Raises LedgerError when the file cannot be used, NoLedgerError when it is not there to be opened.
         """
@@ -103,10 +110,11 @@ class Journal:
             elif path is not None and not path.exists():
                 raise NoLedgerError(f"There is no ledger at {path} yet: the first write makes it.")
             self._connection = sqlite3.connect(
-                path or ":memory:", timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
+                path or ":memory:", timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
             )
             try:
                 _prepare(self._connection)
+                self._connection.execute(f"PRAGMA busy_timeout = {round(lock_seconds * 1000)}")
             except BaseException:
                 self._connection.close()
                 raise
@@ -122,11 +130,14 @@ class Journal:
             yield
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise LedgerError(f"The ledger cannot use {self._path or 'its memory'}: {reason}.") from error
+            kind = BusyError if _is_busy(error) else LedgerError
+            raise kind(f"The ledger cannot use {self._path or 'its memory'}: {reason}.") from error
 
     @contextmanager
     def transaction(self, *, write: bool = True, durable: bool = True) -> Iterator[None]:
         """All or nothing, one writer at a time; a reading transaction sees one state throughout.
+
+        Raises BusyError where another process goes on writing.
 
         What is not durable outlives this process, but may not outlive a loss of power.
         """
@@ -285,6 +296,11 @@ class Journal:
         return end
 
 
+def _is_busy(error: Exception) -> bool:
+    # The lowest byte is the kind of the error, the rest tells more of it; what Python finds has no code.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def _digest(before: str, event: Collection[object]) -> str:
     # What was altered to be no JSON at all must still have a digest, if another one.
     return hashlib.sha256((before + _canonical(list(event), default=repr)).encode()).hexdigest()
@@ -343,7 +359,7 @@ def _is_new(connection: sqlite3.Connection) -> bool:
 
 def _use_wal(connection: sqlite3.Connection) -> None:
     """Switch to WAL; SQLite does not wait for other processes here, however long its timeout."""
-    deadline = time.monotonic() + _LOCK_SECONDS
+    deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()

@@ -10,14 +10,28 @@ import base64
 import os
 import secrets
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Self, get_args
+from typing import Any, Final, Literal, NamedTuple, Self, TypeVar, get_args
 
-from crm_mcp.journal import AlteredError, Journal, LedgerError, Record, Verification
+import anyio
+
+from crm_mcp.journal import (
+    LOCK_SECONDS,
+    AlteredError,
+    BusyError,
+    Journal,
+    LedgerError,
+    Record,
+    Verification,
+)
+
+T = TypeVar("T")
 
 Json = Any
 Outcome = Literal["pending", "applied", "refused", "declined", "expired", "failed", "unknown", "undone"]
@@ -27,6 +41,9 @@ State = Literal["waiting", "approved", "declined", "expired", "used", "void"]
 
 MIN_SHORT_CHARS: Final = 4
 FORGET_EVERY: Final = timedelta(days=1)
+# As long as a thread may stand still that has other things to do, and how long it does those in between.
+SHORT_LOCK_SECONDS: Final = 0.02
+RETRY_SECONDS: Final = 0.02
 
 # What may still be learnt of a change. `failed` may turn out to be `applied`: the answer of a slow process
 # comes after another one has looked and found nothing. `undone` is told by the change that undoes.
@@ -153,16 +170,25 @@ class Ledger:
         self._forget_at = _now()
 
     @classmethod
-    def open(cls, path: Path | None, *, create: bool = True, keep: timedelta | None = None) -> Self:
+    def open(
+        cls,
+        path: Path | None,
+        *,
+        create: bool = True,
+        keep: timedelta | None = None,
+        lock_seconds: float = LOCK_SECONDS,
+    ) -> Self:
         """Open the file, making it first if need be; `None` keeps everything in memory.
 
-        What is older than `keep` is forgotten now, and once a day when something is written.
+        What is older than `keep` is forgotten now, and once a day when something is written. A method that
+        writes waits for `lock_seconds` until no other process does; who has `patiently` wait for more.
 
         Raises NoLedgerError where there is none and none is to be made.
         """
-        ledger = cls(Journal(path, create=create), keep)
+        ledger = cls(Journal(path, create=create, lock_seconds=lock_seconds), keep)
         if keep is not None:
-            with ledger._journal.transaction():
+            # What is not forgotten now is with the first that is written.
+            with suppress(BusyError), ledger._journal.transaction():
                 ledger._forget(_now())
         return ledger
 
@@ -180,14 +206,16 @@ class Ledger:
         despite: str = "",
         blocks: Callable[[Change], bool] = lambda _: True,
     ) -> Begun:
-        """Open the change; unless an equal one is in flight or unknown, or was applied within the window, or
-        one in flight holds its claim and `blocks` it: then that one, and nothing may be sent.
+        """Open the change, to be sent once it is renewed; unless an equal one is in flight or unknown, or was
+        applied within the window, or one in flight holds its claim and `blocks` it: then that one, and
+        nothing may be sent.
 
         Equal are changes of one key, principal and entity; whoever meets one with another key met the claim,
         waits and begins again. An equal write on purpose is begun `despite` the one before. Past its lease,
         or when its process is gone, a change without an answer reads as `unknown`.
         """
-        with self._journal.transaction():
+        # Others see it at once. What is lost with the power before it is renewed was never sent.
+        with self._journal.transaction(durable=False):
             now = _now()
             since = now - timedelta(seconds=window_seconds)
             if earlier := self._equal(attempt, now, since, despite) or self._claimed(attempt, now, blocks):
@@ -198,12 +226,12 @@ class Ledger:
             return Begun(self._opened("begun", attempt, now, opening), is_new=True)
 
     def renew(self, change_id: str, *, lease_seconds: float, before: Json, title: str) -> Change | None:
-        """A fresh lease, right before it is sent, with what was seen since it was begun.
+        """A fresh lease, right before it is sent, with what was seen since it was begun: all of that has
+        reached the disk then.
 
         None where the old one is over: somebody may have judged the change, or begun what its claim forbade.
         """
-        # That it was begun has reached the disk; whose lease is lost with the power sends nothing any more.
-        with self._journal.transaction(durable=False):
+        with self._journal.transaction():
             now = _now()
             record = self._record(change_id)
             if _change(record, now).outcome != "pending":
@@ -242,8 +270,8 @@ class Ledger:
         `undone`. What adds nothing (the same outcome again, or `unknown` where others know more) leaves the
         change as it stands; what contradicts raises LedgerError.
         """
-        # One that is not closed is looked for before it is done again: that it was begun must not be lost.
-        with self._journal.transaction(durable=False):
+        # Of one that was sent the disk has what it takes to look for it; of one that was not, nothing yet.
+        with self._journal.transaction(durable=outcome in get_args(NeverSent)):
             now = _now()
             record = self._record(change_id)
             known: Outcome = record["outcome"]
@@ -457,6 +485,22 @@ class Ledger:
             approval = _approval(record, now)
             if approval.state in states:
                 yield approval
+
+
+async def patiently(write: Callable[[], T]) -> T:
+    """What `write` comes to, a method that writes in the ledger; while another process does, it is tried
+    again and again, and what else this process has to do goes on.
+
+    Raises LedgerError.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return write()
+        except BusyError:
+            if time.monotonic() >= deadline:
+                raise
+        await anyio.sleep(RETRY_SECONDS)
 
 
 def _change(record: Record, now: datetime) -> Change:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from crm_mcp.calls import DIGEST, TEXTS
 from crm_mcp.crm.client import Write
 from crm_mcp.kinds import KINDS
-from crm_mcp.ledger import Subject
+from crm_mcp.ledger import Subject, patiently
 from crm_mcp.preview import Wire
 from crm_mcp.writes import CannotTell, Kind, NotDone, Trail, Verdict, WasDone, written
 
@@ -44,9 +44,10 @@ async def settle(
     """What the CRM shows of a change without an answer; what is certain is on record then."""
     verdict = await look(crm, ledger, kind, write, change)
     if isinstance(verdict, WasDone):
-        close(ledger, kind, write, change, keep(verdict.after))
+        await close(ledger, kind, write, change, keep(verdict.after))
     elif isinstance(verdict, NotDone) and not may_be_late(change):
-        ledger.close(change.id, "failed", detail="The CRM did not show it later.")
+        not_shown = "The CRM did not show it later."
+        await patiently(lambda: ledger.close(change.id, "failed", detail=not_shown))
     return verdict
 
 
@@ -65,11 +66,11 @@ async def settle_recorded(crm: CrmClient, ledger: Ledger, change: Change) -> Cha
     return ledger.get(change.id)
 
 
-def close(ledger: Ledger, kind: Kind, write: Write, change: Change, after: Wire | None) -> None:
+async def close(ledger: Ledger, kind: Kind, write: Write, change: Change, after: Wire | None) -> None:
     """Put on record that it was done; of a new record the CRM tells which it is."""
     about = kind.subject(write, after)
     subject = Subject(kind.record, about) if about else None
-    ledger.close(change.id, "applied", after=after, subject=subject)
+    await patiently(lambda: ledger.close(change.id, "applied", after=after, subject=subject))
 
 
 def may_be_late(change: Change) -> bool:

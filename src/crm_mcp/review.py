@@ -152,12 +152,12 @@ def take_back(settings: Settings, ledger: Ledger, principal: str, change_id: str
         raise RefusedError(f"The CRM has it as it was before. {NOTHING_UNDONE}")
     if policy.approval == "never" and call.guarded:
         problem = f"`{call.tool}` needs a person's approval, and CRM_MCP_APPROVAL is never. {NOTHING_SENT}"
-        refuse(ledger, call, planned, "refused", RefusedError(problem))
+        anyio.run(refuse, ledger, call, planned, "refused", RefusedError(problem))
     _ask_to_undo(ledger, call, planned, change, question_of(call, planned).preview)
-    approval = approval_of(ledger, call, planned, seconds=policy.approval_seconds)
+    approval = anyio.run(approval_of, ledger, call, planned, policy.approval_seconds)
     if approval.state == "waiting":
         approval = ledger.decide(approval.id, approved=True, by=BY)
-    let_through(ledger, call, planned, approval)
+    anyio.run(let_through, ledger, call, planned, approval)
     call.guarded = True
     anyio.run(_undo, settings, ledger, principal, call, memory)
     [done] = [*call.changes, *call.repeats]
@@ -172,11 +172,13 @@ def _ask_to_undo(
     try:
         answer = ask(text, "Do it? Type yes or no: ")
     except NoTerminalError as error:
-        refuse(ledger, call, planned, "refused", error)
+        anyio.run(refuse, ledger, call, planned, "refused", error)
+        raise
     if answer:
         return
     problem = "The person was asked and did not answer." if answer is None else "The person said no."
-    refuse(ledger, call, planned, "declined", DeclinedError(f"{problem} {NOTHING_UNDONE}"))
+    declined = DeclinedError(f"{problem} {NOTHING_UNDONE}")
+    anyio.run(refuse, ledger, call, planned, "declined", declined)
 
 
 async def _undo(settings: Settings, ledger: Ledger, principal: str, call: Call, memory: Memory) -> Change:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from crm_mcp.crm.companies import Company, CompanyFilter
@@ -25,6 +26,9 @@ Wire = Mapping[str, Any]
 SEARCH_PAGES = 5
 LARGE_SECONDS = 300.0
 MAX_PAGES = 20
+PAGES_AT_ONCE = 4
+# Each new company is compared with the same many: what their addresses come to is worked out once.
+_sites = lru_cache(maxsize=1 << 15)(site_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +57,15 @@ class Sameness(Generic[E]):
 def _same_company(sent: Wire) -> Callable[[Company], bool]:
     """Of the same name, but for case, accents and legal forms, or of the same domain."""
     name, sites = core(str(sent.get("name"))), site_of(sent.get("website"), sent.get("email"))
-    return lambda one: core(one.label) == name or bool(sites & site_of(one.website, one.email))
+    return lambda one: core(one.label) == name or bool(sites & _sites(one.website, one.email))
 
 
 async def _near_companies(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Company] | None]:
     """All where one request brings them; and of whose domain it is no search of names tells."""
     sites = site_of(sent.get("website"), sent.get("email"))
     everybody = crm.companies.walk(CompanyFilter())
-    async for page in everybody.pages(MAX_PAGES) if sites else _on_a_page(crm, "companies", everybody):
+    every_page = everybody.pages(MAX_PAGES, PAGES_AT_ONCE)
+    async for page in every_page if sites else _on_a_page(crm, "companies", everybody):
         yield page
     if everybody.complete:
         return
@@ -79,8 +84,9 @@ def _same_contact(sent: Wire) -> Callable[[Contact], bool]:
 
     def is_same(one: Contact) -> bool:
         theirs = (one.email or "").casefold()
-        namesake = bool(name) and words(_person(one.wire)) == name and "" in (email, theirs)
-        return bool(email and email == theirs) or (namesake and home in (None, one.company_id))
+        if email and theirs:
+            return email == theirs
+        return bool(name) and home in (None, one.company_id) and words(_person(one.wire)) == name
 
     return is_same
 
@@ -102,7 +108,7 @@ async def _near_contacts(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Conta
 def _same_lead(sent: Wire) -> Callable[[Lead], bool]:
     """Of the same title at the same company."""
     title, home = words(str(sent.get("title"))), sent.get("companyId")
-    return lambda one: words(one.label) == title and one.company_id == home
+    return lambda one: one.company_id == home and words(one.label) == title
 
 
 async def _near_leads(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Lead] | None]:
@@ -110,7 +116,7 @@ async def _near_leads(crm: CrmClient, sent: Wire) -> AsyncIterator[list[Lead] | 
     home, title = sent.get("companyId"), str(sent.get("title"))
     if home:
         there = crm.leads.walk(LeadFilter(company_id=home))
-        async for page in there.pages(MAX_PAGES):
+        async for page in there.pages(MAX_PAGES, PAGES_AT_ONCE):
             yield page
         if there.complete:
             return

@@ -56,8 +56,9 @@ class Company(CompanyFields, Entity):
     @property
     def label(self) -> str:
         """The name, or what else tells the company from others."""
-        other = self.wire.get("displayName") or self.wire.get("title") or self.email or self.id
-        return self.name or str(other)
+        if self.name:
+            return self.name
+        return str(self.wire.get("displayName") or self.wire.get("title") or self.email or self.id)
 
 
 class CompanyChanges(CompanyFields, Body):

@@ -49,8 +49,7 @@ class Contact(ContactFields, Entity):
     def label(self) -> str:
         """First and last name, or what else tells the person from others."""
         full = " ".join(part for part in (self.first_name, self.last_name) if part)
-        other = self.wire.get("name") or self.wire.get("displayName") or self.email or self.id
-        return full or str(other)
+        return full or str(self.wire.get("name") or self.wire.get("displayName") or self.email or self.id)
 
 
 class ContactChanges(ContactFields, Body):

@@ -23,7 +23,7 @@ from crm_mcp.approvals import approval_of, let_through, refuse
 from crm_mcp.calls import CALL, NOTHING_SENT, Call, Planned
 from crm_mcp.crm.errors import DeclinedError, RefusedError
 from crm_mcp.journal import LedgerError
-from crm_mcp.ledger import Approval, NeverSent
+from crm_mcp.ledger import Approval, NeverSent, patiently
 from crm_mcp.tools.asking import can_ask
 from crm_mcp.tools.catalogue import ToolFunction
 
@@ -62,7 +62,7 @@ def approving(function: ToolFunction) -> ToolFunction:
 
     async def asked(ctx: Context[CrmAccess], planned: list[Planned]) -> Word | Elicit[Word]:
         asks = ctx.request_context.lifespan_context.policy.approval != "never" and can_ask(ctx)
-        if not planned or not asks or (approval := _approval(ctx, planned)).state == "approved":
+        if not planned or not asks or (approval := await _approval(ctx, planned)).state == "approved":
             return Word(approve=False)
         CALL.get().asked = approval.id
         return Elicit(_question(approval), Word)
@@ -71,7 +71,7 @@ def approving(function: ToolFunction) -> ToolFunction:
         ctx: Context[CrmAccess], planned: list[Planned], word: ElicitationResult[Word], **arguments: Any
     ) -> Any:
         if planned:
-            _approve(ctx, planned, word)
+            await _approve(ctx, planned, word)
         return await function(**arguments)
 
     plan = Annotated[list[Planned], Resolve(_like(function, rehearsed, ctx=Context[CrmAccess]))]
@@ -96,9 +96,9 @@ def _like(function: ToolFunction, wrapper: Callable[..., Any], **more: Any) -> C
     return wrapped  # type: ignore[no-any-return]
 
 
-def _approval(ctx: Context[CrmAccess], planned: Sequence[Planned]) -> Approval:
+async def _approval(ctx: Context[CrmAccess], planned: Sequence[Planned]) -> Approval:
     access, call = ctx.request_context.lifespan_context, CALL.get()
-    return approval_of(access.ledger(), call, planned, seconds=access.policy.approval_seconds)
+    return await approval_of(access.ledger(), call, planned, access.policy.approval_seconds)
 
 
 def _undoes_guarded(call: Call, access: CrmAccess) -> bool:
@@ -125,7 +125,9 @@ def _question(approval: Approval) -> str:
     return f"An assistant wants to do this in the CRM:\n\n{approval.preview}\n\n(approval {approval.id[:8]})"
 
 
-def _approve(ctx: Context[CrmAccess], planned: Sequence[Planned], word: ElicitationResult[Word]) -> None:
+async def _approve(
+    ctx: Context[CrmAccess], planned: Sequence[Planned], word: ElicitationResult[Word]
+) -> None:
     """Mark the call as approved.
 
     Raises RefusedError, on record, where it is not.
@@ -133,39 +135,42 @@ def _approve(ctx: Context[CrmAccess], planned: Sequence[Planned], word: Elicitat
     access, call = ctx.request_context.lifespan_context, CALL.get()
     if access.policy.approval == "never":
         problem = f"`{call.tool}` needs a person's approval, and this server never asks for it."
-        refuse(access.ledger(), call, planned, "refused", RefusedError(f"{problem} {NOTHING_SENT}"))
+        await refuse(access.ledger(), call, planned, "refused", RefusedError(f"{problem} {NOTHING_SENT}"))
     if call.asked and isinstance(word, AcceptedElicitation):
-        approval = _answered(access, planned, call.asked, word.data.approve)
+        approval = await _answered(access, planned, call.asked, word.data.approve)
     else:
-        approval = _approval(ctx, planned)
+        approval = await _approval(ctx, planned)
         if approval.state != "approved":
             outcome: NeverSent = "declined" if call.asked else "refused"
             before = None if call.asked else access.ledger().let_down(approval)
             if before:
                 outcome = "declined" if before.state == "declined" else "expired"
                 call.notes.append(_let_down(before))
-            refuse(
+            await refuse(
                 access.ledger(),
                 call,
                 planned,
                 outcome,
                 RefusedError(_how(access, call, approval, declined=isinstance(word, DeclinedElicitation))),
             )
-    let_through(access.ledger(), call, planned, approval)
+    await let_through(access.ledger(), call, planned, approval)
 
 
-def _answered(access: CrmAccess, planned: Sequence[Planned], approval_id: str, approve: bool) -> Approval:
+async def _answered(
+    access: CrmAccess, planned: Sequence[Planned], approval_id: str, approve: bool
+) -> Approval:
     """What a person was asked about, with their answer if it came in time.
 
     Raises RefusedError, on record, for a no; also where there was a yes elsewhere.
     """
-    ledger = access.ledger()
+    ledger, by = access.ledger(), "asked through the client"
     approval = ledger.approval(approval_id)
     if approval.state == "waiting":
-        approval = ledger.decide(approval_id, approved=approve, by="asked through the client")
+        approval = await patiently(lambda: ledger.decide(approval_id, approved=approve, by=by))
     if not approve:
-        ledger.void(approval_id)
-        refuse(ledger, CALL.get(), planned, "declined", DeclinedError(f"The person said no. {NOTHING_SENT}"))
+        await patiently(lambda: ledger.void(approval_id))
+        error = DeclinedError(f"The person said no. {NOTHING_SENT}")
+        await refuse(ledger, CALL.get(), planned, "declined", error)
     return approval
 
 

@@ -180,7 +180,7 @@ class PublishedTool(Tool):
             if isinstance(cause, CrmError) and not self._is_reading:
                 if done := self._done_before(context, call, cause):
                     return done
-                context.request_context.lifespan_context.put_on_record(call, self.title, cause)
+                await context.request_context.lifespan_context.put_on_record(call, self.title, cause)
             if isinstance(cause, LedgerError) and not (self._is_reading or call.sent):
                 raise ToolError(f"{cause} {NOTHING_SENT}") from cause
             if isinstance(cause, CrmError | LedgerError):
