@@ -27,7 +27,6 @@ def test_a_name_as_it_is_written_fits_exactly(said: str, name: str) -> None:
     ("said", "name"),
     [
         ("acme", "Acme Inc."),
-        ("Acme Inc", "Acme, Inc."),
         ("Acme Incorporated", "Acme Inc."),
         ("Nordwand", "Nordwand ApS"),
         ("Nordwand", "Nordwand A/S"),
@@ -190,11 +189,13 @@ def test_only_those_that_fit_best_are_found() -> None:
     names = ["Acme", "ACME Inc.", "Acme Industries", "Acne"]
     found = {
         said: best(said, names, lambda name: [name])
-        for said in ("acme", "Acme Ltd", "Acme Incorporated", "industries", "Acmne")
+        for said in ("acme", "Acme Ltd", "acme inc", "Acme Incorporated", "industries", "Acmne")
     }
     assert found == {
         "acme": Matches(Fit.EXACT, ["Acme"]),
-        "Acme Ltd": Matches(Fit.SPELT, ["Acme"]),
+        # In this form there is none, and of one that has none nobody knows.
+        "Acme Ltd": Matches(Fit.CLOSE, ["Acme", "ACME Inc."]),
+        "acme inc": Matches(Fit.EXACT, ["ACME Inc."]),
         "Acme Incorporated": Matches(Fit.SPELT, ["Acme", "ACME Inc."]),
         "industries": Matches(Fit.PART, ["Acme Industries"]),
         "Acmne": Matches(Fit.CLOSE, ["Acme", "ACME Inc.", "Acne"]),

@@ -212,6 +212,15 @@ async def refusal(call: Any) -> str:
     return str(caught.value)
 
 
+SAY_ID = "Say the id of the one that is meant:"
+
+
+async def offered(call: Any) -> tuple[str, list[str]]:
+    """What a refusal says, and the names of its candidates."""
+    head, *candidates = (await refusal(call)).splitlines()
+    return head, [line.split(" · ")[0].removeprefix("- ") for line in candidates]
+
+
 # Companies
 
 
@@ -438,8 +447,10 @@ async def test_which_company_of_several_is_told_and_then_taken_by_its_id(
     crm: CrmClient, refs: References, find: Find
 ) -> None:
     await crm.companies.create(NewCompany(name="Acme Ltd"))
-    head, *companies = (await refusal(refs.contact("Anna at Acme", writing=True))).splitlines()
-    assert head == 'Which company is meant in "Anna at Acme"? Say its id in place of its name:'
+    # Only one of them has an Anna.
+    assert (await refs.contact("Anna at Acme", writing=True)).name == "Anna Müller"
+    head, *companies = (await refusal(refs.contact("Xqwzt at Acme", writing=True))).splitlines()
+    assert head == 'Which company is meant in "Xqwzt at Acme"? Say its id in place of its name:'
     assert sorted(line.split(" · ")[0] for line in companies) == ["- Acme Inc.", "- Acme Ltd"]
     short = find("companies", name="Acme Inc.")["id"][:8]
     assert (await refs.contact(f"Anna at {short}", writing=True)).name == "Anna Müller"
@@ -599,7 +610,14 @@ async def test_what_is_called_like_a_deal_is_that_deal(crm: CrmClient, refs: Ref
 @pytest.mark.parametrize("writing", [False, True])
 @pytest.mark.parametrize(
     "said",
-    ["Luc (Acme)", "Luc Lefevre, Acme", "Luc Lefèvre, Acme Inc.", "Lefèvre, Luc", "Herr Luc Lefèvre"],
+    [
+        "Luc (Acme)",
+        "Mr. Lefèvre at Acme",
+        "Luc Lefevre, Acme",
+        "Luc Lefèvre, Acme Inc.",
+        "Lefèvre, Luc",
+        "Herr Luc Lefèvre",
+    ],
 )
 async def test_a_contact_is_meant_by_name_and_company_however_they_are_joined(
     refs: References, find: Find, said: str, writing: bool
@@ -620,6 +638,8 @@ async def test_an_id_is_known_in_every_form(refs: References, find: Find) -> Non
     acme = find("companies", name="Acme Inc.")["id"]
     for said in (
         acme.replace("-", ""),
+        f"{{{acme}}}",
+        f"urn:uuid:{acme}",
         f"crm://companies/{acme}",
         f"crm://companies/{acme[:8]}",
         "crm://companies/Acme%20Inc.",
@@ -636,24 +656,125 @@ async def test_an_id_is_known_in_every_form(refs: References, find: Find) -> Non
 
 
 @EVERY_SIZE
+@pytest.mark.parametrize(
+    ("kind", "name", "of"),
+    [
+        ("company", "Umbra Foods Ltd", "Acme Industries GmbH"),
+        ("company", "Acme Inc.", "Acme Industries GmbH"),
+        ("company", "Acme Inc. · customer · https://www.acme-inc.example", "Acme Industries GmbH"),
+        ("contact", "Ingrid Okafor", "Luc Lefèvre"),
+        ("lead", "Umbra annual licence", "Acme annual licence"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{} · {}", "- {} · {}", "{} ({})"])
+async def test_a_name_with_the_id_of_another_means_neither_in_a_new_process_too(
+    refs: References, find: Find, kind: str, name: str, of: str, form: str
+) -> None:
+    match kind:
+        case "company":
+            full = find("companies", name=of)["id"]
+        case "contact":
+            full = find("contacts", email="luc.lefevre@acme-inc.example")["id"]
+        case _:
+            full = find("leads", title=of)["id"]
+    for one in (full, full[:8]):
+        with pytest.raises(UnresolvedReferenceError):
+            await getattr(refs, kind)(form.format(name, one), writing=True)
+        # Cold, and with its own name, it is meant.
+        assert (await getattr(refs, kind)(form.format(of, one), writing=True)).id == full
+
+
+async def test_a_resource_of_another_kind_is_not_meant(refs: References, find: Find) -> None:
+    acme = find("companies", name="Acme Inc.")["id"]
+    problem = f'"{acme[:8]}" of leads is no company.'
+    assert await refusal(refs.company(f"crm://leads/{acme[:8]}", writing=True)) == problem
+    assert await refusal(refs.lead("crm://contacts/Umbra", writing=True)) == '"Umbra" of contacts is no lead.'
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize("writing", [False, True])
+async def test_an_e_mail_address_is_the_persons_before_it_is_the_domains(
+    crm: CrmClient, refs: References, find: Find, writing: bool
+) -> None:
+    """Somebody with an address of Acme works for Umbra, and has a deal there."""
+    umbra = find("companies", name="Umbra Foods Ltd")["id"]
+    xavier = await crm.contacts.create(
+        ContactChanges(first_name="Xavier", email="xavier@acme-inc.example", company_id=umbra)
+    )
+    assert xavier is not None
+    said = "Xavier@acme-inc.example"
+    assert (await refusal(refs.lead(said, writing=writing))).startswith(
+        "Xavier has no open leads. Say the id"
+    )
+    deal = await crm.leads.create(NewLead(title="Xavier's", company_id=umbra, contact_id=xavier.id))
+    assert deal is not None
+    meant = await refs.lead(said, writing=writing)
+    assert (meant.id, meant.certain) == (deal.id, False)
+    candidates = (await refusal(refs.company(said, writing=writing))).splitlines()[1:]
+    assert sorted(line.split(" · ")[0] for line in candidates) == ["- Acme Inc.", "- Umbra Foods Ltd"]
+    # Nobody has this one.
+    assert (await refs.company("nobody@acme-inc.example", writing=writing)).name == "Acme Inc."
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize("writing", [False, True])
+async def test_a_legal_form_that_nobody_has_means_none_of_several(
+    crm: CrmClient, refs: References, writing: bool
+) -> None:
+    created = await crm.companies.create(NewCompany(name="Acme"))
+    assert created is not None
+    assert (await refusal(refs.company("Acme Ltd", writing=writing))).startswith('No company is called "Acme')
+    assert (await refs.company("acme inc", writing=writing)).name == "Acme Inc."
+    assert (await refs.company("acme", writing=writing)).id == created.id
+
+
+async def test_the_id_of_a_company_means_its_lead_as_its_name_does(refs: References, find: Find) -> None:
+    acme = find("companies", name="Acme Inc.")["id"]
+    await refs.company("Acme Inc.")
+    for said in (acme, refs._memory.shown.short(acme)):
+        assert (await refs.lead(said, writing=True)).name == "Acme annual licence"
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize("writing", [False, True])
+async def test_what_a_company_has_not_is_answered_with_what_it_has(refs: References, writing: bool) -> None:
+    assert await offered(refs.lead("renewal at Acme", writing=writing)) == (
+        f'Acme Inc. has no lead "renewal". {SAY_ID}',
+        ["Acme annual licence"],
+    )
+    head, people = await offered(refs.contact("Head of Procurement at Acme", writing=writing))
+    assert head == f'Nobody at Acme Inc. is called "Head of Procurement". {SAY_ID}'
+    assert "Luc Lefèvre" in people
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize("writing", [False, True])
+async def test_what_a_bare_namesake_has_not_is_answered_with_what_others_have(
+    crm: CrmClient, refs: References, writing: bool
+) -> None:
+    await crm.companies.create(NewCompany(name="Acme"))
+    head, leads = await offered(refs.lead("the Acme deal", writing=writing))
+    assert head == f'Acme has no lead, and no lead is called "Acme". {SAY_ID}'
+    assert "Acme annual licence" in leads
+    head, people = await offered(refs.contact("Luc at Acme", writing=writing))
+    assert head == f'Nobody at Acme is called "Luc". {SAY_ID}'
+    assert "Luc Lefèvre" in people
+
+
+@EVERY_SIZE
 @pytest.mark.parametrize("writing", [False, True])
 async def test_where_nothing_fits_what_shares_a_word_is_offered(refs: References, writing: bool) -> None:
-    async def offered(call: Any) -> tuple[str, list[str]]:
-        head, *candidates = (await refusal(call)).splitlines()
-        return head, [line.split(" · ")[0].removeprefix("- ") for line in candidates]
-
-    say = "Say the id of the one that is meant:"
     assert await offered(refs.company("Quint Nowhere", writing=writing)) == (
-        f'No company "Quint Nowhere". {say}',
+        f'No company "Quint Nowhere". {SAY_ID}',
         ["Quint Medica Oy"],
     )
     assert await offered(refs.contact("Lefèvre Xqwzt", writing=writing)) == (
-        f'No contact "Lefèvre Xqwzt". {say}',
+        f'No contact "Lefèvre Xqwzt". {SAY_ID}',
         ["Björn Lefèvre", "Luc Lefèvre", "Renée Lefèvre"],
     )
     # Of the company's name, since no title has a word of it.
     assert await offered(refs.lead("Lumière rollout", writing=writing)) == (
-        f'No lead "Lumière rollout". {say}',
+        f'No lead "Lumière rollout". {SAY_ID}',
         ["Société site expansion", "Société site expansion"],
     )
 

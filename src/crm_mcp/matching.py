@@ -189,6 +189,10 @@ def best(
         # All of one name in another legal form, part of another in this one: neither is plainly meant.
         return Matches(Fit.CLOSE, graded[Fit.PART] + graded[Fit.CLOSE])
     for fit in sorted(graded):
+        rivals = graded.get(Fit.CLOSE, []) if legal and fit in (Fit.SPELT, Fit.NORMALISED) else []
+        if rivals and not any(_forms(name) for thing in graded[fit] for name in names_of(thing)):
+            # In the form that was said there is none; one that has none is no better than one in another.
+            return Matches(Fit.CLOSE, graded[fit] + rivals)
         return Matches(fit, graded[fit])
     within = [thing for thing, names in every if any(_within(core(said), core(name)) for name in names)]
     known = set(map(id, within))
@@ -214,11 +218,21 @@ def sharing(said: str, things: Iterable[T], names_of: Callable[[T], Sequence[str
     return [thing for letters, thing in sorted(shared, key=lambda one: -one[0]) if letters]
 
 
+def may_be_called(said: str, name: str, *, legal: bool) -> bool:
+    """Whether what was said along with an id can be this name: all of it, what is left of it after a cut, or
+    a part that has no other legal form."""
+    if said.endswith("…"):
+        return core(name, legal=False).startswith(core(said, legal=False))
+    fit = _fit(said, name, legal=legal)
+    whole = fit is not None and fit <= Fit.NORMALISED
+    return whole or (fit is Fit.PART and not (legal and _forms(said)))
+
+
 def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
     wanted, known = core(said, legal=legal), core(name, legal=legal)
     if not wanted or not known:
         return None
-    if said.strip().lower() == name.strip().lower():
+    if _letters(said) == _letters(name):
         return Fit.EXACT
     if _joined(wanted) == _joined(known):
         if legal and _forms_differ(said, name):
@@ -269,8 +283,17 @@ def _joined(name: str) -> str:
 
 def _forms_differ(said: str, name: str) -> bool:
     """Whether legal forms are said that cannot be one: a `GmbH` is no `Inc.`, and no `GmbH & Co. KG`."""
-    forms = [{SAME_FORM.get(word, word) for word in words(text)} & LEGAL_SUFFIXES for text in (said, name)]
+    forms = _forms(said), _forms(name)
     return all(forms) and forms[0] != forms[1]
+
+
+def _forms(text: str) -> set[str]:
+    return {SAME_FORM.get(word, word) for word in words(text)} & LEGAL_SUFFIXES
+
+
+def _letters(name: str) -> str:
+    """All of a name but its capitals, and the signs that people leave out of legal forms."""
+    return re.sub(r"[.,](?=\s|$)", "", name.strip().lower())
 
 
 def _close(wanted: str, things: list[tuple[T, Sequence[str]]], *, legal: bool) -> list[T]:

@@ -22,7 +22,7 @@ class AmbiguousReferenceError(UnresolvedReferenceError):
     """More than one record fits what was said, or none does well enough; a person can be asked which.
 
     `candidates` holds what would be meant by each, under the line that shows it; `count` is how many fit,
-    and `records` are all of them where they are records.
+    `records` are all of them where they are records, and `fit` is false where they are only close.
     """
 
     def __init__(
@@ -31,10 +31,13 @@ class AmbiguousReferenceError(UnresolvedReferenceError):
         candidates: Mapping[str, Any],
         count: int | None = None,
         records: Sequence[Any] = (),
+        *,
+        fit: bool = True,
     ) -> None:
         self.problem = problem
         self.count = len(candidates) if count is None else count
         self.records = records
+        self.fit = fit
         self.candidates = dict(islice(candidates.items(), MAX_CANDIDATES))
         more = [f"(and {self.count - MAX_CANDIDATES} more)"] if self.count > MAX_CANDIDATES else []
         # As in our lists: no record's name can begin a line as ours do.

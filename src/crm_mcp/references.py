@@ -18,11 +18,11 @@ from crm_mcp.crm.paging import Page, Told
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.finding import Finder, Looked, only, those
 from crm_mcp.lines import company_line, contact_line, lead_line
-from crm_mcp.matching import Fit, Matches, best, core, domain, site_of
+from crm_mcp.matching import Fit, Matches, best, core, domain, may_be_called, site_of
 from crm_mcp.memory import Memory
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError, find_stage
 from crm_mcp.rows import Rows
-from crm_mcp.said import ADDRESS, SHORT_ID, bare_name, cut, name_and_company, name_and_id, without_address
+from crm_mcp.said import ADDRESS, SHORT_ID, bare_name, cut, kind_and_said, name_and_company, name_and_id
 from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean, sentence
 
 if TYPE_CHECKING:
@@ -141,8 +141,10 @@ class References:
 
     async def _close(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant:
         """By id; as it was said; without what people say around a name."""
-        said = without_address(said)
-        if by_id := await self._by_id(kind, said):
+        plural, said = kind_and_said(said)
+        if plural not in ("", kind.plural):
+            raise UnresolvedReferenceError(f'"{cut(said)}" of {plural} is no {kind.noun}.')
+        if by_id := await self._by_id(kind, said, writing=writing):
             return by_id
         try:
             return await self._kept(kind, said, writing=writing)
@@ -178,7 +180,11 @@ class References:
             said, company = f"{company} {name}", ""
         there, people = None, None
         if company:
-            there = await self._named_within(company, said, writing=writing)
+            name = bare_name(name, self._contacts.noun)
+            try:
+                there = await self._named_within(company, writing=writing)
+            except AmbiguousReferenceError as error:
+                return await self._at_one_of(error, name, said, writing=writing)
             people = await self._client.companies.contacts(there.id) if there else None
             at_company = self._contacts.best(name, people.records) if people else None
             if there and people and at_company:
@@ -195,6 +201,8 @@ class References:
         companies are only read for it where the CRM's search brings neither such a company nor a title that
         is good enough: writing, one that is spelt so.
         """
+        if people := await self._at_address(said):
+            return await self._only_lead_with(people, said, writing=writing)
         recent = self._memory.recent
 
         async def among_all_companies(near: Looked[Company] | None = None) -> Looked[Company]:
@@ -229,17 +237,50 @@ class References:
     async def _lead_at(self, said: str, *, writing: bool) -> Meant | None:
         """Of `pilot project at Acme` the lead there; None where there is none."""
         title, company = name_and_company(said)
-        there = await self._named_within(company, said, writing=writing) if company else None
+        if bare_name(f"{title} {company}", self._leads.noun) == company:
+            # It has no title: `the deal with Acme`.
+            return None
+        try:
+            there = await self._named_within(company, writing=writing) if company else None
+        except AmbiguousReferenceError as error:
+            raise _which_company(error, said) from error
         if there is None:
             return None
         page = await self._client.leads.search(LeadFilter(company_id=there.id), limit=SEARCH_ROWS)
         theirs = [lead for lead in page.records if lead.company_id == there.id]
         looked = Looked(self._leads.best(title, theirs), self._leads.more_than_seen(page))
         if looked.matches is None:
+            if theirs := await self._rows.open_leads(theirs) or theirs:
+                called = clean(there.name or company, MAX_NAME_CHARS)
+                problem = f'{called} has no lead "{cut(title)}".'
+                raise await self._ambiguous(self._leads, problem, theirs)
             return None
         looked = await self._open_ones(looked, said, writing=writing)
         meant = await self._decided(self._leads, said, looked, writing=writing)
         return replace(meant, note=_join(there.note, meant.note) or None, certain=False)
+
+    async def _only_lead_with(self, people: list[Contact], said: str, *, writing: bool) -> Meant:
+        """The one open lead of a person; where it is not one, theirs or their companies' to choose from."""
+        theirs: list[Lead] = []
+        bound = ""
+        for person in people:
+            page = await self._client.leads.search(LeadFilter(contact_id=person.id), limit=SEARCH_ROWS)
+            theirs += [lead for lead in page.records if lead.contact_id == person.id]
+            bound = bound or self._leads.more_than_seen(page)
+        open_leads = await self._rows.open_leads(theirs)
+        if len(open_leads) == 1:
+            looked = Looked(Matches(Fit.PART, open_leads), bound)
+            meant = await self._decided(self._leads, said, looked, writing=writing)
+            return replace(meant, note=bound or None, certain=False)
+        called = clean(people[0].label, MAX_NAME_CHARS)
+        problem = f"{called} has {len(open_leads) or 'no'} open leads."
+        if not theirs:
+            ids = {person.company_id for person in people if person.company_id}
+            homes = [await self._companies.get(one) for one in ids]
+            theirs = [lead for home in homes for lead in await self._own_leads(home)]
+        if not theirs:
+            raise NothingLikeItError(problem, self._leads.plural)
+        raise await self._ambiguous(self._leads, problem, open_leads or theirs)
 
     async def _sharing_a_word(self, kind: Finder[Any], said: str) -> list[Any]:
         """What may be meant where nothing fits; of leads, those of a company whose name shares a word too."""
@@ -324,66 +365,83 @@ class References:
             f"Aliases: {aliases}."
         )
 
-    async def _named_within(self, company: str, said: str, *, writing: bool) -> Meant | None:
+    async def _named_within(self, company: str, *, writing: bool) -> Meant | None:
         """The company that a person's name was said with; None where there is none.
 
-        Which of several companies is no choice between people, so that nobody can be asked.
+        Raises AmbiguousReferenceError, about companies.
         """
         try:
             return await self._close(self._companies, company, writing=writing)
-        except AmbiguousReferenceError as error:
-            listed = "\n".join(f"- {line}" for line in error.candidates)
-            raise UnresolvedReferenceError(
-                f'Which company is meant in "{cut(said)}"? Say its id in place of its name:\n{listed}'
-            ) from error
+        except AmbiguousReferenceError:
+            raise
         except UnresolvedReferenceError:
             return None
 
-    async def _by_id(self, kind: Finder[E], said: str) -> Meant | None:
+    async def _at_one_of(
+        self, companies: AmbiguousReferenceError, name: str, said: str, *, writing: bool
+    ) -> Meant:
+        """Who is called so at those companies that may be meant; where it is nobody, which company is."""
+        if writing and not companies.fit:
+            raise _which_company(companies, said)
+        looked = await self._contacts.search_for(name, writing=writing)
+        ids = {company.id for company in companies.records}
+        there = [one for one in looked.matches.found if one.company_id in ids] if looked.matches else []
+        if looked.matches and there:
+            found = replace(looked, matches=replace(looked.matches, found=there))
+            return await self._decided(self._contacts, said, found, writing=writing)
+        raise _which_company(companies, said)
+
+    async def _by_id(self, kind: Finder[E], said: str, *, writing: bool) -> Meant | None:
         """What an id or a short id names, alone or after a name; None where it is neither."""
         name, word = name_and_id(searchable(said))
-        if UUID_PATTERN.fullmatch(word):
-            self._refuse_other_kind(kind, word)
-            return self._shown(word, name)
         if not SHORT_ID.fullmatch(word):
             return None
-        every = self._memory.shown.starting_with(word)
-        shown = [one for one in every if self._memory.names.kind(one) in (None, kind.noun)]
-        if every and not shown:
-            self._refuse_other_kind(kind, every[0])
-        if len(shown) > 1:
-            names = self._memory.names
-            listed = {self._reader().line(names.get(one), one): Meant(one, names.get(one)) for one in shown}
+        every = [word] if UUID_PATTERN.fullmatch(word) else self._memory.shown.starting_with(word)
+        names = self._memory.names
+        known = [one for one in every if names.kind(one) in (None, kind.noun)]
+        if every and not known:
+            return await self._of_other_kind(kind, every[0], said, writing=writing)
+        if len(known) > 1:
+            listed = {self._reader().line(names.get(one), one): Meant(one, names.get(one)) for one in known}
             raise AmbiguousReferenceError(f"Several ids start with {word}.", listed)
-        if shown:
-            return self._shown(shown[0], name)
-        if name and not said.strip().lower().endswith(f"· {word}"):
-            # In brackets there is much.
-            return None
-        # Perhaps shown before this process began; a name can look like this too, so it is no error yet.
+        if known:
+            return await self._named_so(kind, known[0], name)
+        if not name or "·" in said:
+            return await self._by_start(kind, word, name)
+        # What stands in brackets may be anything.
+        with suppress(UnresolvedReferenceError):
+            meant = await self._close(kind, name, writing=writing)
+            return meant if meant.id.startswith(word) else None
+        return None
+
+    async def _by_start(self, kind: Finder[E], word: str, name: str) -> Meant | None:
+        """What has an id that was perhaps shown before this process began; None where there is none, for a
+        name can look like this too."""
         looked = await kind.among_all(those(lambda record: record.id.startswith(word)))
         records = looked.matches.found if looked.matches else []
         if len(records) == 1 and not looked.bound:
-            return Meant(records[0].id, kind.name_of(records[0]))
+            return await self._named_so(kind, records[0].id, name)
         if records:
             raise await self._ambiguous(kind, _join(f"Ids start with {word}.", looked.bound), records)
         return None
 
-    def _shown(self, full: str, name: str) -> Meant:
+    async def _named_so(self, kind: Finder[E], full: str, name: str) -> Meant:
         """What an id names; a name and an id that are of two records name neither."""
         known = self._memory.names.get(full)
-        # It may be cut.
-        begins = core(name.rstrip("…"), legal=False)
-        if known and not core(known, legal=False).startswith(begins):
+        if name and known is None:
+            known = kind.name_of(await kind.get(full))
+        if name and known and not may_be_called(name, known, legal=kind.of_companies):
             raise UnresolvedReferenceError(
                 f'{self._reader().id(full)} is "{cut(known)}", not "{cut(name)}": say which one is meant.'
             )
         return Meant(full, known)
 
-    def _refuse_other_kind(self, kind: Finder[E], full: str) -> None:
+    async def _of_other_kind(self, kind: Finder[E], full: str, said: str, *, writing: bool) -> Meant:
+        """Of a company's id its lead may be meant, as of its name."""
         known = self._memory.names.kind(full)
-        if known not in (None, kind.noun):
-            raise UnresolvedReferenceError(f"{full} is the id of a {known}, not of a {kind.noun}.")
+        if kind is self._leads and known == self._companies.noun:
+            return await self._only_open_lead(said, await self._companies.get(full), writing=writing)
+        raise UnresolvedReferenceError(f"{full} is the id of a {known}, not of a {kind.noun}.")
 
     async def _company(self, said: str, *, writing: bool) -> Looked[Company]:
         """By name, and by the domain of its website or mail: who is called like a website may not have it."""
@@ -393,6 +451,10 @@ class References:
             return await self._companies.search_for(said, writing=writing)
         named = await self._companies.called(said)
         found = {company.id: company for company in (*named, *of_site.matches.found)}
+        for person in await self._at_address(said):
+            # Who writes from there may be of another one.
+            if person.company_id and person.company_id not in found:
+                found[person.company_id] = await self._companies.get(person.company_id)
         return Looked(Matches(Fit.EXACT, list(found.values())), of_site.bound)
 
     async def _near_company(self, said: str, *, writing: bool) -> Looked[Company] | None:
@@ -432,6 +494,15 @@ class References:
         found = Looked(look(page.records), self._contacts.more_than_seen(page)) if page else Looked(None)
         return found if found.fits(Fit.EXACT) else await self._contacts.among_all(look)
 
+    async def _at_address(self, said: str) -> list[Contact]:
+        """Who has the e-mail address that was said; nobody where it is none."""
+        address = ADDRESS.search(said)
+        if address is None:
+            return []
+        few = await self._contacts.few()
+        people = await self._contacts.spelt_so(address[1]) if few is None else few
+        return [one for one in people if (one.email or "").casefold() == address[1].casefold()]
+
     async def _nobody(
         self, said: str, there: Meant | None, people: Page[Contact] | None
     ) -> UnresolvedReferenceError:
@@ -442,7 +513,8 @@ class References:
         if there and people:
             at = clean(there.name or company, MAX_NAME_CHARS)
             problem = _join(f'Nobody at {at} is called "{cut(name)}".', *people.notes)
-            elsewhere = [*(elsewhere if len(elsewhere) == 1 else []), *people.records]
+            few = len(elsewhere) == 1 or not people.records
+            elsewhere = [*(elsewhere if few else []), *people.records]
         else:
             problem = f'No contact "{cut(said)}": no company "{cut(company)}" was found.'
         found = list({one.id: one for one in elsewhere}.values())
@@ -495,7 +567,10 @@ class References:
             return Meant(open_leads[0].id, name, _join(*page.notes) or None, certain=False)
         called = clean(company.label, MAX_NAME_CHARS)
         if not page.records:
-            raise UnresolvedReferenceError(f'{called} has no lead, and no lead is called "{cut(said)}".')
+            problem = f'{called} has no lead, and no lead is called "{cut(said)}".'
+            if like := await self._leads.sharing_a_word(company.label):
+                raise await self._ambiguous(self._leads, problem, like)
+            raise UnresolvedReferenceError(problem)
         how_many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
         if len(open_leads) == 1:
             how_many = "one open lead as far as can be seen"
@@ -570,7 +645,7 @@ class References:
         if len(matches.found) > 1 or (writing and (close or looked.bound)):
             fits = f"more than one {kind.noun}" if len(matches.found) > 1 else f"one {kind.noun}"
             problem = f'No {kind.noun} is called "{cut(said)}".' if close else f'"{cut(said)}" fits {fits}.'
-            raise await self._ambiguous(kind, _join(problem, looked.bound), matches.found)
+            raise await self._ambiguous(kind, _join(problem, looked.bound), matches.found, fit=not close)
         unseen = "; what is spelt otherwise was not looked at" * (looked.searched and matches.fit >= Fit.PART)
         taken = f'No {kind.noun} is called "{cut(said)}";' if close else f'"{cut(said)}" is'
         note = sentence(f"{taken} taken for {called}{unseen}") if close or unseen else ""
@@ -582,7 +657,7 @@ class References:
         return Meant(matches.found[0].id, called, _join(note, looked.bound) or None, certain)
 
     async def _ambiguous(
-        self, kind: Finder[E], problem: str, records: Sequence[E]
+        self, kind: Finder[E], problem: str, records: Sequence[E], *, fit: bool = True
     ) -> AmbiguousReferenceError:
         shown = records[:MAX_CANDIDATES]
         for one in shown:
@@ -590,7 +665,7 @@ class References:
             self._memory.shown.short(one.id)
         meant = [Meant(one.id, clean(kind.name_of(one), MAX_NAME_CHARS)) for one in shown]
         candidates = dict(zip(await self.lines(kind.noun, shown), meant, strict=True))
-        return AmbiguousReferenceError(problem, candidates, len(records), records)
+        return AmbiguousReferenceError(problem, candidates, len(records), records, fit=fit)
 
     async def lines(self, kind: str, records: Sequence[Any]) -> list[str]:
         """Records as candidates are shown; of other kinds by their names."""
@@ -615,6 +690,14 @@ class References:
 
     def _reader(self) -> Reader:
         return Reader(self._memory.shown)
+
+
+def _which_company(companies: AmbiguousReferenceError, said: str) -> UnresolvedReferenceError:
+    """Which of several companies is no choice between their people or deals, so that nobody can be asked."""
+    listed = "\n".join(f"- {line}" for line in companies.candidates)
+    return UnresolvedReferenceError(
+        f'Which company is meant in "{cut(said)}"? Say its id in place of its name:\n{listed}'
+    )
 
 
 def _join(*sentences: str | None) -> str:

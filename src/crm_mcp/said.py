@@ -10,10 +10,11 @@ SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.IGNORECASE)
 UNDIVIDED_ID = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})")
 # An e-mail address, as a mail client copies it with the name before it, or alone.
 ADDRESS = re.compile(r"(?:^\s*|<|mailto:)([^\s<>@:]+@[^\s<>@]+\.[^\s<>@]+?)(?:>|\s*$)", re.IGNORECASE)
-RESOURCE = re.compile(r"crm://(?:companies|contacts|leads)/([^/?#]+)(?:/timeline)?", re.IGNORECASE)
+RESOURCE = re.compile(r"crm://([\w-]+)/([^/?#]+)(?:/timeline)?", re.IGNORECASE)
 NAME_AND_ID = re.compile(rf"(.*\S)\s*[(\[]({SHORT_ID.pattern})[)\]]", re.IGNORECASE)
 NAME_AND_COMPANY = (
-    re.compile(r"(.+?)\s+(?:at|@|from|of|bei|chez)\s+(.+)", re.IGNORECASE),
+    re.compile(r"(.+)\s+(?:at|@|bei|chez)\s+(.+)", re.IGNORECASE),
+    re.compile(r"(.+?)\s+(?:from|of)\s+(.+)", re.IGNORECASE),
     re.compile(r"(.+?)\s*\(([^()]+)\)"),
     re.compile(r"([^,]+?)\s*,\s*(.+)"),
 )
@@ -27,10 +28,10 @@ KINDS = {
 }
 
 
-def without_address(said: str) -> str:
-    """What the address of a resource of ours names, for that."""
+def kind_and_said(said: str) -> tuple[str, str]:
+    """The kind in the address of a resource of ours, and what stands there; the kind is empty of all else."""
     found = RESOURCE.fullmatch(said.strip())
-    return unquote(found[1]) if found else said
+    return (found[1].lower(), unquote(found[2])) if found else ("", said)
 
 
 def name_and_id(said: str) -> tuple[str, str]:
@@ -41,7 +42,8 @@ def name_and_id(said: str) -> tuple[str, str]:
         return name, rest.lower().rpartition(" · ")[2]
     if bracketed := NAME_AND_ID.fullmatch(said.strip()):
         return bracketed[1], bracketed[2].lower()
-    return "", UNDIVIDED_ID.sub(r"\1-\2-\3-\4-\5", said.strip().lower())
+    word = said.strip().lower().removeprefix("urn:uuid:").strip("{}")
+    return "", UNDIVIDED_ID.sub(r"\1-\2-\3-\4-\5", word)
 
 
 def name_and_company(said: str) -> tuple[str, str]:
