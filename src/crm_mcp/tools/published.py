@@ -270,11 +270,10 @@ def _before_sending(error: CrmError) -> str:
     from crm_mcp.crm.errors import UnavailableError, UnexpectedResponseError  # noqa: PLC0415
 
     text = str(error)
-    if isinstance(error, UnexpectedResponseError):
-        text = f"{text} Try again later."
-    if isinstance(error, UnavailableError | UnexpectedResponseError) and "Nothing was sent" not in text:
-        text = f"{text} {NOTHING_SENT}"
-    return text
+    if "Nothing was" in text or not isinstance(error, UnavailableError | UnexpectedResponseError):
+        return text
+    later = " Try again later." if isinstance(error, UnexpectedResponseError) else ""
+    return f"{text}{later} {NOTHING_SENT}"
 
 
 def _cut(text: str) -> str:
