@@ -92,7 +92,7 @@ WRITES = (
     Write(
         "update_contact",
         "update_contact",
-        {"contact": "Anna Moreau", "phone": "1"},
+        {"contact": "Luc Lefèvre", "phone": "1"},
         "SELECT count(*) FROM contacts WHERE phone = '1'",
     ),
     Write(

@@ -158,6 +158,116 @@ async def test_what_the_crm_may_still_do_is_not_overtaken(
     )
 
 
+LEAD_TITLE = {"lead": "Acme annual licence"}
+ANNA = {"contact": "Anna Müller"}
+ORDER = ["Qualified", "New", "Proposal", "Negotiation", "Won", "Lost"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "other"),
+    [
+        (("update_lead", LEAD_TITLE | {"value": 1}), ("delete_lead", LEAD_TITLE)),
+        (("delete_lead", LEAD_TITLE), ("update_lead", LEAD_TITLE | {"value": 1})),
+        (("move_lead_stage", MOVE), ("update_lead", LEAD_TITLE | {"value": 1})),
+        (("update_contact", ANNA | {"phone": "1"}), ("delete_contact", ANNA)),
+        (
+            ("reorder_pipeline_stages", {"stages": ORDER}),
+            ("reorder_pipeline_stages", {"stages": ORDER[::-1]}),
+        ),
+        (
+            ("update_pipeline_stage", {"stage": "Won", "color_key": "teal"}),
+            ("delete_pipeline_stage", {"stage": "Won", "move_leads_to": "Lost"}),
+        ),
+        (
+            ("unlink_contact_from_company", ANNA | {"company": "Acme Inc."}),
+            ("link_contact_to_company", ANNA | {"company": "Kestrel Solar Ltd", "is_primary": True}),
+        ),
+        # Both say which company is the contact's.
+        (
+            ("update_contact", ANNA | {"company": "Kestrel Solar Ltd"}),
+            ("link_contact_to_company", ANNA | {"company": "Palisade Instruments Inc.", "is_primary": True}),
+        ),
+        (
+            ("link_contact_to_company", ANNA | {"company": "Palisade Instruments Inc.", "is_primary": True}),
+            ("update_contact", ANNA | {"company": "Kestrel Solar Ltd"}),
+        ),
+    ],
+    ids=lambda call: call[0],
+)
+async def test_what_the_crm_may_still_do_to_a_record_is_not_overtaken_by_another_tool(
+    open_client: OpenClient,
+    wire: Any,
+    changes: Any,
+    lost: tuple[str, dict[str, Any]],
+    other: tuple[str, dict[str, Any]],
+) -> None:
+    client = await open_client(policy=PATIENT)
+    healthy, wire.inner = wire.inner, (late := Late(wire.inner))
+    await text_of(client, lost[0], **lost[1], fails=True)
+    wire.inner = healthy
+    text = await text_of(client, other[0], **other[1], fails=True)
+    [unknown, refused] = changes()
+    assert (unknown.outcome, refused.outcome, len(wire.writes)) == ("unknown", "refused", 1)
+    assert f"(change {unknown.id}) may still be on its way in the CRM. Try again after" in text
+    await late.catch_up()
+
+
+async def test_what_a_late_write_may_overwrite_is_not_taken_back_before_it(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    client = await open_client(policy=PATIENT)
+    done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    healthy, wire.inner = wire.inner, (late := Late(wire.inner))
+    await text_of(client, "update_company", company="Acme Inc.", phone="2", fails=True)
+    wire.inner = healthy
+    [change] = done["change_ids"]
+    text = await text_of(client, "undo_change", change=change, fails=True)
+    [_, unknown, _] = changes()
+    assert f"(change {unknown.id}) may still be on its way in the CRM." in text
+    text = await text_of(client, "undo_change", change=unknown.id, fails=True)
+    assert text == f"Change {unknown.id} may not have been done: nobody knows. Nothing was undone."
+    assert len(wire.writes) == 2
+    await late.catch_up()
+    text = await text_of(client, "undo_change", change=change, fails=True)
+    assert text.startswith("It was changed since")
+    # What came late is known to be done as soon as somebody looks, and can be taken back.
+    await facts_of(client, "undo_change", change=unknown.id)
+    assert [one.outcome for one in changes() if one.outcome != "refused"] == ["applied", "undone", "applied"]
+    assert find("companies", name="Acme Inc.")["phone"] == "1"
+
+
+async def test_what_is_being_taken_back_late_is_not_overtaken(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    client = await open_client(policy=PATIENT)
+    before = find("companies", name="Acme Inc.")["phone"]
+    done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    healthy, wire.inner = wire.inner, (late := Late(wire.inner))
+    await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    wire.inner = healthy
+    text = await text_of(client, "update_company", company="Acme Inc.", phone="2", fails=True)
+    assert "may still be on its way in the CRM." in text
+    await late.catch_up()
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    assert text.endswith("was undone already. Nothing was undone.")
+    assert [one.outcome for one in changes() if one.outcome != "refused"] == ["undone", "applied"]
+    assert (find("companies", name="Acme Inc.")["phone"], len(wire.writes)) == (before, 2)
+
+
+async def test_when_it_cannot_be_late_any_more_another_write_is_done_and_stands(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    client = await open_client(policy=Policy(approval="client", late_seconds=0.2))
+    healthy, wire.inner = wire.inner, Late(wire.inner)
+    await text_of(client, "update_company", company="Acme Inc.", phone="1", fails=True)
+    wire.inner = healthy
+    await text_of(client, "update_company", company="Acme Inc.", phone="2", fails=True)
+    await anyio.sleep(0.2)
+    await facts_of(client, "update_company", company="Acme Inc.", phone="2")
+    assert find("companies", name="Acme Inc.")["phone"] == "2"
+    assert [one.outcome for one in changes()][1:] == ["refused", "applied"]
+
+
 @pytest.mark.parametrize(
     ("tool", "lost", "other"),
     [
