@@ -317,6 +317,30 @@ async def test_what_changes_between_the_word_and_the_request_stops_it(
     assert [change.outcome for change in ledger.changes()] == ["refused", "refused"]
 
 
+async def test_an_email_that_would_go_to_another_address_than_was_approved_is_not_sent(
+    open_client: OpenClient, sandbox: Any, ledger: Ledger, wire: Any
+) -> None:
+    client = await open_client(policy=ASKING)
+    await call(client, *MAIL, fails=True)
+    [asked] = ledger.waiting()
+    ledger.decide(asked.id, approved=True, by="terminal")
+    inner = wire.inner
+
+    async def readdressed_once_it_is_used(request: httpx2.Request) -> httpx2.Response:
+        if ledger.approval(asked.id).state == "used":
+            sandbox.execute(
+                "UPDATE contacts SET email = 'eve@evil.example' WHERE email LIKE 'anna.muller@%'",
+            )
+        response: httpx2.Response = await inner.handle_async_request(request)
+        return response
+
+    wire.inner = httpx2.MockTransport(readdressed_once_it_is_used)
+    text = await call(client, *MAIL, fails=True)
+    assert text.startswith("Nobody approved: Send e-mail to Anna Müller <eve@evil.example>: Our offer.")
+    assert (wire.writes, ledger.approval(asked.id).state) == ([], "used")
+    assert outcomes(ledger) == ["refused", "refused"]
+
+
 async def test_nobody_is_asked_about_what_is_on_its_way(
     open_client: OpenClient, ledger: Ledger, wire: Any
 ) -> None:
