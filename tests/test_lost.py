@@ -684,6 +684,20 @@ async def test_another_person_waits_for_what_may_be_late_too(open_client: OpenCl
     assert len(wire.writes) == 1
 
 
+async def test_another_person_may_set_the_same_value_at_once(
+    open_client: OpenClient, wire: Any, find: Find
+) -> None:
+    """Whichever of the two comes last: it comes to the same."""
+    anna = await open_client(policy=PATIENT, principal="anna")
+    ben = await open_client(policy=PATIENT, principal="ben")
+    healthy, wire.inner = wire.inner, (late := Late(wire.inner))
+    await text_of(anna, "update_company", company="Acme Inc.", phone="1", fails=True)
+    wire.inner = healthy
+    await facts_of(ben, "update_company", company="Acme Inc.", phone="1")
+    await late.catch_up()
+    assert (find("companies", name="Acme Inc.")["phone"], len(wire.writes)) == ("1", 2)
+
+
 async def test_one_that_hangs_keeps_nobody_from_creating_another(
     open_client: OpenClient, wire: Any, sandbox: Any
 ) -> None:
