@@ -11,6 +11,8 @@ from mcp import Client
 
 from crm_mcp import calls, gate
 from crm_mcp.calls import Policy
+from crm_mcp.crm import CrmClient
+from crm_mcp.crm.contacts import ContactChanges
 from crm_mcp.ledger import Ledger
 
 from .writing import (
@@ -453,6 +455,62 @@ async def test_what_was_there_before_is_not_taken_for_what_was_created(
     [old] = sandbox.all("SELECT id FROM contacts WHERE last_name = 'Timer'")
     made, unknown = changes()
     assert (made.subject.id, unknown.outcome, unknown.subject) == (old["id"], "unknown", None)
+
+
+async def test_what_somebody_made_just_before_is_not_taken_for_what_was_created(
+    open_client: OpenClient, crm: CrmClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    person = {"first_name": "Old", "last_name": "Timer"}
+    await crm.contacts.create(ContactChanges(**person))
+    wire.inner = losing_the_answer(wire.inner, before=True)
+    await text_of(client, "create_contact", **person, allow_duplicate=True, fails=True)
+    [unknown] = changes()
+    assert (unknown.outcome, unknown.subject) == ("unknown", None)
+
+
+async def test_what_a_colleague_created_meanwhile_is_not_ours(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    """Else taking ours back would delete theirs."""
+    anna = await open_client(policy=IMPATIENT, principal="anna")
+    ben = await open_client(policy=IMPATIENT, principal="ben")
+    healthy, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await text_of(anna, "create_company", name="Newcomer AG", fails=True)
+    wire.inner = healthy
+    await facts_of(ben, "create_company", name="Newcomer AG")
+    text = await text_of(anna, "create_company", name="Newcomer AG", fails=True)
+    assert text.startswith("This company seems to be there already.")
+    assert [(one.principal, one.outcome) for one in changes()] == [
+        ("anna", "failed"),
+        ("ben", "applied"),
+        ("anna", "refused"),
+    ]
+
+
+async def test_of_two_that_are_equal_nobody_knows_which_is_ours(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    healthy, wire.inner = wire.inner, losing_the_answer(keeping_twice(wire.inner))
+    await text_of(client, "create_company", name="Newcomer AG", fails=True)
+    wire.inner = healthy
+    text = await text_of(client, "create_company", name="Newcomer AG", fails=True)
+    problem, *candidates = text.splitlines()
+    assert "The CRM shows what may have come of it: ask the person to look." in problem
+    assert [candidate.startswith("- Newcomer AG") for candidate in candidates] == [True, True]
+    assert [(one.outcome, one.subject) for one in changes()] == [("unknown", None), ("refused", None)]
+
+
+def keeping_twice(inner: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM that does what is sent to it, and does it again."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            await inner.handle_async_request(request)
+        return await inner.handle_async_request(request)
+
+    return httpx2.MockTransport(answer)
 
 
 async def test_a_membership_that_somebody_else_made_is_not_ours(
