@@ -326,9 +326,9 @@ where the CRM has what may be ours, for somebody made one like it. An e-mail of 
 again: the call is *refused* until somebody has looked.
 
 What fails in the reads around a write is seen by `tests/test_faults_in_reads.py`, read by read. Before it:
-nothing is sent, the ledger says *failed*, the assistant reads that nothing was sent and when to try again, and
-the same call works once the fault has passed. After it: what the CRM said of the write stands, and where it
-said nothing the write is *unknown* until somebody can look.
+nothing is sent, the ledger says *failed*, the assistant reads that nothing was sent and when to try again,
+and the same call works once the fault has passed. After it: what the CRM said of the write stands, and where
+it said nothing the write is *unknown* until somebody can look.
 
 {table}
 """

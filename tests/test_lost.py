@@ -513,6 +513,80 @@ def keeping_twice(inner: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
     return httpx2.MockTransport(answer)
 
 
+async def test_a_membership_that_somebody_made_just_before_is_not_ours(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    """Between the look whether there is one and the look at what there was before."""
+    client = await open_client(policy=IMPATIENT)
+    inner, looks = wire.inner, 0
+    theirs = json.dumps({"companyId": find("companies", name="Kestrel Solar Ltd")["id"]}).encode()
+
+    async def linked_meanwhile(request: httpx2.Request) -> httpx2.Response:
+        nonlocal looks
+        if request.method == "POST":
+            raise httpx2.ReadError("broken", request=request)
+        if request.url.path.endswith("/company-memberships"):
+            looks += 1
+            if looks == 2:
+                headers = {**request.headers, "content-type": "application/json"}
+                post = httpx2.Request("POST", request.url, headers=headers, content=theirs)
+                assert (await inner.handle_async_request(post)).is_success
+        response: httpx2.Response = await inner.handle_async_request(request)
+        return response
+
+    wire.inner = httpx2.MockTransport(linked_meanwhile)
+    link = {"contact": "Anna Müller", "company": "Kestrel Solar Ltd"}
+    await text_of(client, "link_contact_to_company", **link, fails=True)
+    [unknown] = changes()
+    assert (unknown.outcome, unknown.subject) == ("unknown", None)
+
+
+@pytest.mark.parametrize("tool", ["log_activity", "create_company", "create_lead"])
+async def test_where_the_crm_shows_a_part_only_the_rest_may_have_what_was_lost(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any, tool: str
+) -> None:
+    arguments = {
+        "log_activity": CALL | {"lead": find("leads", title="Acme annual licence")["id"]},
+        "create_company": {"name": "Newcomer AG"},
+        "create_lead": {"title": "New deal", "company": find("companies", name="Acme Inc.")["id"]},
+    }[tool]
+    client = await open_client(policy=IMPATIENT)
+    partly = telling_of_more(wire.inner)
+    wire.inner = losing_the_answer(partly, before=True)
+    await text_of(client, tool, **arguments, fails=True)
+    wire.inner = partly
+    text = await text_of(client, tool, **arguments, fails=True)
+    assert "and nobody knows whether it was done: ask the person to look." in text
+    assert [change.outcome for change in changes()] == ["unknown", "refused"]
+    assert len(wire.writes) == 1
+
+
+def telling_of_more(inner: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM whose lists end before all is there that it counts."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        response = await inner.handle_async_request(request)
+        value = json.loads(await response.aread() or "null")
+        more = {"total": value["total"] + 1} if isinstance(value, dict) and "total" in value else None
+        return httpx2.Response(response.status_code, json=value | more if more else value)
+
+    return httpx2.MockTransport(answer)
+
+
+async def test_what_was_overwritten_since_may_have_been_done(
+    open_client: OpenClient, wire: Any, sandbox: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, "update_company", company="Acme Inc.", phone="1", fails=True)
+    wire.inner = healthy
+    sandbox.execute("UPDATE companies SET phone = '3', updated_at = ? WHERE phone = '1'", sandbox.now())
+    [unknown] = changes()
+    text = await text_of(client, "undo_change", change=unknown.id, fails=True)
+    assert text == f"Change {unknown.id} may not have been done: nobody knows. Nothing was undone."
+    assert changes()[0].outcome == "unknown"
+
+
 async def test_a_membership_that_somebody_else_made_is_not_ours(
     open_client: OpenClient, wire: Any, changes: Any
 ) -> None:
