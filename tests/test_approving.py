@@ -514,6 +514,32 @@ async def test_emails_are_bounded_by_the_day_too_and_what_nobody_knows_counts(
     assert outcomes(ledger) == ["unknown", "applied", "refused"]
 
 
+async def test_emails_that_are_sent_at_once_are_bounded_too(
+    open_client: OpenClient, wire: Any, sandbox: Any
+) -> None:
+    policy = Policy(approval="client", emails_per_hour=1)
+    first, second = await open_client(policy=policy), await open_client(policy=policy)
+    post = Held(wire.inner, lambda request: request.method == "POST")
+    wire.inner = httpx2.MockTransport(post)
+    other = {**MAIL[1], "subject": "Another offer"}
+    texts = []
+
+    async def send_another() -> None:
+        texts.append(await call(second, MAIL[0], other, fails=True))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: call(first, *MAIL))
+            await post.met.wait()
+            tasks.start_soon(send_another)
+            while sum(request.path.endswith("/timeline") for request in wire.sent) < 2:  # noqa: ASYNC110
+                await anyio.sleep(0.01)  # until it has looked to whom it goes
+            await anyio.wait_all_tasks_blocked()
+            post.let_go.set()
+    assert texts == ["At most 1 e-mails an hour are sent from here. Nothing was sent to the CRM."]
+    assert [row["subject"] for row in sandbox.all("SELECT subject FROM outbox")] == ["Our offer"]
+
+
 async def test_where_nobody_knows_whom_it_goes_to_a_lead_stands_for_its_person(
     open_client: OpenClient, wire: Any
 ) -> None:

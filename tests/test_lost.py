@@ -704,6 +704,32 @@ async def test_what_was_sent_is_waited_for_although_the_call_is_cancelled(
     assert [change.outcome for change in changes()] == ["applied"]
 
 
+async def test_what_is_cancelled_before_it_is_sent_failed_and_can_be_done_at_once(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    client = await open_client()
+    company = find("companies", name="Acme Inc.")["id"]
+    healthy = wire.inner
+    look = Held(healthy, lambda request: request.url.path.endswith(company))
+    wire.inner = httpx2.MockTransport(look)
+    impatience = anyio.CancelScope()
+
+    async def call() -> None:
+        with impatience:
+            await client.call_tool("update_company", {"company": company, "phone": "1"})
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await look.met.wait()
+        impatience.cancel()
+    await anyio.wait_all_tasks_blocked()
+    assert ([change.outcome for change in changes()], wire.writes) == (["failed"], [])
+    wire.inner = healthy
+    with anyio.fail_after(20):
+        await facts_of(client, "update_company", company=company, phone="1")
+    assert [change.outcome for change in changes()] == ["failed", "applied"]
+
+
 def answering(inner: httpx2.AsyncBaseTransport, method: str, answer: httpx2.Response) -> httpx2.MockTransport:
     """A CRM that does nothing of what is sent with this method, and answers so."""
 
@@ -828,6 +854,48 @@ async def test_another_person_may_set_the_same_value_at_once(
     await facts_of(ben, "update_company", company="Acme Inc.", phone="1")
     await late.catch_up()
     assert (find("companies", name="Acme Inc.")["phone"], len(wire.writes)) == ("1", 2)
+
+
+async def test_what_is_gone_is_created_again_once_though_two_find_it_missing(
+    open_client: OpenClient, wire: Any, sandbox: Any, find: Find, changes: Any
+) -> None:
+    first, second = await open_client(), await open_client()
+    person = {"first_name": "New", "last_name": "Comer"}
+    await facts_of(first, "create_contact", **person)
+    gone = find("contacts", last_name="Comer")["id"]
+    sandbox.execute("DELETE FROM contacts WHERE id = ?", gone)
+    healthy, looks, both_looked = wire.inner, 0, anyio.Event()
+
+    async def together(request: httpx2.Request) -> httpx2.Response:
+        nonlocal looks
+        response: httpx2.Response = await healthy.handle_async_request(request)
+        if request.url.path.endswith(gone):
+            looks += 1
+            if looks == 2:
+                both_looked.set()
+            await both_looked.wait()
+        return response
+
+    wire.inner = httpx2.MockTransport(together)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for client in (first, second):
+                tasks.start_soon(lambda client: facts_of(client, "create_contact", **person), client)
+    assert find("contacts", last_name="Comer")["id"] != gone
+    assert ([change.outcome for change in changes()], len(wire.writes)) == (["applied", "applied"], 2)
+
+
+async def test_another_email_to_the_same_lead_hides_no_lost_one(
+    open_client: OpenClient, wire: Any, sandbox: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    wire.inner = healthy
+    await facts_of(client, "send_outbound_email", **(MAIL | {"subject": "Goodbye"}))
+    assert (await facts_of(client, "send_outbound_email", **MAIL))["repeat"]
+    assert [change.outcome for change in changes()] == ["applied", "applied"]
+    assert len(sandbox.all("SELECT id FROM outbox")) == 2
 
 
 async def test_one_that_hangs_keeps_nobody_from_creating_another(
