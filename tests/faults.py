@@ -92,7 +92,7 @@ WRITES = (
     Write(
         "update_contact",
         "update_contact",
-        {"contact": "Anna Moreau", "phone": "1"},
+        {"contact": "Luc Lefèvre", "phone": "1"},
         "SELECT count(*) FROM contacts WHERE phone = '1'",
     ),
     Write(
@@ -324,6 +324,11 @@ second call. *Applied* stands only where it is in the CRM, or where the CRM says
 *unknown*, and so it stays where nothing can be looked at, where a value does not show what it was before, and
 where the CRM has what may be ours, for somebody made one like it. An e-mail of which nobody knows is not sent
 again: the call is *refused* until somebody has looked.
+
+What fails in the reads around a write is seen by `tests/test_faults_in_reads.py`, read by read. Before it:
+nothing is sent, the ledger says *failed*, the assistant reads that nothing was sent and when to try again,
+and the same call works once the fault has passed. After it: what the CRM said of the write stands, and where
+it said nothing the write is *unknown* until somebody can look.
 
 {table}
 """

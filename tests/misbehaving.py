@@ -16,6 +16,8 @@ from crm_mcp.sandbox.app import create_app
 from crm_mcp.sandbox.store import Store
 
 SECONDS = 20
+DRIP_SECONDS = 0.05
+HTML = b"<h1>Sorry</h1>\n"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER for no time at all
 
 
@@ -25,6 +27,7 @@ class Exchange:
     def __init__(self, crm: "MisbehavingCrm", connection: socket.socket) -> None:
         self.crm, self._connection = crm, connection
         self.method = self.path = ""
+        self.query: dict[str, str] = {}
         self._request: httpx2.Request | None = None
 
     def read(self) -> bool:
@@ -44,6 +47,7 @@ class Exchange:
         self._request = httpx2.Request(
             self.method, f"http://localhost{target}", headers=headers, content=body or None
         )
+        self.query = dict(self._request.url.params)
         return True
 
     def done(self) -> bytes:
@@ -94,8 +98,46 @@ def answer(status: int, content: bytes, *, length: int | None = None, **headers:
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
+def json_answer(status: int, value: Any, **headers: str) -> bytes:
+    return answer(status, json.dumps(value).encode(), length=None, **headers)
+
+
 def well(exchange: Exchange) -> None:
     exchange.send(exchange.done())
+
+
+def hang(exchange: Exchange) -> None:
+    exchange.hang()
+
+
+def reset(exchange: Exchange) -> None:
+    exchange.reset()
+
+
+def answering(content: bytes) -> Behaviour:
+    return lambda exchange: exchange.send(content)
+
+
+def after(behaviour: Behaviour) -> Behaviour:
+    """The same once the write is done."""
+
+    def done_first(exchange: Exchange) -> None:
+        exchange.done()
+        behaviour(exchange)
+
+    return done_first
+
+
+def drip(exchange: Exchange) -> None:
+    exchange.send(answer(200, b"", length=1000))
+    while not exchange.has_hung_up(within=DRIP_SECONDS):
+        exchange.send(b" ")
+
+
+def endless(exchange: Exchange) -> None:
+    exchange.send(answer(200, b'{"companies": [', length=2**40))
+    while True:
+        exchange.send(b'{"id": "x"}, ' * 100_000)
 
 
 class MisbehavingCrm:
@@ -187,7 +229,3 @@ class MisbehavingCrm:
                 if exchange.method != "GET":
                     self.tried.append(f"{exchange.method} {exchange.path}")
                 (self.on_read if exchange.method == "GET" else self.on_write)(exchange)
-
-
-def json_answer(status: int, value: Any, **headers: str) -> bytes:
-    return answer(status, json.dumps(value).encode(), length=None, **headers)

@@ -317,6 +317,30 @@ async def test_what_changes_between_the_word_and_the_request_stops_it(
     assert [change.outcome for change in ledger.changes()] == ["refused", "refused"]
 
 
+async def test_an_email_that_would_go_to_another_address_than_was_approved_is_not_sent(
+    open_client: OpenClient, sandbox: Any, ledger: Ledger, wire: Any
+) -> None:
+    client = await open_client(policy=ASKING)
+    await call(client, *MAIL, fails=True)
+    [asked] = ledger.waiting()
+    ledger.decide(asked.id, approved=True, by="terminal")
+    inner = wire.inner
+
+    async def readdressed_once_it_is_used(request: httpx2.Request) -> httpx2.Response:
+        if ledger.approval(asked.id).state == "used":
+            sandbox.execute(
+                "UPDATE contacts SET email = 'eve@evil.example' WHERE email LIKE 'anna.muller@%'",
+            )
+        response: httpx2.Response = await inner.handle_async_request(request)
+        return response
+
+    wire.inner = httpx2.MockTransport(readdressed_once_it_is_used)
+    text = await call(client, *MAIL, fails=True)
+    assert text.startswith("Nobody approved: Send e-mail to Anna Müller <eve@evil.example>: Our offer.")
+    assert (wire.writes, ledger.approval(asked.id).state) == ([], "used")
+    assert outcomes(ledger) == ["refused", "refused"]
+
+
 async def test_nobody_is_asked_about_what_is_on_its_way(
     open_client: OpenClient, ledger: Ledger, wire: Any
 ) -> None:
@@ -488,6 +512,32 @@ async def test_emails_are_bounded_by_the_day_too_and_what_nobody_knows_counts(
     text = await call(client, MAIL[0], MAIL[1] | {"lead": LEADS[2]}, fails=True)
     assert text == "At most 2 e-mails a day are sent from here. Nothing was sent to the CRM."
     assert outcomes(ledger) == ["unknown", "applied", "refused"]
+
+
+async def test_emails_that_are_sent_at_once_are_bounded_too(
+    open_client: OpenClient, wire: Any, sandbox: Any
+) -> None:
+    policy = Policy(approval="client", emails_per_hour=1)
+    first, second = await open_client(policy=policy), await open_client(policy=policy)
+    post = Held(wire.inner, lambda request: request.method == "POST")
+    wire.inner = httpx2.MockTransport(post)
+    other = {**MAIL[1], "subject": "Another offer"}
+    texts = []
+
+    async def send_another() -> None:
+        texts.append(await call(second, MAIL[0], other, fails=True))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: call(first, *MAIL))
+            await post.met.wait()
+            tasks.start_soon(send_another)
+            while sum(request.path.endswith("/timeline") for request in wire.sent) < 2:  # noqa: ASYNC110
+                await anyio.sleep(0.01)  # until it has looked to whom it goes
+            await anyio.wait_all_tasks_blocked()
+            post.let_go.set()
+    assert texts == ["At most 1 e-mails an hour are sent from here. Nothing was sent to the CRM."]
+    assert [row["subject"] for row in sandbox.all("SELECT subject FROM outbox")] == ["Our offer"]
 
 
 async def test_where_nobody_knows_whom_it_goes_to_a_lead_stands_for_its_person(

@@ -569,6 +569,18 @@ async def test_what_an_operator_guards_is_not_undone_without_a_person(
     assert (len(wire.writes), outcomes(ledger)[3:]) == (4, ["refused", "applied", "refused"])
 
 
+async def test_nor_is_anything_undone_by_what_an_operator_guards(
+    open_client: OpenClient, wire: Any, ledger: Ledger
+) -> None:
+    trusting = await open_client()
+    unlink = {"contact": "Anna Müller", "company": "Acme Inc."}
+    await call(trusting, "unlink_contact_from_company", unlink)
+    [unlinked] = ledger.changes()
+    client = await open_client(policy=Policy(guard=frozenset({"link_contact_to_company"})))
+    await call(client, "undo_change", {"change": unlinked.id}, fails=True)
+    assert (len(wire.writes), outcomes(ledger)) == (1, ["applied", "refused"])
+
+
 @pytest.mark.parametrize(
     "spelled", [json.dumps, lambda ids: f" {json.dumps(ids)} ", lambda ids: ids[:1] * 11]
 )

@@ -21,7 +21,21 @@ from crm_mcp.server import build_server
 from crm_mcp.tools.catalogue import Toolset
 
 from .faults import DOCUMENT, FAULTS, WRITES, Cell, Fault, Write, document, expected, told
-from .misbehaving import Behaviour, Exchange, MisbehavingCrm, answer, json_answer, well
+from .misbehaving import (
+    HTML,
+    Behaviour,
+    Exchange,
+    MisbehavingCrm,
+    after,
+    answer,
+    answering,
+    drip,
+    endless,
+    hang,
+    json_answer,
+    reset,
+    well,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -49,52 +63,16 @@ APPROVED = (
     "500, done",
     "200 with an HTML page, not done",
 )
-DRIP_SECONDS = 0.05
 LONG_AGO = "2026-01-31T12:00:00.000Z"
 # The timeline has one of the same text, sent before.
 OLDER_EMAIL = "UPDATE activities SET type = 'email', subject = 'Our offer', body = '<p>Dear Anna</p>'"
 TABLES = ("companies", "contacts", "leads", "activities")
-HTML = b"<h1>Sorry</h1>\n"
-
-
-def hang(exchange: Exchange) -> None:
-    exchange.hang()
-
-
-def reset(exchange: Exchange) -> None:
-    exchange.reset()
-
-
-def answering(content: bytes) -> Behaviour:
-    return lambda exchange: exchange.send(content)
-
-
-def after(behaviour: Behaviour) -> Behaviour:
-    """The same once the write is done."""
-
-    def done_first(exchange: Exchange) -> None:
-        exchange.done()
-        behaviour(exchange)
-
-    return done_first
 
 
 def done_later(exchange: Exchange) -> None:
     exchange.hang()
     exchange.crm.is_behaving.wait()
     exchange.done()
-
-
-def drip(exchange: Exchange) -> None:
-    exchange.send(answer(200, b"", length=1000))
-    while not exchange.has_hung_up(within=DRIP_SECONDS):
-        exchange.send(b" ")
-
-
-def endless(exchange: Exchange) -> None:
-    exchange.send(answer(200, b'{"companies": [', length=2**40))
-    while True:
-        exchange.send(b'{"id": "x"}, ' * 100_000)
 
 
 def blinding(behaviour: Behaviour) -> Behaviour:

@@ -93,11 +93,33 @@ async def test_a_call_that_came_to_no_write_is_on_record(
     assert wire.writes == []
 
 
-async def test_a_call_that_met_no_crm_is_on_record_as_failed(client: Client, wire: Any, changes: Any) -> None:
-    wire.inner = httpx2.MockTransport(lambda _: httpx2.Response(503))
-    await text_of(client, "delete_lead", lead="Acme annual licence", fails=True)
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (
+            httpx2.Response(503),
+            "The CRM failed with status 503. Try again later. Nothing was sent to the CRM.",
+        ),
+        (
+            httpx2.Response(200, text="<h1>Sorry</h1>"),
+            "The CRM answered 200 with something that is not JSON (text/plain; charset=utf-8, 14 bytes). "
+            "Try again later. Nothing was sent to the CRM.",
+        ),
+        (
+            httpx2.Response(429),
+            "The CRM's rate limit is reached. Nothing was done. Try again in a minute.",
+        ),
+        (httpx2.Response(401), "The CRM does not accept the API key."),
+    ],
+    ids=["503", "no JSON", "429", "401"],
+)
+async def test_a_write_for_which_the_crm_cannot_be_read_says_that_it_failed_and_nothing_was_sent(
+    client: Client, wire: Any, changes: Any, answer: httpx2.Response, says: str
+) -> None:
+    wire.inner = httpx2.MockTransport(lambda _: answer)
+    text = await text_of(client, "delete_lead", lead="Acme annual licence", fails=True)
     [failed] = changes()
-    assert (failed.tool, failed.outcome) == ("delete_lead", "failed")
+    assert (text, failed.tool, failed.outcome) == (says, "delete_lead", "failed")
 
 
 async def test_a_call_that_only_reads_is_not_on_record(client: Client, changes: Any) -> None:

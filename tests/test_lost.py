@@ -11,6 +11,8 @@ from mcp import Client
 
 from crm_mcp import calls, gate
 from crm_mcp.calls import Policy
+from crm_mcp.crm import CrmClient
+from crm_mcp.crm.contacts import ContactChanges
 from crm_mcp.ledger import Ledger
 
 from .writing import (
@@ -156,6 +158,116 @@ async def test_what_the_crm_may_still_do_is_not_overtaken(
         f'"{unknown.title}" (change {unknown.id}) may still be on its way in the CRM. '
         f"Try again after {unknown.expires_at:%H:%M:%S} UTC. Nothing was sent to the CRM."
     )
+
+
+LEAD_TITLE = {"lead": "Acme annual licence"}
+ANNA = {"contact": "Anna Müller"}
+ORDER = ["Qualified", "New", "Proposal", "Negotiation", "Won", "Lost"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "other"),
+    [
+        (("update_lead", LEAD_TITLE | {"value": 1}), ("delete_lead", LEAD_TITLE)),
+        (("delete_lead", LEAD_TITLE), ("update_lead", LEAD_TITLE | {"value": 1})),
+        (("move_lead_stage", MOVE), ("update_lead", LEAD_TITLE | {"value": 1})),
+        (("update_contact", ANNA | {"phone": "1"}), ("delete_contact", ANNA)),
+        (
+            ("reorder_pipeline_stages", {"stages": ORDER}),
+            ("reorder_pipeline_stages", {"stages": ORDER[::-1]}),
+        ),
+        (
+            ("update_pipeline_stage", {"stage": "Won", "color_key": "teal"}),
+            ("delete_pipeline_stage", {"stage": "Won", "move_leads_to": "Lost"}),
+        ),
+        (
+            ("unlink_contact_from_company", ANNA | {"company": "Acme Inc."}),
+            ("link_contact_to_company", ANNA | {"company": "Kestrel Solar Ltd", "is_primary": True}),
+        ),
+        # Both say which company is the contact's.
+        (
+            ("update_contact", ANNA | {"company": "Kestrel Solar Ltd"}),
+            ("link_contact_to_company", ANNA | {"company": "Palisade Instruments Inc.", "is_primary": True}),
+        ),
+        (
+            ("link_contact_to_company", ANNA | {"company": "Palisade Instruments Inc.", "is_primary": True}),
+            ("update_contact", ANNA | {"company": "Kestrel Solar Ltd"}),
+        ),
+    ],
+    ids=lambda call: call[0],
+)
+async def test_what_the_crm_may_still_do_to_a_record_is_not_overtaken_by_another_tool(
+    open_client: OpenClient,
+    wire: Any,
+    changes: Any,
+    lost: tuple[str, dict[str, Any]],
+    other: tuple[str, dict[str, Any]],
+) -> None:
+    client = await open_client(policy=PATIENT)
+    healthy, wire.inner = wire.inner, (late := Late(wire.inner))
+    await text_of(client, lost[0], **lost[1], fails=True)
+    wire.inner = healthy
+    text = await text_of(client, other[0], **other[1], fails=True)
+    [unknown, refused] = changes()
+    assert (unknown.outcome, refused.outcome, len(wire.writes)) == ("unknown", "refused", 1)
+    assert f"(change {unknown.id}) may still be on its way in the CRM. Try again after" in text
+    await late.catch_up()
+
+
+async def test_what_a_late_write_may_overwrite_is_not_taken_back_before_it(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    client = await open_client(policy=PATIENT)
+    done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    healthy, wire.inner = wire.inner, (late := Late(wire.inner))
+    await text_of(client, "update_company", company="Acme Inc.", phone="2", fails=True)
+    wire.inner = healthy
+    [change] = done["change_ids"]
+    text = await text_of(client, "undo_change", change=change, fails=True)
+    [_, unknown, _] = changes()
+    assert f"(change {unknown.id}) may still be on its way in the CRM." in text
+    text = await text_of(client, "undo_change", change=unknown.id, fails=True)
+    assert text == f"Change {unknown.id} may not have been done: nobody knows. Nothing was undone."
+    assert len(wire.writes) == 2
+    await late.catch_up()
+    text = await text_of(client, "undo_change", change=change, fails=True)
+    assert text.startswith("It was changed since")
+    # What came late is known to be done as soon as somebody looks, and can be taken back.
+    await facts_of(client, "undo_change", change=unknown.id)
+    assert [one.outcome for one in changes() if one.outcome != "refused"] == ["applied", "undone", "applied"]
+    assert find("companies", name="Acme Inc.")["phone"] == "1"
+
+
+async def test_what_is_being_taken_back_late_is_not_overtaken(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    client = await open_client(policy=PATIENT)
+    before = find("companies", name="Acme Inc.")["phone"]
+    done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    healthy, wire.inner = wire.inner, (late := Late(wire.inner))
+    await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    wire.inner = healthy
+    text = await text_of(client, "update_company", company="Acme Inc.", phone="2", fails=True)
+    assert "may still be on its way in the CRM." in text
+    await late.catch_up()
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    assert text.endswith("was undone already. Nothing was undone.")
+    assert [one.outcome for one in changes() if one.outcome != "refused"] == ["undone", "applied"]
+    assert (find("companies", name="Acme Inc.")["phone"], len(wire.writes)) == (before, 2)
+
+
+async def test_when_it_cannot_be_late_any_more_another_write_is_done_and_stands(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    client = await open_client(policy=Policy(approval="client", late_seconds=0.2))
+    healthy, wire.inner = wire.inner, Late(wire.inner)
+    await text_of(client, "update_company", company="Acme Inc.", phone="1", fails=True)
+    wire.inner = healthy
+    await text_of(client, "update_company", company="Acme Inc.", phone="2", fails=True)
+    await anyio.sleep(0.2)
+    await facts_of(client, "update_company", company="Acme Inc.", phone="2")
+    assert find("companies", name="Acme Inc.")["phone"] == "2"
+    assert [one.outcome for one in changes()][1:] == ["refused", "applied"]
 
 
 @pytest.mark.parametrize(
@@ -345,6 +457,136 @@ async def test_what_was_there_before_is_not_taken_for_what_was_created(
     assert (made.subject.id, unknown.outcome, unknown.subject) == (old["id"], "unknown", None)
 
 
+async def test_what_somebody_made_just_before_is_not_taken_for_what_was_created(
+    open_client: OpenClient, crm: CrmClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    person = {"first_name": "Old", "last_name": "Timer"}
+    await crm.contacts.create(ContactChanges(**person))
+    wire.inner = losing_the_answer(wire.inner, before=True)
+    await text_of(client, "create_contact", **person, allow_duplicate=True, fails=True)
+    [unknown] = changes()
+    assert (unknown.outcome, unknown.subject) == ("unknown", None)
+
+
+async def test_what_a_colleague_created_meanwhile_is_not_ours(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    """Else taking ours back would delete theirs."""
+    anna = await open_client(policy=IMPATIENT, principal="anna")
+    ben = await open_client(policy=IMPATIENT, principal="ben")
+    healthy, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await text_of(anna, "create_company", name="Newcomer AG", fails=True)
+    wire.inner = healthy
+    await facts_of(ben, "create_company", name="Newcomer AG")
+    text = await text_of(anna, "create_company", name="Newcomer AG", fails=True)
+    assert text.startswith("This company seems to be there already.")
+    assert [(one.principal, one.outcome) for one in changes()] == [
+        ("anna", "failed"),
+        ("ben", "applied"),
+        ("anna", "refused"),
+    ]
+
+
+async def test_of_two_that_are_equal_nobody_knows_which_is_ours(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    healthy, wire.inner = wire.inner, losing_the_answer(keeping_twice(wire.inner))
+    await text_of(client, "create_company", name="Newcomer AG", fails=True)
+    wire.inner = healthy
+    text = await text_of(client, "create_company", name="Newcomer AG", fails=True)
+    problem, *candidates = text.splitlines()
+    assert "The CRM shows what may have come of it: ask the person to look." in problem
+    assert [candidate.startswith("- Newcomer AG") for candidate in candidates] == [True, True]
+    assert [(one.outcome, one.subject) for one in changes()] == [("unknown", None), ("refused", None)]
+
+
+def keeping_twice(inner: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM that does what is sent to it, and does it again."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            await inner.handle_async_request(request)
+        return await inner.handle_async_request(request)
+
+    return httpx2.MockTransport(answer)
+
+
+async def test_a_membership_that_somebody_made_just_before_is_not_ours(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    """Between the look whether there is one and the look at what there was before."""
+    client = await open_client(policy=IMPATIENT)
+    inner, looks = wire.inner, 0
+    theirs = json.dumps({"companyId": find("companies", name="Kestrel Solar Ltd")["id"]}).encode()
+
+    async def linked_meanwhile(request: httpx2.Request) -> httpx2.Response:
+        nonlocal looks
+        if request.method == "POST":
+            raise httpx2.ReadError("broken", request=request)
+        if request.url.path.endswith("/company-memberships"):
+            looks += 1
+            if looks == 2:
+                headers = {**request.headers, "content-type": "application/json"}
+                post = httpx2.Request("POST", request.url, headers=headers, content=theirs)
+                assert (await inner.handle_async_request(post)).is_success
+        response: httpx2.Response = await inner.handle_async_request(request)
+        return response
+
+    wire.inner = httpx2.MockTransport(linked_meanwhile)
+    link = {"contact": "Anna Müller", "company": "Kestrel Solar Ltd"}
+    await text_of(client, "link_contact_to_company", **link, fails=True)
+    [unknown] = changes()
+    assert (unknown.outcome, unknown.subject) == ("unknown", None)
+
+
+@pytest.mark.parametrize("tool", ["log_activity", "create_company", "create_lead"])
+async def test_where_the_crm_shows_a_part_only_the_rest_may_have_what_was_lost(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any, tool: str
+) -> None:
+    arguments = {
+        "log_activity": CALL | {"lead": find("leads", title="Acme annual licence")["id"]},
+        "create_company": {"name": "Newcomer AG"},
+        "create_lead": {"title": "New deal", "company": find("companies", name="Acme Inc.")["id"]},
+    }[tool]
+    client = await open_client(policy=IMPATIENT)
+    partly = telling_of_more(wire.inner)
+    wire.inner = losing_the_answer(partly, before=True)
+    await text_of(client, tool, **arguments, fails=True)
+    wire.inner = partly
+    text = await text_of(client, tool, **arguments, fails=True)
+    assert "and nobody knows whether it was done: ask the person to look." in text
+    assert [change.outcome for change in changes()] == ["unknown", "refused"]
+    assert len(wire.writes) == 1
+
+
+def telling_of_more(inner: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM whose lists end before all is there that it counts."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        response = await inner.handle_async_request(request)
+        value = json.loads(await response.aread() or "null")
+        more = {"total": value["total"] + 1} if isinstance(value, dict) and "total" in value else None
+        return httpx2.Response(response.status_code, json=value | more if more else value)
+
+    return httpx2.MockTransport(answer)
+
+
+async def test_what_was_overwritten_since_may_have_been_done(
+    open_client: OpenClient, wire: Any, sandbox: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, "update_company", company="Acme Inc.", phone="1", fails=True)
+    wire.inner = healthy
+    sandbox.execute("UPDATE companies SET phone = '3', updated_at = ? WHERE phone = '1'", sandbox.now())
+    [unknown] = changes()
+    text = await text_of(client, "undo_change", change=unknown.id, fails=True)
+    assert text == f"Change {unknown.id} may not have been done: nobody knows. Nothing was undone."
+    assert changes()[0].outcome == "unknown"
+
+
 async def test_a_membership_that_somebody_else_made_is_not_ours(
     open_client: OpenClient, wire: Any, changes: Any
 ) -> None:
@@ -462,6 +704,32 @@ async def test_what_was_sent_is_waited_for_although_the_call_is_cancelled(
     assert [change.outcome for change in changes()] == ["applied"]
 
 
+async def test_what_is_cancelled_before_it_is_sent_failed_and_can_be_done_at_once(
+    open_client: OpenClient, wire: Any, find: Find, changes: Any
+) -> None:
+    client = await open_client()
+    company = find("companies", name="Acme Inc.")["id"]
+    healthy = wire.inner
+    look = Held(healthy, lambda request: request.url.path.endswith(company))
+    wire.inner = httpx2.MockTransport(look)
+    impatience = anyio.CancelScope()
+
+    async def call() -> None:
+        with impatience:
+            await client.call_tool("update_company", {"company": company, "phone": "1"})
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await look.met.wait()
+        impatience.cancel()
+    await anyio.wait_all_tasks_blocked()
+    assert ([change.outcome for change in changes()], wire.writes) == (["failed"], [])
+    wire.inner = healthy
+    with anyio.fail_after(20):
+        await facts_of(client, "update_company", company=company, phone="1")
+    assert [change.outcome for change in changes()] == ["failed", "applied"]
+
+
 def answering(inner: httpx2.AsyncBaseTransport, method: str, answer: httpx2.Response) -> httpx2.MockTransport:
     """A CRM that does nothing of what is sent with this method, and answers so."""
 
@@ -572,6 +840,62 @@ async def test_another_person_waits_for_what_may_be_late_too(open_client: OpenCl
     text = await text_of(ben, "create_company", name="Newcomer AG", fails=True)
     assert "may still be on its way in the CRM." in text
     assert len(wire.writes) == 1
+
+
+async def test_another_person_may_set_the_same_value_at_once(
+    open_client: OpenClient, wire: Any, find: Find
+) -> None:
+    """Whichever of the two comes last: it comes to the same."""
+    anna = await open_client(policy=PATIENT, principal="anna")
+    ben = await open_client(policy=PATIENT, principal="ben")
+    healthy, wire.inner = wire.inner, (late := Late(wire.inner))
+    await text_of(anna, "update_company", company="Acme Inc.", phone="1", fails=True)
+    wire.inner = healthy
+    await facts_of(ben, "update_company", company="Acme Inc.", phone="1")
+    await late.catch_up()
+    assert (find("companies", name="Acme Inc.")["phone"], len(wire.writes)) == ("1", 2)
+
+
+async def test_what_is_gone_is_created_again_once_though_two_find_it_missing(
+    open_client: OpenClient, wire: Any, sandbox: Any, find: Find, changes: Any
+) -> None:
+    first, second = await open_client(), await open_client()
+    person = {"first_name": "New", "last_name": "Comer"}
+    await facts_of(first, "create_contact", **person)
+    gone = find("contacts", last_name="Comer")["id"]
+    sandbox.execute("DELETE FROM contacts WHERE id = ?", gone)
+    healthy, looks, both_looked = wire.inner, 0, anyio.Event()
+
+    async def together(request: httpx2.Request) -> httpx2.Response:
+        nonlocal looks
+        response: httpx2.Response = await healthy.handle_async_request(request)
+        if request.url.path.endswith(gone):
+            looks += 1
+            if looks == 2:
+                both_looked.set()
+            await both_looked.wait()
+        return response
+
+    wire.inner = httpx2.MockTransport(together)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for client in (first, second):
+                tasks.start_soon(lambda client: facts_of(client, "create_contact", **person), client)
+    assert find("contacts", last_name="Comer")["id"] != gone
+    assert ([change.outcome for change in changes()], len(wire.writes)) == (["applied", "applied"], 2)
+
+
+async def test_another_email_to_the_same_lead_hides_no_lost_one(
+    open_client: OpenClient, wire: Any, sandbox: Any, changes: Any
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    wire.inner = healthy
+    await facts_of(client, "send_outbound_email", **(MAIL | {"subject": "Goodbye"}))
+    assert (await facts_of(client, "send_outbound_email", **MAIL))["repeat"]
+    assert [change.outcome for change in changes()] == ["applied", "applied"]
+    assert len(sandbox.all("SELECT id FROM outbox")) == 2
 
 
 async def test_one_that_hangs_keeps_nobody_from_creating_another(

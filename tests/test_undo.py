@@ -12,7 +12,15 @@ from mcp import Client
 from crm_mcp.calls import Policy
 
 from .tools.crms import dropping
-from .writing import doing_it_in_the_dark, facts_of, showing, text_of, without, without_nulls
+from .writing import (
+    dark_once_it_wrote,
+    doing_it_in_the_dark,
+    facts_of,
+    showing,
+    text_of,
+    without,
+    without_nulls,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -246,6 +254,17 @@ async def test_an_undoing_whose_answer_was_lost_is_found_out(
     assert text == f"Change {change} was undone already. Nothing was undone."
     assert [one.outcome for one in changes()][:2] == ["undone", "applied"]
     assert len(wire.writes) == 2
+
+
+async def test_an_undoing_is_told_as_done_although_nothing_can_be_read_afterwards(
+    client: Client, wire: Any, find: Find, changes: Any
+) -> None:
+    done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    wire.inner = dark_once_it_wrote(wire.inner)
+    undone = await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert undone["undone"]["outcome"] == "undone"
+    assert [change.outcome for change in changes()] == ["undone", "applied"]
+    assert find("companies", name="Acme Inc.")["phone"] != "1"
 
 
 async def test_an_undoing_that_the_crm_ignores_is_none(

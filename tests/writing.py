@@ -130,8 +130,8 @@ def without_nulls(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if value is not None}
 
 
-def doing_it_in_the_dark(inner: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
-    """A CRM that does the next write, gives no answer, and shows nothing from then on."""
+def dark_once_it_wrote(inner: httpx2.AsyncBaseTransport, *, answers: bool = True) -> httpx2.MockTransport:
+    """A CRM that does the next write, and shows nothing from then on."""
     is_dark = False
 
     async def answer(request: httpx2.Request) -> httpx2.Response:
@@ -141,7 +141,13 @@ def doing_it_in_the_dark(inner: httpx2.AsyncBaseTransport) -> httpx2.MockTranspo
         response = await inner.handle_async_request(request)
         if request.method != "GET":
             is_dark = True
-            raise httpx2.ReadError("broken", request=request)
+            if not answers:
+                raise httpx2.ReadError("broken", request=request)
         return response
 
     return httpx2.MockTransport(answer)
+
+
+def doing_it_in_the_dark(inner: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """The same, which gives that write no answer either."""
+    return dark_once_it_wrote(inner, answers=False)

@@ -108,16 +108,24 @@ class CrmAccess:
 
     async def put_on_record(self, call: Call, title: str, error: CrmError) -> None:
         """Keep a call that came to no write, unless what it tried is on record already."""
-        from crm_mcp.crm.errors import DeclinedError, UnavailableError  # noqa: PLC0415
+        from crm_mcp.crm import errors  # noqa: PLC0415
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
         from crm_mcp.ledger import patiently  # noqa: PLC0415
 
         if call.on_record:
             return
-        never: dict[type[CrmError], NeverSent] = {DeclinedError: "declined", UnavailableError: "failed"}
+        # What we would not send; all else the CRM kept us from by failing.
+        ours = (
+            errors.RefusedError,
+            errors.UnresolvedReferenceError,
+            errors.InvalidInputError,
+            errors.NotFoundError,
+        )
+        outcome: NeverSent = "refused" if isinstance(error, ours) else "failed"
+        if isinstance(error, errors.DeclinedError):
+            outcome = "declined"
         # It is an error already, and nothing was sent.
         with suppress(LedgerError):
-            outcome = never.get(type(error), "refused")
             attempt, why = self._attempted(call, title), str(error).partition("\n")[0]
             await patiently(lambda: self.ledger().refused(attempt, outcome, why))
 

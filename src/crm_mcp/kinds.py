@@ -81,7 +81,7 @@ class Link(Create):
             yield PRIMARY_IS_LEFT
 
     def claim(self, write: Write) -> str:
-        return _memberships_of(write)
+        return _contact_of(write)
 
     async def _matching(self, crm: CrmClient, write: Write) -> tuple[list[Entity], bool]:
         every = await crm.contacts.memberships(write.ids["contact_id"])
@@ -103,9 +103,9 @@ class Link(Create):
 PRIMARY_IS_LEFT = "The contact's primary company may be another one than before."
 
 
-def _memberships_of(write: Write) -> str:
-    # Which one is the primary one is told of all of them.
-    return f"memberships of {write.ids['contact_id']}"
+def _contact_of(write: Write) -> str:
+    # Which membership is the primary one is told of all of them, and of the contact, whose company it is.
+    return f"contact {write.ids['contact_id']}"
 
 
 def _membership_called(write: Write, seen: Seen, named: Named) -> str:
@@ -121,7 +121,7 @@ class Relink(Update):
             yield PRIMARY_IS_LEFT
 
     def claim(self, write: Write) -> str:
-        return _memberships_of(write)
+        return _contact_of(write)
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         return _membership_called(write, seen, named)
@@ -135,7 +135,7 @@ class Unlink(Delete):
             yield PRIMARY_IS_LEFT
 
     def claim(self, write: Write) -> str:
-        return _memberships_of(write)
+        return _contact_of(write)
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         yield from facts(seen.record, named)

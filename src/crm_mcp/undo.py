@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from crm_mcp.calls import CALL
-from crm_mcp.crm.errors import RefusedError, RejectedError
+from crm_mcp.crm.errors import CrmError, RateLimitedError, RefusedError, RejectedError
 from crm_mcp.journal import LedgerError
 from crm_mcp.kinds import KINDS
 from crm_mcp.lost import settle_recorded
@@ -55,12 +56,16 @@ async def undo(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
     ids: dict[str, Any] = dict(write.ids)
     try:
         await crm.call(write.operation, body=write.body, **ids)
+    except RateLimitedError:
+        raise  # it says so itself, and when it can be done
     except RejectedError as error:
         raise RefusedError(f"{error} {NOTHING_UNDONE}") from error
     if call.rehearsal is None:
         call.notes += kind.left_behind(done)
     if isinstance(kind, Update) and call.rehearsal is None:
-        call.notes += _still_other(change.before or {}, await kind.now(crm, change.targets))
+        # It is taken back, whether or not anybody can look at it.
+        with suppress(CrmError):
+            call.notes += _still_other(change.before or {}, await kind.now(crm, change.targets))
     return change
 
 

@@ -1,6 +1,10 @@
 """A server that is killed at any step of a write: its successor doubles nothing and loses nothing."""
 
+import json
+import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -70,6 +74,12 @@ def start(crm: MisbehavingCrm, tmp_path: Path, ledger_file: Path) -> Callable[..
 
 
 @pytest.fixture
+def asking(start: Callable[..., Program]) -> Callable[[], Program]:
+    """The same, which asks a person about what is guarded."""
+    return lambda: start(CRM_MCP_APPROVAL="ask")
+
+
+@pytest.fixture
 def changes(ledger_file: Path) -> Callable[[], list[Change]]:
     """`changes()`: what the ledger has, the oldest first; its chain holds."""
 
@@ -99,6 +109,22 @@ def call_again(start: Callable[[], Program], write: Write) -> dict[str, Any]:
             "result"
         ]
         return result
+
+
+@contextmanager
+def open_ledger(path: Path) -> Iterator[Ledger]:
+    ledger = Ledger.open(path)
+    try:
+        yield ledger
+    finally:
+        ledger.shut()
+
+
+def approve(ledger: Ledger, start: Callable[[], Program], write: Write) -> None:
+    """Have a person approve it, once the server has asked for that."""
+    assert call_again(start, write)["isError"]
+    [asked] = ledger.waiting()
+    ledger.decide(asked.id, approved=True, by="a test")
 
 
 def outcomes(changes: list[Change]) -> list[str]:
@@ -226,6 +252,95 @@ def test_after_the_answer_and_before_it_is_on_record_it_is_found_by_the_next(
     assert (outcomes(changes()), len(crm.written)) == (["applied"], 1)
 
 
+class Taken:
+    """What it sends back while the ledger is somebody else's, so that the other side can write nothing."""
+
+    def __init__(self, ledger_file: Path) -> None:
+        self._ledger_file = ledger_file
+
+    def __call__(self, exchange: Exchange) -> None:
+        content = exchange.done()
+        self._lock = sqlite3.connect(self._ledger_file, isolation_level=None, check_same_thread=False)
+        self._lock.execute("BEGIN IMMEDIATE")
+        exchange.send(content)
+        # Until it has been read to its end.
+        exchange.hang()
+
+    def let_go(self) -> None:
+        self._lock.close()
+
+
+@each([*SOME, EMAIL, KIND["delete_lead"]])
+def test_when_the_answer_was_read_and_is_not_on_record_it_is_found_by_the_next(
+    crm: MisbehavingCrm, sandbox: Store, start: Any, changes: Any, ledger_file: Path, write: Write
+) -> None:
+    crm.on_write = held = Held(taken := Taken(ledger_file))
+    kill_during(start, write, held)
+    taken.let_go()
+    assert (outcomes(changes()), sandbox.number(write.effects)) == (["unknown"], 1)
+    crm.behave()
+    assert call_again(start, write)["structuredContent"]["repeat"]
+    assert (outcomes(changes()), len(crm.written)) == (["applied"], 1)
+
+
+@each(SOME[:2])
+def test_when_it_has_looked_and_not_sent_it_nothing_is_done_and_the_next_does_it(
+    crm: MisbehavingCrm, sandbox: Store, start: Any, changes: Any, ledger_file: Path, write: Write
+) -> None:
+    crm.on_read = held = Held(taken := Taken(ledger_file), which=lambda: bool(changes()))
+    kill_during(start, write, held)
+    taken.let_go()
+    assert (outcomes(changes()), crm.tried) == (["unknown"], [])
+    crm.behave()
+    time_passes(ledger_file)
+    assert not call_again(start, write).get("isError")
+    assert (outcomes(changes())[-1], sandbox.number(write.effects), len(crm.written)) == ("applied", 1, 1)
+
+
+@each([SOME[0], EMAIL])
+def test_what_is_on_record_and_nobody_was_told_of_is_told_by_the_next(
+    crm: MisbehavingCrm, start: Any, changes: Any, write: Write
+) -> None:
+    with start() as server:
+        server.shake_hands()
+        server.tell(id=1, method="tools/call", params={"name": write.tool, "arguments": write.arguments})
+        deadline = time.monotonic() + SECONDS
+        while outcomes(changes()) != ["applied"]:
+            assert time.monotonic() < deadline
+        server.process.kill()
+    assert call_again(start, write)["structuredContent"]["repeat"]
+    assert (outcomes(changes()), len(crm.written)) == (["applied"], 1)
+
+
+@each([KIND["delete_lead"], EMAIL])
+@pytest.mark.parametrize("act", [Exchange.done, lambda _: None], ids=["done", "not done"])
+def test_an_approved_write_that_was_under_way_is_found_or_asked_about_anew(
+    crm: MisbehavingCrm,
+    sandbox: Store,
+    asking: Any,
+    changes: Any,
+    ledger_file: Path,
+    write: Write,
+    act: Callable[[Exchange], object],
+) -> None:
+    with open_ledger(ledger_file) as ledger:
+        approve(ledger, asking, write)
+        crm.on_write = held = Held(act)
+        kill_during(asking, write, held)
+        crm.behave()
+        time_passes(ledger_file)
+        again = call_again(asking, write)
+        if act is Exchange.done:
+            assert again["structuredContent"]["repeat"]
+            assert (outcomes(changes()), ledger.waiting()) == (["refused", "applied"], [])
+        else:
+            assert again["isError"]
+            # Nobody knows of an e-mail; of what is there still the person is asked.
+            assert len(ledger.waiting()) == (write is not EMAIL)
+            assert outcomes(changes())[1] == ("unknown" if write is EMAIL else "failed")
+        assert sandbox.number(write.effects) == len(crm.written) == (act is Exchange.done)
+
+
 @each([KIND["delete_lead"], EMAIL])
 def test_between_the_approval_and_the_request_nothing_is_done_and_the_approval_is_used_up(
     crm: MisbehavingCrm, sandbox: Store, start: Any, changes: Any, ledger_file: Path, write: Write
@@ -248,28 +363,105 @@ def test_between_the_approval_and_the_request_nothing_is_done_and_the_approval_i
     ledger.shut()
 
 
-def test_within_a_batch_what_was_done_stays_and_the_rest_is_done_by_the_next(
-    crm: MisbehavingCrm, sandbox: Store, start: Any, changes: Any
-) -> None:
-    rows = sandbox.all("SELECT id FROM leads WHERE closed_at IS NULL ORDER BY id LIMIT 3")
+def moving(sandbox: Store, count: int) -> Write:
+    """A batch of leads to be won."""
+    rows = sandbox.all("SELECT id FROM leads WHERE closed_at IS NULL ORDER BY id LIMIT ?", count)
     moved = "SELECT count(*) FROM stage_changes WHERE subject LIKE '%→ Won' AND occurred_at > "
-    since = sandbox.now()
-    write = Write(
+    return Write(
         "move_lead_stage",
         "move_lead_stage",
         {"leads": [row["id"] for row in rows], "stage": "Won"},
-        f"{moved}'{since}'",
+        f"{moved}'{sandbox.now()}'",
     )
-    held = Held(Exchange.done)
 
-    def only_the_first(exchange: Exchange) -> None:
-        crm.on_write = held
+
+def from_the_second_on(held: Held) -> Callable[[Exchange], None]:
+    def first(exchange: Exchange) -> None:
+        exchange.crm.on_write = held
         well(exchange)
 
-    crm.on_write = only_the_first
+    return first
+
+
+def test_within_a_batch_what_was_done_stays_and_the_rest_is_done_by_the_next(
+    crm: MisbehavingCrm, sandbox: Store, start: Any, changes: Any
+) -> None:
+    write = moving(sandbox, 3)
+    crm.on_write = from_the_second_on(held := Held(Exchange.done))
     kill_during(start, write, held)
     assert (outcomes(changes()), sandbox.number(write.effects)) == (["applied", "unknown"], 2)
     crm.behave()
     assert not call_again(start, write).get("isError")
     assert (outcomes(changes()), sandbox.number(write.effects)) == (["applied"] * 3, 3)
     assert len(crm.written) == 3
+
+
+def test_of_an_approved_batch_the_rest_needs_another_word_and_nothing_is_done_twice(
+    crm: MisbehavingCrm, sandbox: Store, asking: Any, changes: Any, ledger_file: Path, tmp_path: Path
+) -> None:
+    write = moving(sandbox, 12)
+    with open_ledger(ledger_file) as ledger:
+        approve(ledger, asking, write)
+        crm.on_write = from_the_second_on(held := Held(Exchange.done))
+        kill_during(asking, write, held)
+        crm.behave()
+        approve(ledger, asking, write)
+        assert len(crm.written) == 2
+        assert not call_again(asking, write).get("isError")
+        assert (sandbox.number(write.effects), len(crm.written)) == (12, 12)
+        sent = [change for change in changes() if change.outcome != "refused"]
+        assert outcomes(sent) == ["applied"] * 12
+        assert len({change.approval for change in sent}) == 2
+    with Program(
+        "changes", "--json", "--outcome", "applied", "--ledger", str(ledger_file), home=tmp_path
+    ) as program:
+        told = json.loads(program.stdout.to_the_end())
+    assert sorted(one["id"] for one in told) == sorted(one.id for one in sent)
+
+
+def test_of_a_batch_of_activities_that_was_under_way_each_is_logged_once(
+    crm: MisbehavingCrm, sandbox: Store, start: Any, changes: Any, ledger_file: Path
+) -> None:
+    leads = moving(sandbox, 3).arguments["leads"]
+    arguments = {"type": "call", "subject": "Good day", "leads": leads}
+    effects = "SELECT count(*) FROM activities WHERE subject = 'Good day'"
+    write = Write("log_lead_activity", "log_activity", arguments, effects)
+    crm.on_write = from_the_second_on(held := Held())
+    kill_during(start, write, held)
+    assert (outcomes(changes()), sandbox.number(write.effects)) == (["applied", "unknown"], 1)
+    crm.behave()
+    call_again(start, write)
+    # The second one may still be on its way.
+    assert (
+        sandbox.number("SELECT count(*) FROM activities WHERE subject = 'Good day' AND lead_id = ?", leads[1])
+        == 0
+    )
+    time_passes(ledger_file)
+    assert not call_again(start, write).get("isError")
+    assert (sandbox.number(write.effects), len(crm.written)) == (3, 3)
+    assert [one for one in outcomes(changes()) if one != "refused"] == [
+        "applied",
+        "failed",
+        "applied",
+        "applied",
+    ]
+
+
+@pytest.mark.parametrize("is_done", [True, False], ids=["done", "not done"])
+def test_an_undoing_that_was_under_way_is_done_once(
+    crm: MisbehavingCrm, start: Any, changes: Any, sandbox: Store, is_done: bool
+) -> None:
+    update = KIND["update_company"]
+    assert not call_again(start, update).get("isError")
+    [updated] = changes()
+    undoing = Write("update_company", "undo_change", {"change": updated.id}, "")
+    crm.on_write = held = Held(Exchange.done if is_done else lambda _: None)
+    kill_during(start, undoing, held)
+    assert outcomes(changes()) == ["applied", "unknown"]
+    assert sandbox.number(update.effects) == (not is_done)
+    crm.behave()
+    again = call_again(start, undoing)
+    assert (again["isError"], sandbox.number(update.effects)) == (is_done, 0)
+    assert outcomes(changes())[0] == "undone"
+    assert outcomes(changes())[-1] in ("applied", "refused")
+    assert len(crm.written) == 2

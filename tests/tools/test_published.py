@@ -110,7 +110,8 @@ async def test_an_answer_that_is_not_json_is_told(refusal: Call, wire: Any) -> N
     told = "The CRM answered 200 with something that is not JSON (text/html; charset=utf-8, 12 bytes)."
     assert await refusal("get_company", company=ID) == told
     # Whether there is one already cannot be told.
-    assert await refusal("create_company", name="Zeta") == told
+    nothing_sent = "Try again later. Nothing was sent to the CRM."
+    assert await refusal("create_company", name="Zeta") == f"{told} {nothing_sent}"
     wire.inner = writing_only(lambda _: httpx2.Response(200, html="<p>Hello</p>"), healthy)
     assert without_change(await refusal("create_company", name="Zeta")) == (
         f"{told} It may have been done: look before doing it again."

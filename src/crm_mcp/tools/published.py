@@ -181,6 +181,8 @@ class PublishedTool(Tool):
                 if done := self._done_before(context, call, cause):
                     return done
                 await context.request_context.lifespan_context.put_on_record(call, self.title, cause)
+                if not call.sent:
+                    raise ToolError(_cut(_before_sending(cause))) from cause
             if isinstance(cause, LedgerError) and not (self._is_reading or call.sent):
                 raise ToolError(f"{cause} {NOTHING_SENT}") from cause
             if isinstance(cause, CrmError | LedgerError):
@@ -261,6 +263,17 @@ def _in_one_line(error: ValidationError) -> str:
         if problem["type"] == "literal_error":
             problems[-1] += closest(problem["input"], re.findall(r"'(.*?)'", problem["msg"]))
     return f"{'; '.join(problems)}. Nothing was done."
+
+
+def _before_sending(error: CrmError) -> str:
+    """Of a write for which the CRM could not be read: nobody shall wonder whether it was done."""
+    from crm_mcp.crm.errors import UnavailableError, UnexpectedResponseError  # noqa: PLC0415
+
+    text = str(error)
+    if "Nothing was" in text or not isinstance(error, UnavailableError | UnexpectedResponseError):
+        return text
+    later = " Try again later." if isinstance(error, UnexpectedResponseError) else ""
+    return f"{text}{later} {NOTHING_SENT}"
 
 
 def _cut(text: str) -> str:
