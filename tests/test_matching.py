@@ -300,3 +300,10 @@ def test_a_name_fits_itself_exactly_unless_there_is_nothing_to_say(name: str) ->
 def test_any_words_can_be_compared_with_any_names(said: str, names: list[str]) -> None:
     matches = best(said, names, lambda name: [name])
     assert matches is None or set(matches.found) <= set(names)
+
+
+def test_a_number_alone_is_no_part_that_tells_a_name() -> None:
+    names = ["Renewal 2026", "Deal 1", "4711"]
+    assert best("2026", names, lambda name: [name]) == Matches(Fit.WITHIN, ["Renewal 2026"])
+    assert best("renewal 2026", names, lambda name: [name]) == Matches(Fit.EXACT, ["Renewal 2026"])
+    assert best("4711", names, lambda name: [name]) == Matches(Fit.EXACT, ["4711"])

@@ -74,7 +74,7 @@ LEGAL_SUFFIXES = frozenset(
     ]
 )
 AND = frozenset(["and", "und", "et"])
-# Of three letters or more: what is shorter tells no name apart anyway.
+# Of three letters or more: what is shorter tells no name apart anyway, nor does a number alone.
 SMALL = frozenset("and das del dem den der des die for las les los the und van von zum zur".split())  # noqa: SIM905
 SAME_FORM = {"incorporated": "inc", "limited": "ltd", "corporation": "corp"}
 # By the name before the country or `.com`: whoever has such an address shares it with everybody.
@@ -245,7 +245,7 @@ def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
 
 
 def _says_little(word: str) -> bool:
-    return word in SMALL or (len(word) < MIN_START_CHARS and not UNSPACED.fullmatch(word))
+    return word in SMALL or word.isdecimal() or (len(word) < MIN_START_CHARS and not UNSPACED.fullmatch(word))
 
 
 def _spelling(name: str, *, legal: bool) -> str:

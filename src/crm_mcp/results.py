@@ -526,9 +526,13 @@ class PipelineSummary(Result):
         yield from listed(self.groups, _group_line, reader)
         yield _group_line(self.total, reader)
         at_least = "" if self.complete else "at least "
-        yield f"Without activity for {self.idle_days} days: {at_least}{self.stale_total}"
+        all_idle = f"search_leads(idle_days={self.idle_days}) lists all"
+        shown = f", {len(self.stale)} shown; {all_idle}" if self.stale_total > len(self.stale) else ""
+        yield f"Without activity for {self.idle_days} days: {at_least}{self.stale_total}{shown}"
         yield from listed(self.stale, lead_line, reader)
-        yield f"Overdue tasks: {self.overdue_total}"
+        count = len(self.overdue_tasks)
+        more = f", {count} shown; list_tasks lists all" if self.overdue_total > count else ""
+        yield f"Overdue tasks: {self.overdue_total}{more}"
 
     def prose(self, reader: Reader) -> Iterable[str]:
         return listed(self.overdue_tasks, task_line, reader)

@@ -406,3 +406,11 @@ async def test_tasks_of_leads_that_are_called_the_same_are_told_apart(
     assert sorted(row for row in text.splitlines() if row.startswith("- ")) == sorted(
         f"{line} {short(lead['id'])}" for lead in (licence, other)
     )
+
+
+async def test_of_a_company_the_lead_is_told_whose_activities_are_listed(call: Call) -> None:
+    _, by_company = await call("list_activities", lead="Acme")
+    _, by_title = await call("list_activities", lead="Acme annual licence")
+    assert by_company["notes"] == ["These are of the lead Acme annual licence."]
+    assert "notes" not in by_title
+    assert by_company["activities"] == by_title["activities"]

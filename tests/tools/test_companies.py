@@ -58,6 +58,9 @@ open leads: none
     )
 
 
+MORE_ACTIVITIES = "8 activities, 5 shown; list_activities(company) lists all."
+
+
 async def test_get_company_brings_its_contacts_open_leads_and_latest_activities(
     call: Call, sandbox: Any, find: Find, acme: dict[str, Any]
 ) -> None:
@@ -101,9 +104,11 @@ contacts: 3
 open leads: 1
 - Acme annual licence · Acme Inc. · Qualified · USD 48,000 · close {day(licence["expected_close_date"])}\
  · last activity {day(licence["last_activity_at"])} · {short(licence["id"])}
+Note: {MORE_ACTIVITIES}
 {prose("latest activities: 5", *(f"- {activity_line(one)}" for one in activities))}"""
     )
     assert found == {
+        "notes": [MORE_ACTIVITIES],
         "company": facts(acme, f"{COMPANY} owner_user_id industry email phone created_at updated_at"),
         "contacts": [
             facts(
@@ -133,8 +138,9 @@ async def test_a_company_with_much_going_on_is_cut_and_says_where_the_rest_is(
     assert sorted(found["notes"]) == [
         '13 open leads, 10 shown; search_leads(company, stage="open") lists all.',
         "15 contacts, 10 shown; search_contacts(company) lists all.",
+        MORE_ACTIVITIES,
     ]
-    assert [text.count(f"\n{note}\n") for note in map("Note: {}".format, found["notes"])] == [1, 1]
+    assert [text.count(f"\n{note}\n") for note in map("Note: {}".format, found["notes"])] == [1, 1, 1]
 
 
 async def test_an_open_lead_is_shown_though_many_newer_ones_are_closed(
@@ -153,7 +159,7 @@ async def test_an_open_lead_is_shown_though_many_newer_ones_are_closed(
     )
     _, found = await call("get_company", company="Acme Inc.")
     assert [lead["title"] for lead in found["open_leads"]] == ["Acme fleet upgrade"]
-    assert "notes" not in found
+    assert found["notes"] == [MORE_ACTIVITIES]
 
 
 async def test_parts_of_a_crm_that_does_not_show_whose_they_are_say_so_once(
@@ -162,7 +168,7 @@ async def test_parts_of_a_crm_that_does_not_show_whose_they_are_say_so_once(
     wire.inner = hiding("companyId", wire.inner)
     text, found = await call("get_company", company="Acme Inc.")
     note = "The filter `companyId` could not be verified: the CRM's rows do not show it."
-    assert found["notes"] == [note]
+    assert sorted(found["notes"]) == [MORE_ACTIVITIES, note]
     assert text.count(note) == 1
 
 
@@ -194,7 +200,11 @@ async def test_a_part_that_fails_costs_only_itself(
     wire.inner = refusing(path, wire.inner)
     text, found = await call("get_company", company="Acme Inc.")
     note = f"{name} {REFUSED}"
-    assert found == {**{name: value for name, value in whole.facts.items() if name != part}, "notes": [note]}
+    assert sorted(found["notes"]) == sorted([note, *([] if part == "activities" else [MORE_ACTIVITIES])])
+    assert {**found, "notes": []} == {
+        **{name: value for name, value in whole.facts.items() if name != part},
+        "notes": [],
+    }
     assert f"\nNote: {note}\n" in f"{text}\n"
 
 

@@ -111,7 +111,7 @@ async def test_a_contact_of_many_leads_says_where_the_rest_is(call: Call, mira: 
     for number in range(11):
         await call("create_lead", title=f"Parts {number}", contact=mira)
     text, found = await call("get_contact", contact="Mira Stone")
-    note = "10 leads shown; search_leads(contact) lists all."
+    note = "11 leads, 10 shown; search_leads(contact) lists all."
     assert (len(found["leads"]), found["notes"]) == (10, [note])
     assert text.splitlines()[-1] == f"Note: {note}"
 

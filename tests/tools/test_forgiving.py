@@ -199,3 +199,9 @@ async def test_an_error_is_not_longer_than_an_answer_may_be(refusal: Refusal) ->
 async def test_a_time_that_is_left_out_is_said(call: Call) -> None:
     text, _ = await call("list_activities", since="2020-01-01T23:30:00-05:00", limit=1)
     assert "Note: `since` is a day: the time of 2020-01-01T23:30:00-05:00 was left out." in text.splitlines()
+
+
+async def test_a_probability_may_have_its_sign(call: Call, wire: Any) -> None:
+    for said in ("60%", " 60 % ", "60", 60):
+        await call("update_lead", lead="Acme annual licence", probability=said)
+    assert [write.body for write in wire.writes] == [{"probabilityPct": 60.0}]

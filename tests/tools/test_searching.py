@@ -279,3 +279,10 @@ async def test_rows_that_show_but_part_of_the_query_are_said_to_be_unverified(ca
     facts = (await call("search_contacts", query="anna acme")).facts
     note = "The filter `q` could not be verified: the CRM's rows do not show it."
     assert shown(facts) == (["Anna Roth"], 1, [note])
+
+
+async def test_a_search_of_all_kinds_that_finds_nothing_shows_what_shares_a_word(call: Call) -> None:
+    facts = (await call("search_crm", query="lefevre acme")).facts
+    assert facts["notes"] == ['Nothing has "lefevre acme" in it; shown is what shares a word with it.']
+    assert {"Acme Inc.", "Luc Lefèvre", "Acme annual licence"} <= {hit["name"] for hit in facts["hits"]}
+    assert (await call("search_crm", query="xqwzt kjhgv")).facts["hits"] == []

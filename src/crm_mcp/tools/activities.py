@@ -101,6 +101,9 @@ async def list_activities(
     else:
         found = await newest_activities(crm, wanted, page=page, limit=limit)
     notes = [meant.note for meant in (on_lead, at_company) if meant]
+    if on_lead and on_lead.name and not on_lead.certain:
+        # It may have others, that are closed.
+        notes.append(sentence(f"These are of the lead {on_lead.name}"))
     return ActivityList(activities=await crm.rows.activities(found.records), **page_of(found)).noting(*notes)
 
 

@@ -112,6 +112,9 @@ async def _activities(crm: Tenant, company_id: str, notes: list[str]) -> list[Ac
     wanted = ActivityFilter(company_id=company_id)
     found = await newest_activities(crm, wanted, page=1, limit=MAX_ACTIVITIES, calls=MAX_CALLS)
     notes += found.notes
+    if found.has_more:
+        count = f"{found.total} activities" if found.total is not None else "More activities"
+        notes.append(f"{count}, {MAX_ACTIVITIES} shown; list_activities(company) lists all.")
     return await crm.rows.activities(found.records)
 
 

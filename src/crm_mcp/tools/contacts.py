@@ -119,7 +119,8 @@ async def _leads(crm: Tenant, contact_id: str, notes: list[str]) -> list[LeadRow
     found = await crm.client.leads.search(LeadFilter(contact_id=contact_id), limit=MAX_LEADS)
     notes += found.notes
     if found.has_more:
-        notes.append(f"{MAX_LEADS} leads shown; search_leads(contact) lists all.")
+        count = f"{found.total} leads" if found.total is not None else "More leads"
+        notes.append(f"{count}, {MAX_LEADS} shown; search_leads(contact) lists all.")
     return await crm.rows.leads(found.records)
 
 

@@ -61,7 +61,7 @@ def forgiven_value(name: str, value: Any, schema: dict[str, Any], notes: list[st
     if name == "limit" and highest and _is_above(value, highest):
         notes.append(f"`limit` is at most {highest}; {value} was asked for.")
         return highest
-    return value
+    return value.strip().removesuffix("%") if name == "probability" and isinstance(value, str) else value
 
 
 def _of_type(wanted: str, value: Any) -> Any:

@@ -100,8 +100,14 @@ async def _close(crm: Tenant, query: str, notes: list[str]) -> SearchResult:
     near = {plural: crm.refs.near(plural, query) for plural in crm.refs.kinds}
     found = await at_once(missed, CLOSE_SECONDS, **near)
     close = [part or [] for part in found.values()]
+    how = "comes close"
+    if not any(close):
+        how = "shares a word with it"
+        sharing = {plural: kind.sharing_a_word(query) for plural, kind in crm.refs.kinds.items()}
+        shared = await at_once(missed, CLOSE_SECONDS, **sharing)
+        close = [part or [] for part in shared.values()]
     hits = await _hits(crm, _best(query, close))
-    notes += await close_notes(crm, found, query, hits)
+    notes += await close_notes(crm, found, query, hits, how)
     return SearchResult(hits=hits, total=sum(map(len, close)), notes=notes)
 
 
@@ -233,6 +239,7 @@ class _Tally:
         self._idle_days = idle_days
         self._total = _Sums()
         self._sums: defaultdict[str | None, _Sums] = defaultdict(_Sums)
+        self._in_currency: Counter[str] = Counter()
         self._stalest: list[tuple[datetime, str, Lead]] = []
 
     def add(self, leads: list[Lead]) -> None:
@@ -258,6 +265,8 @@ class _Tally:
         key = {"stage": lead.stage_id, "owner": lead.owner_user_id, "company": lead.company_id}[self._by]
         self._sums[key].add(lead, probability)
         self._total.add(lead, probability)
+        if lead.value:
+            self._in_currency[lead.currency or "?"] += 1
         last = lead.last_activity_at or lead.created_at
         idle = is_idle(lead, self._idle_days)
         self.untold += idle is None
@@ -266,14 +275,24 @@ class _Tally:
             self._stalest = nsmallest(MAX_STALE, [*self._stalest, (last, lead.id, lead)])
 
     def keys(self) -> list[str | None]:
-        """The largest groups' keys: stages in their order, others by the number of leads."""
+        """The largest groups' keys: stages in their order, others by their value and the number of leads."""
         order = {key: place for place, key in enumerate(self._stages)} if self._by == "stage" else {}
-        every = sorted(self._sums, key=lambda key: (order.get(key or "", len(order)), -self._sums[key].leads))
-        return every[:MAX_GROUPS]
+
+        def place(key: str | None) -> tuple[float, ...]:
+            sums = self._sums[key]
+            return order.get(key or "", len(order)), -sums.value.get(self._currency, 0.0), -sums.leads
+
+        return sorted(self._sums, key=place)[:MAX_GROUPS]
+
+    @property
+    def _currency(self) -> str:
+        """That of most of the leads: values in several do not add up."""
+        return max(self._in_currency, key=lambda one: self._in_currency[one], default="")
 
     def notes(self) -> list[str]:
         count = len(self._sums)
-        shown = f"The {MAX_GROUPS} largest of {count} groups are shown."
+        by = f"by their value in {self._currency}" if self._currency else "by the number of leads"
+        shown = f"The {MAX_GROUPS} largest of {count} groups are shown, {by}."
         unclear = f"{self.unclear} leads do not show their owner, and were left out."
         untold = f"{self.untold} leads do not show their last activity, and may be stale or not."
         said = {shown: count > MAX_GROUPS, unclear: self.unclear, untold: self.untold}

@@ -115,9 +115,11 @@ async def searched(search: Search[E], *, page: int, limit: int) -> Page[E]:
     return replace(found, records=shown, page=page, limit=limit, has_more=more)
 
 
-async def close_notes(crm: Tenant, plurals: Iterable[str], query: str, close: Sequence[Any]) -> list[str]:
+async def close_notes(
+    crm: Tenant, plurals: Iterable[str], query: str, close: Sequence[Any], how: str = "comes close"
+) -> list[str]:
     """What to say of what only comes close, and of what may and was not looked at."""
-    shown = [f'Nothing has "{query}" in it; shown is what comes close.'] if close else []
+    shown = [f'Nothing has "{query}" in it; shown is what {how}.'] if close else []
     if close and plurals == ["leads"]:
         shown.append("`company` lists those of a company.")
     at_hand = {plural: await if_possible(crm.refs.kinds[plural].at_hand()) for plural in plurals}
