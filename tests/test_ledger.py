@@ -259,7 +259,7 @@ def test_threads_may_share_a_ledger(path: Path, place: str) -> None:
 
 @pytest.mark.parametrize("outcome", ["refused", "declined", "expired"])
 def test_an_attempt_that_was_not_sent_is_recorded(ledger: Ledger, outcome: NeverSent) -> None:
-    change = ledger.refused(MOVE, outcome, "Nobody approved it.")
+    change = ledger.never_sent(MOVE, outcome, "Nobody approved it.")
     assert (change.outcome, change.detail, change.closed_at) == (
         outcome,
         "Nobody approved it.",
@@ -674,7 +674,7 @@ def test_what_is_not_to_be_kept_is_forgotten_on_opening_and_by_what_is_written(p
     ledger = Ledger.open(path, keep=timedelta(0))
     assert ledger.changes() == [in_flight]
     ledger.close(in_flight.id, "applied")
-    refused = ledger.refused(MOVE, "refused", "Nobody approved it.")
+    refused = ledger.never_sent(MOVE, "refused", "Nobody approved it.")
     assert ledger.changes() == [refused]
     last = applied(ledger, numbered(3))
     assert ledger.changes() == [last]

@@ -127,7 +127,7 @@ class CrmAccess:
         # It is an error already, and nothing was sent.
         with suppress(LedgerError):
             attempt, why = self._attempted(call, title), str(error).partition("\n")[0]
-            await patiently(lambda: self.ledger().refused(attempt, outcome, why))
+            await patiently(lambda: self.ledger().never_sent(attempt, outcome, why))
 
     def _attempted(self, call: Call, title: str) -> Attempt:
         entity = self._tenant.client.identity if self._tenant else ""

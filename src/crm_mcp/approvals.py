@@ -72,6 +72,6 @@ async def refuse(
     """Raise the error, whose first line goes on record for each of the writes."""
     why = str(error).partition("\n")[0]
     for one in planned:
-        await patiently(partial(ledger.refused, one.attempt, outcome, why))
+        await patiently(partial(ledger.never_sent, one.attempt, outcome, why))
     call.on_record = True
     raise error

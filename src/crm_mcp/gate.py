@@ -78,13 +78,31 @@ class Gate:
         from crm_mcp.kinds import KINDS  # noqa: PLC0415  # only writing needs it
 
         kind, call = KINDS[write.operation.name], CALL.get()
-        if call.undoes and TOOL_OF.get(write.operation.name, write.operation.name) in self._policy.guard:
+        if call.undoes and self._guards_undoing(write, call.undoes):
             call.guarded = True
         if call.guarded and self._policy.trusts_client(call.tool, call.arguments):
             call.approval = TRUSTED_CLIENT
         if call.rehearsal is not None:
             return await self._rehearsed(kind, write, call, call.rehearsal)
         return await self._once(kind, write, call, send)
+
+    def _guards_undoing(self, write: Write, change_id: str) -> bool:
+        """Whether a person must approve what takes a change back: the end of what was new, what is guarded
+        itself, and what takes back what was, be it by way of other undoings."""
+        from crm_mcp.journal import LedgerError  # noqa: PLC0415
+        from crm_mcp.kinds import KINDS  # noqa: PLC0415
+
+        guard, undone = self._policy.guard, self._ledger().get(change_id)
+        if KINDS[undone.operation].is_new or TOOL_OF.get(write.operation.name, write.operation.name) in guard:
+            return True
+        while undone.tool not in guard:
+            if undone.undoes is None:
+                return False
+            try:
+                undone = self._ledger().get(undone.undoes)
+            except LedgerError:  # nobody knows any more
+                break
+        return True
 
     # Before it is sent
 
@@ -222,7 +240,7 @@ class Gate:
         return [f"- {line}" for line in lines]
 
     async def _record(self, attempt: Attempt, outcome: NeverSent, problem: str) -> None:
-        await self._on_record(lambda ledger: ledger.refused(attempt, outcome, problem))
+        await self._on_record(lambda ledger: ledger.never_sent(attempt, outcome, problem))
         CALL.get().on_record = True
 
     async def _goes_anew(

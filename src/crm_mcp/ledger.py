@@ -39,7 +39,7 @@ NeverSent = Literal["refused", "declined", "expired", "failed"]
 Wanted = dict[str, Collection[str]]
 State = Literal["waiting", "approved", "declined", "expired", "used", "void"]
 
-MIN_SHORT_CHARS: Final = 4
+MIN_START_CHARS: Final = 4
 FORGET_EVERY: Final = timedelta(days=1)
 # As long as a thread may stand still that has other things to do, and how long it does those in between.
 SHORT_LOCK_SECONDS: Final = 0.02
@@ -247,7 +247,7 @@ class Ledger:
             now = _now()
             return self._equal(attempt, now, now - timedelta(seconds=window_seconds))
 
-    def refused(self, attempt: Attempt, outcome: NeverSent, detail: str) -> Change:
+    def never_sent(self, attempt: Attempt, outcome: NeverSent, detail: str) -> Change:
         """Record an attempt that was not sent, and why."""
         with self._journal.transaction():
             now = _now()
@@ -373,7 +373,7 @@ class Ledger:
     def _record(self, start: str) -> Record:
         start = start.strip().lower()
         found = list(islice(self._journal.find("changes", {}, id_start=start), 2))
-        if not found or len(start) < MIN_SHORT_CHARS:
+        if not found or len(start) < MIN_START_CHARS:
             raise LedgerError(f'There is no change "{start}" in the ledger.')
         if len(found) > 1:
             raise LedgerError(f'The ids of several changes begin with "{start}": give more of it.')

@@ -18,12 +18,11 @@ from crm_mcp.crm.errors import DeclinedError, RefusedError
 from crm_mcp.gate import Gate
 from crm_mcp.journal import LedgerError, NoLedgerError
 from crm_mcp.ledger import Approval, ApprovalError, Change, Ledger
-from crm_mcp.memory import Memory
+from crm_mcp.memory import MIN_SHORT_CHARS, Memory
 from crm_mcp.settings import Settings, SettingsError
 from crm_mcp.terminal import NoTerminalError, ask, plain
 from crm_mcp.undo import NOTHING_UNDONE, undo
 
-MIN_SHORT_CHARS = 8
 BY = "terminal"
 
 

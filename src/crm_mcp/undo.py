@@ -52,7 +52,6 @@ async def undo(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
     call.undoes = change.id
     # Once more when nobody else can change it.
     call.check = lambda: _refuse_if_changed(crm, ledger, change, kind, done)
-    call.guarded = call.guarded or kind.is_new
     ids: dict[str, Any] = dict(write.ids)
     try:
         await crm.call(write.operation, body=write.body, **ids)

@@ -22,7 +22,6 @@ from crm_mcp.access import CrmAccess
 from crm_mcp.approvals import approval_of, let_through, refuse
 from crm_mcp.calls import CALL, NOTHING_SENT, Call, Planned
 from crm_mcp.crm.errors import DeclinedError, RefusedError
-from crm_mcp.journal import LedgerError
 from crm_mcp.ledger import Approval, NeverSent, patiently
 from crm_mcp.tools.asking import can_ask
 from crm_mcp.tools.catalogue import ToolFunction
@@ -55,7 +54,6 @@ def approving(function: ToolFunction) -> ToolFunction:
         call.rehearsal = []
         try:
             await function(**arguments)
-            call.guarded = call.guarded or _undoes_guarded(call, ctx.request_context.lifespan_context)
             return call.rehearsal if call.guarded else []
         finally:
             call.rehearsal = None
@@ -99,20 +97,6 @@ def _like(function: ToolFunction, wrapper: Callable[..., Any], **more: Any) -> C
 async def _approval(ctx: Context[CrmAccess], planned: Sequence[Planned]) -> Approval:
     access, call = ctx.request_context.lifespan_context, CALL.get()
     return await approval_of(access.ledger(), call, planned, access.policy.approval_seconds)
-
-
-def _undoes_guarded(call: Call, access: CrmAccess) -> bool:
-    """Whether it takes back what a guarded tool did, be it by way of other undoings."""
-    undone = call.undoes
-    while undone:
-        try:
-            change = access.ledger().get(undone)
-        except LedgerError:  # nobody knows any more
-            return True
-        if change.tool in access.policy.guard:
-            return True
-        undone = change.undoes
-    return False
 
 
 def _start(preview: str) -> str:
