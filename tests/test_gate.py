@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from mcp import Client
 
-from crm_mcp import gate
+from crm_mcp import gate, same
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import NewCompany
 from crm_mcp.crm.contacts import ContactChanges
@@ -336,6 +336,19 @@ async def test_what_is_on_its_way_has_a_lease_that_began_when_it_was_sent(
 
 
 # What is there already
+
+
+async def test_where_not_all_could_be_compared_a_create_says_so(
+    client: Client, crm: CrmClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):
+        await crm.companies.create(NewCompany(name=f"Aa Vexa {number}"))
+    monkeypatch.setattr(same, "MAX_PAGES", 1)
+    note = "Not every company could be compared with it: it may be there twice now."
+    told = await facts_of(client, "create_company", name="Newcomer AG", website="newcomer.example")
+    assert told["notes"] == [note]
+    # No domain: the search of the name is enough.
+    assert "notes" not in await facts_of(client, "create_company", name="Latecomer AG")
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,10 @@ class Gate:
                 "if it is another one, say `allow_duplicate`:"
             )
             raise RefusedError("\n".join([problem, *await self._listed(kind, seen.same)]))
+        if seen.unsure and not on_purpose and call.rehearsal is None:
+            call.notes.append(
+                f"Not every {kind.record} could be compared with it: it may be there twice now."
+            )
 
     def _refuse_renamed(self, kind: Kind, write: Write, seen: Seen, call: Call) -> None:
         """What was said was looked up some seconds ago, and may be another one's name now."""

@@ -50,6 +50,8 @@ class Seen:
     hanging: tuple[str, ...] = ()
     # The records there are of what it would create.
     same: tuple[Entity, ...] = ()
+    # Whether there may be some that nobody looked at.
+    unsure: bool = False
 
     def what_counts(self) -> Any:
         """What must not change between an approval and its write: nothing that people see of the record."""
@@ -330,8 +332,8 @@ class Create(OfRecord):
         return self._same is None or self._same.of(sent_by(write), other)
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
-        same, _ = await self._matching(crm, write)
-        return Seen({THERE_BEFORE: [one.id for one in same]}, same=tuple(same))
+        same, is_all = await self._matching(crm, write)
+        return Seen({THERE_BEFORE: [one.id for one in same]}, same=tuple(same), unsure=not is_all)
 
     async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
         """Of what matches it, what did not before: no clock has to be right for that, only not days off."""
