@@ -221,7 +221,7 @@ def sharing(said: str, things: Iterable[T], names_of: Callable[[T], Sequence[str
 def may_be_called(said: str, name: str, *, legal: bool) -> bool:
     """Whether what was said along with an id can be this name: all of it, what is left of it after a cut, or
     a part that has no other legal form."""
-    if said.endswith("…"):
+    if said.endswith("…") and core(said):
         return core(name, legal=False).startswith(core(said, legal=False))
     fit = _fit(said, name, legal=legal)
     whole = fit is not None and fit <= Fit.NORMALISED

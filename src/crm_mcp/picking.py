@@ -22,7 +22,8 @@ class AmbiguousReferenceError(UnresolvedReferenceError):
     """More than one record fits what was said, or none does well enough; a person can be asked which.
 
     `candidates` holds what would be meant by each, under the line that shows it; `count` is how many fit,
-    `records` are all of them where they are records, and `fit` is false where they are only close.
+    `records` are all of them where they are records, and `fit` is false where they are only close, or where
+    there may be others.
     """
 
     def __init__(

@@ -22,7 +22,16 @@ from crm_mcp.matching import Fit, Matches, best, core, domain, may_be_called, si
 from crm_mcp.memory import Memory
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError, find_stage
 from crm_mcp.rows import Rows
-from crm_mcp.said import ADDRESS, SHORT_ID, bare_name, cut, kind_and_said, name_and_company, name_and_id
+from crm_mcp.said import (
+    ADDRESS,
+    SHORT_ID,
+    bare_names,
+    cut,
+    kind_and_said,
+    name_and_company,
+    name_and_id,
+    says_only,
+)
 from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean, sentence
 
 if TYPE_CHECKING:
@@ -149,12 +158,21 @@ class References:
         try:
             return await self._kept(kind, said, writing=writing)
         except NothingLikeItError:
-            bare = bare_name(said, kind.noun)
-            if bare == said:
-                raise
-            with suppress(NothingLikeItError):
-                return replace(await self._kept(kind, bare, writing=writing), certain=False)
+            if bare := await self._bare(kind, said, writing=writing):
+                return replace(bare, certain=False)
             raise
+
+    async def _bare(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant | None:
+        names = bare_names(said, kind.noun)
+        for name in names:
+            try:
+                return await self._kept(kind, name, writing=writing)
+            except NothingLikeItError:
+                continue
+            except AmbiguousReferenceError as error:
+                if error.fit or name == names[-1]:
+                    raise
+        return None
 
     async def _kept(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant:
         each = {"company": self._find_company, "contact": self._find_contact, "lead": self._find_lead}
@@ -174,26 +192,44 @@ class References:
             looked = await self._of_address(address[1].casefold(), said)
             return await self._decided(self._contacts, said, looked, writing=writing)
         name, company = name_and_company(said)
-        if company and await self._is_whole_name(said):
-            company = ""
-        elif company and "," in said and await self._is_whole_name(f"{company} {name}"):
-            said, company = f"{company} {name}", ""
-        there, people = None, None
-        if company:
-            name = bare_name(name, self._contacts.noun)
-            try:
-                there = await self._named_within(company, writing=writing)
-            except AmbiguousReferenceError as error:
-                return await self._at_one_of(error, name, said, writing=writing)
-            people = await self._client.companies.contacts(there.id) if there else None
-            at_company = self._contacts.best(name, people.records) if people else None
-            if there and people and at_company:
-                looked = Looked(at_company, _join(*people.notes))
-                meant = await self._decided(self._contacts, said, looked, writing=writing)
-                return replace(meant, note=_join(there.note, meant.note) or None)
+        # `Lefèvre, Luc` has two orders.
+        orders = [f"{name} {company}", f"{company} {name}"] if "," in said else [said]
+        called = [one for order in orders * bool(company) for one in await self._contacts.called(order)]
+        if called:
+            looked = Looked(Matches(Fit.NORMALISED, list({one.id: one for one in called}.values())))
+            return await self._decided(self._contacts, said, looked, writing=writing)
+        if not company:
+            looked = await self._contacts.search_for(said, writing=writing)
+            return await self._decided(self._contacts, said, looked, writing=writing)
+        name = next(iter(bare_names(name, self._contacts.noun)), name)
+        try:
+            there = await self._named_within(company, writing=writing)
+        except AmbiguousReferenceError as error:
+            return await self._at_one_of(error, name, said, writing=writing)
+        people = await self._client.companies.contacts(there.id) if there else None
+        at_company = self._contacts.best(name, people.records) if people else None
+        if there and people and at_company:
+            looked = Looked(at_company, _join(*people.notes))
+            meant = await self._decided(self._contacts, said, looked, writing=writing)
+            return replace(meant, note=_join(there.note, meant.note) or None)
         looked = await self._contacts.search_for(said, writing=writing)
-        if company and looked.matches is None:
-            raise await self._nobody(said, there, people)
+        if looked.matches is None:
+            raise await self._nobody(name, company, there, people)
+        return await self._decided(self._contacts, said, looked, writing=writing)
+
+    async def _at_one_of(
+        self, companies: AmbiguousReferenceError, name: str, said: str, *, writing: bool
+    ) -> Meant:
+        """Who is called so at those companies that may be meant, of which one is enough; where nobody is,
+        which company is meant."""
+        if not companies.fit or companies.count > MAX_CANDIDATES:
+            raise _which_company(companies, said)
+        each = [await self._client.companies.contacts(company.id) for company in companies.records]
+        people = {one.id: one for page in each for one in page.records}
+        matches = self._contacts.best(name, people.values())
+        if matches is None:
+            raise _which_company(companies, said)
+        looked = Looked(matches, _join(*dict.fromkeys(note for page in each for note in page.notes)))
         return await self._decided(self._contacts, said, looked, writing=writing)
 
     async def _find_lead(self, said: str, *, writing: bool) -> Meant:
@@ -228,66 +264,86 @@ class References:
         looked = await self._open_ones(looked, said, writing=writing)
         if company and not looked.fits(Fit.PART):
             return await self._only_open_lead(said, company, writing=writing)
-        if not looked.fits(Fit.PART) and (at_company := await self._lead_at(said, writing=writing)):
+        if not looked.fits(Fit.NORMALISED) and (
+            at_company := await self._lead_at(said, looked, writing=writing)
+        ):
             return at_company
         if named and named.matches and looked.matches is None:
             return await self._lead_of_one(said, named, looked, writing=writing)
         return await self._decided(self._leads, said, looked, writing=writing)
 
-    async def _lead_at(self, said: str, *, writing: bool) -> Meant | None:
-        """Of `pilot project at Acme` the lead there; None where there is none."""
+    async def _lead_at(self, said: str, titled: Looked[Lead], *, writing: bool) -> Meant | None:
+        """Of `pilot project at Acme` the lead there; None where there is none.
+
+        Raises AmbiguousReferenceError where `titled` fits too, or nothing does and there are leads.
+        """
         title, company = name_and_company(said)
-        if bare_name(f"{title} {company}", self._leads.noun) == company:
-            # It has no title: `the deal with Acme`.
+        if not company or says_only(title, self._leads.noun):
             return None
+        note = None
         try:
-            there = await self._named_within(company, writing=writing) if company else None
+            there = await self._named_within(company, writing=writing)
+            homes = [await self._companies.get(there.id)] if there else []
+            note = there.note if there else None
         except AmbiguousReferenceError as error:
-            raise _which_company(error, said) from error
-        if there is None:
-            return None
-        page = await self._client.leads.search(LeadFilter(company_id=there.id), limit=SEARCH_ROWS)
-        theirs = [lead for lead in page.records if lead.company_id == there.id]
-        looked = Looked(self._leads.best(title, theirs), self._leads.more_than_seen(page))
+            homes = list(error.records) if error.fit and error.count <= MAX_CANDIDATES else []
+        theirs, bound = await self._leads_at(homes)
+        looked = Looked(self._leads.best(title, theirs), bound)
         if looked.matches is None:
-            if theirs := await self._rows.open_leads(theirs) or theirs:
-                called = clean(there.name or company, MAX_NAME_CHARS)
-                problem = f'{called} has no lead "{cut(title)}".'
-                raise await self._ambiguous(self._leads, problem, theirs)
+            if len(homes) == 1 and theirs and titled.matches is None:
+                problem = f'{clean(homes[0].label, MAX_NAME_CHARS)} has no lead "{cut(title)}".'
+                raise await self._ambiguous(
+                    self._leads, problem, await self._rows.open_leads(theirs) or theirs
+                )
             return None
         looked = await self._open_ones(looked, said, writing=writing)
+        if titled.matches and titled.fits(Fit.PART) and looked.matches:
+            found = {lead.id: lead for lead in (*looked.matches.found, *titled.matches.found)}
+            looked = replace(looked, matches=replace(looked.matches, found=list(found.values())))
         meant = await self._decided(self._leads, said, looked, writing=writing)
-        return replace(meant, note=_join(there.note, meant.note) or None, certain=False)
+        return replace(meant, note=_join(note, meant.note) or None, certain=False)
 
     async def _only_lead_with(self, people: list[Contact], said: str, *, writing: bool) -> Meant:
         """The one open lead of a person; where it is not one, theirs or their companies' to choose from."""
-        theirs: list[Lead] = []
-        bound = ""
-        for person in people:
-            page = await self._client.leads.search(LeadFilter(contact_id=person.id), limit=SEARCH_ROWS)
-            theirs += [lead for lead in page.records if lead.contact_id == person.id]
-            bound = bound or self._leads.more_than_seen(page)
+        if writing:
+            # Which stages are open is documented: without them nobody can tell.
+            await self._rows.stages()
+        pages = [
+            await self._client.leads.search(LeadFilter(contact_id=person.id), limit=SEARCH_ROWS)
+            for person in people
+        ]
+        ids = {person.id for person in people}
+        theirs = [lead for page in pages for lead in page.records if lead.contact_id in ids]
         open_leads = await self._rows.open_leads(theirs)
-        if len(open_leads) == 1:
+        bound = _join(*(self._leads.more_than_seen(page) for page in pages))
+        if len(open_leads) == 1 and not (writing and open_leads[0].stage_id is None):
             looked = Looked(Matches(Fit.PART, open_leads), bound)
             meant = await self._decided(self._leads, said, looked, writing=writing)
             return replace(meant, note=bound or None, certain=False)
         called = clean(people[0].label, MAX_NAME_CHARS)
-        problem = f"{called} has {len(open_leads) or 'no'} open leads."
-        if not theirs:
-            ids = {person.company_id for person in people if person.company_id}
-            homes = [await self._companies.get(one) for one in ids]
-            theirs = [lead for home in homes for lead in await self._own_leads(home)]
+        many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
+        problem = f"{called} has {'one open lead as far as can be seen' if len(open_leads) == 1 else many}."
+        homes = {person.company_id for person in people if person.company_id} if not theirs else ()
+        theirs = theirs or (await self._leads_at([await self._companies.get(one) for one in homes]))[0]
         if not theirs:
             raise NothingLikeItError(problem, self._leads.plural)
         raise await self._ambiguous(self._leads, problem, open_leads or theirs)
+
+    async def _leads_at(self, companies: Sequence[Company]) -> tuple[list[Lead], str]:
+        """Those of as many companies as there are candidates; and what was not looked at."""
+        theirs: dict[str, Lead] = {}
+        bound = ""
+        for company in companies[:MAX_CANDIDATES]:
+            page = await self._client.leads.search(LeadFilter(company_id=company.id), limit=SEARCH_ROWS)
+            theirs |= {lead.id: lead for lead in page.records if lead.company_id == company.id}
+            bound = bound or self._leads.more_than_seen(page)
+        return list(theirs.values()), bound
 
     async def _sharing_a_word(self, kind: Finder[Any], said: str) -> list[Any]:
         """What may be meant where nothing fits; of leads, those of a company whose name shares a word too."""
         like = await kind.sharing_a_word(said)
         if kind is self._leads and not like:
-            companies = await self._companies.sharing_a_word(said)
-            like = [lead for one in companies[:MAX_CANDIDATES] for lead in await self._own_leads(one)]
+            like, _ = await self._leads_at(await self._companies.sharing_a_word(said))
             like = await self._rows.open_leads(like) or like
         return like
 
@@ -377,20 +433,6 @@ class References:
         except UnresolvedReferenceError:
             return None
 
-    async def _at_one_of(
-        self, companies: AmbiguousReferenceError, name: str, said: str, *, writing: bool
-    ) -> Meant:
-        """Who is called so at those companies that may be meant; where it is nobody, which company is."""
-        if writing and not companies.fit:
-            raise _which_company(companies, said)
-        looked = await self._contacts.search_for(name, writing=writing)
-        ids = {company.id for company in companies.records}
-        there = [one for one in looked.matches.found if one.company_id in ids] if looked.matches else []
-        if looked.matches and there:
-            found = replace(looked, matches=replace(looked.matches, found=there))
-            return await self._decided(self._contacts, said, found, writing=writing)
-        raise _which_company(companies, said)
-
     async def _by_id(self, kind: Finder[E], said: str, *, writing: bool) -> Meant | None:
         """What an id or a short id names, alone or after a name; None where it is neither."""
         name, word = name_and_id(searchable(said))
@@ -398,21 +440,28 @@ class References:
             return None
         every = [word] if UUID_PATTERN.fullmatch(word) else self._memory.shown.starting_with(word)
         names = self._memory.names
-        known = [one for one in every if names.kind(one) in (None, kind.noun)]
-        if every and not known:
-            return await self._of_other_kind(kind, every[0], said, writing=writing)
+        known = [one for one in every if names.kind(one) in (None, kind.noun)] or every
         if len(known) > 1:
             listed = {self._reader().line(names.get(one), one): Meant(one, names.get(one)) for one in known}
             raise AmbiguousReferenceError(f"Several ids start with {word}.", listed)
+        if known and names.kind(known[0]) not in (None, kind.noun):
+            return await self._of_other_kind(kind, known[0], name, writing=writing)
         if known:
             return await self._named_so(kind, known[0], name)
-        if not name or "·" in said:
-            return await self._by_start(kind, word, name)
-        # What stands in brackets may be anything.
-        with suppress(UnresolvedReferenceError):
+        if name and "·" not in said:
+            return await self._bracketed(kind, word, name, writing=writing)
+        return await self._by_start(kind, word, name)
+
+    async def _bracketed(self, kind: Finder[E], word: str, name: str, *, writing: bool) -> Meant | None:
+        """Who is called so and has an id that begins so; None where nobody is: names may have brackets."""
+        try:
             meant = await self._close(kind, name, writing=writing)
             return meant if meant.id.startswith(word) else None
-        return None
+        except AmbiguousReferenceError as error:
+            ids = [one.id for one in error.records if error.fit and one.id.startswith(word)]
+            return await self._named_so(kind, ids[0], name) if len(ids) == 1 else None
+        except UnresolvedReferenceError:
+            return None
 
     async def _by_start(self, kind: Finder[E], word: str, name: str) -> Meant | None:
         """What has an id that was perhaps shown before this process began; None where there is none, for a
@@ -436,11 +485,12 @@ class References:
             )
         return Meant(full, known)
 
-    async def _of_other_kind(self, kind: Finder[E], full: str, said: str, *, writing: bool) -> Meant:
+    async def _of_other_kind(self, kind: Finder[E], full: str, name: str, *, writing: bool) -> Meant:
         """Of a company's id its lead may be meant, as of its name."""
         known = self._memory.names.kind(full)
         if kind is self._leads and known == self._companies.noun:
-            return await self._only_open_lead(said, await self._companies.get(full), writing=writing)
+            await self._named_so(self._companies, full, name)
+            return await self._only_open_lead(full, await self._companies.get(full), writing=writing)
         raise UnresolvedReferenceError(f"{full} is the id of a {known}, not of a {kind.noun}.")
 
     async def _company(self, said: str, *, writing: bool) -> Looked[Company]:
@@ -504,10 +554,9 @@ class References:
         return [one for one in people if (one.email or "").casefold() == address[1].casefold()]
 
     async def _nobody(
-        self, said: str, there: Meant | None, people: Page[Contact] | None
+        self, name: str, company: str, there: Meant | None, people: Page[Contact] | None
     ) -> UnresolvedReferenceError:
         """What to say where a company has nobody of that name: who it has, and who is called so elsewhere."""
-        name, company = name_and_company(said)
         looked = await self._contacts.search_for(name, writing=False)
         elsewhere = looked.matches.found if looked.matches else []
         if there and people:
@@ -516,15 +565,11 @@ class References:
             few = len(elsewhere) == 1 or not people.records
             elsewhere = [*(elsewhere if few else []), *people.records]
         else:
-            problem = f'No contact "{cut(said)}": no company "{cut(company)}" was found.'
+            problem = f'No contact "{cut(name)}" at "{cut(company)}": no such company was found.'
         found = list({one.id: one for one in elsewhere}.values())
         if not found:
             return UnresolvedReferenceError(_join(problem, "search_contacts lists what there is."))
         return await self._ambiguous(self._contacts, problem, found)
-
-    async def _is_whole_name(self, said: str) -> bool:
-        """Whether somebody is called just so, company and all: `Duke of Wellington`."""
-        return bool(await self._contacts.called(said))
 
     async def _open_ones(self, looked: Looked[Lead], said: str, *, writing: bool) -> Looked[Lead]:
         """Of leads that part of a title fits, those that are open, if there are any.
@@ -585,7 +630,7 @@ class References:
         try:
             taken = await self._decided(self._companies, said, named, writing=writing)
         except AmbiguousReferenceError as error:
-            leads = [lead for one in companies[:MAX_CANDIDATES] for lead in await self._own_leads(one)]
+            leads, _ = await self._leads_at(companies)
             if not leads:
                 return await self._decided(self._leads, said, looked, writing=writing)
             leads = await self._rows.open_leads(leads) or leads
@@ -598,7 +643,7 @@ class References:
         """What is part of a title here, and a company's name or part of it there: neither is plainly meant,
         unless both come to one open lead."""
         companies = named.matches.found if named.matches else []
-        theirs = [lead for one in companies[:MAX_CANDIDATES] for lead in await self._own_leads(one)]
+        theirs, _ = await self._leads_at(companies)
         titles = titled.matches.found if titled.matches else []
         every = list({lead.id: lead for lead in (*titles, *theirs)}.values())
         leads = await self._rows.open_leads(every) or every
@@ -606,10 +651,6 @@ class References:
             problem = f'"{cut(said)}" is part of titles, and of a company\'s name.'
             raise await self._ambiguous(self._leads, problem, leads)
         return replace(titled, matches=Matches(Fit.PART, leads))
-
-    async def _own_leads(self, company: Company) -> list[Lead]:
-        page = await self._client.leads.search(LeadFilter(company_id=company.id), limit=SEARCH_ROWS)
-        return [lead for lead in page.records if lead.company_id == company.id]
 
     async def _leads_of(self, company: Company, said: str) -> tuple[Page[Lead], list[Lead]]:
         """The company's leads, and all that are called what was said.
@@ -645,7 +686,9 @@ class References:
         if len(matches.found) > 1 or (writing and (close or looked.bound)):
             fits = f"more than one {kind.noun}" if len(matches.found) > 1 else f"one {kind.noun}"
             problem = f'No {kind.noun} is called "{cut(said)}".' if close else f'"{cut(said)}" fits {fits}.'
-            raise await self._ambiguous(kind, _join(problem, looked.bound), matches.found, fit=not close)
+            raise await self._ambiguous(
+                kind, _join(problem, looked.bound), matches.found, fit=not (close or looked.bound)
+            )
         unseen = "; what is spelt otherwise was not looked at" * (looked.searched and matches.fit >= Fit.PART)
         taken = f'No {kind.noun} is called "{cut(said)}";' if close else f'"{cut(said)}" is'
         note = sentence(f"{taken} taken for {called}{unseen}") if close or unseen else ""

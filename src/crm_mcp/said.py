@@ -19,13 +19,15 @@ NAME_AND_COMPANY = (
     re.compile(r"([^,]+?)\s*,\s*(.+)"),
 )
 ARTICLES = frozenset(["the", "my", "our"])
-LINKS = frozenset(["with", "for", "of", "at", "by", "called", "named"])
-# What people call the records of a kind, and each other.
-KINDS = {
-    "company": frozenset(["company", "account", "firm"]),
-    "contact": frozenset(["contact", "person", "mr", "mrs", "ms", "dr", "herr", "frau"]),
+LINKS = frozenset(["with", "for", "from", "of", "at", "by", "called", "named"])
+# What people say before the name of one of a kind.
+BEFORE = {
+    "company": frozenset(["company", "account"]),
+    "contact": frozenset(["contact", "mr", "mrs", "ms", "dr", "herr", "frau"]),
     "lead": frozenset(["deal", "lead", "opportunity"]),
 }
+# And behind it: companies are called `Ford Motor Company`, and people `Wolfram Herr`.
+BEHIND = BEFORE | {"company": frozenset[str](), "contact": frozenset[str]()}
 
 
 def kind_and_said(said: str) -> tuple[str, str]:
@@ -54,17 +56,24 @@ def name_and_company(said: str) -> tuple[str, str]:
     return said, ""
 
 
-def bare_name(said: str, kind: str) -> str:
-    """Without what says only that it is one of that kind: `Acme` of `the Acme deal` and of `Acme's deal`."""
-    every, around = said.split(), KINDS[kind]
-    last = len(every)
-    while last > 1 and _word(every[last - 1]) in around:
+def bare_names(said: str, kind: str) -> list[str]:
+    """Without what says only that it is one of that kind, best first: `Acme` of `the Acme deal`; of `Acme's
+    deal` first `Acme's`, for that may be its name. Nothing where nothing is left out, or nothing is left."""
+    every = said.split()
+    first, last = 0, len(every)
+    while last and _word(every[last - 1]) in BEHIND[kind]:
         last -= 1
-    first = 0
-    while first < last - 1 and _word(every[first]) in (around | ARTICLES | (LINKS if first else frozenset())):
+    while first < last and _word(every[first]) in BEFORE[kind] | ARTICLES | (LINKS if first else frozenset()):
         first += 1
     name = " ".join(every[first:last])
-    return re.sub("['’]s$", "", name) if last < len(every) else name
+    if not name or name == said.strip():
+        return []
+    return list(dict.fromkeys([name, re.sub("['’]s$", "", name) if last < len(every) else name]))
+
+
+def says_only(text: str, kind: str) -> bool:
+    """Whether a text says no more than that it is one of that kind: `the deal`."""
+    return all(_word(word) in BEFORE[kind] | ARTICLES for word in text.split())
 
 
 def _word(text: str) -> str:
