@@ -122,7 +122,7 @@ class Finder(Generic[E]):
     async def spelt_so(self, said: str) -> list[E]:
         """Those among which one called just so would be: all that there are where the CRM cannot search."""
         page = await self.searched(said)
-        return page.records if page else (await self._everything()).records
+        return page.records if page else (await self.everything()).records
 
     async def search_for(self, said: str, *, writing: bool) -> Looked[E]:
         return await self.among_all_if(said, await self.near(said), writing=writing)
@@ -257,15 +257,15 @@ class Finder(Generic[E]):
 
     async def among_all(self, look: Callable[[list[E]], Matches[E] | None]) -> Looked[E]:
         """What `look` finds among all records; what it does not may be newer than those that are kept."""
-        scan = await self._everything()
+        scan = await self.everything()
         looked = Looked(look(scan.records), scan.bound)
         if not looked.fits(Fit.PART) and time.monotonic() - scan.ended > FRESH_SECONDS:
             self.memory.recent.drop(self.plural)
-            scan = await self._everything()
+            scan = await self.everything()
             looked = Looked(look(scan.records), scan.bound)
         return looked
 
-    async def _everything(self) -> _Scan[E]:
+    async def everything(self) -> _Scan[E]:
         """All records, kept for seconds, so that what one call looks for costs one scan."""
         return await self.memory.recent.get(self.plural, "every page", self._scan)
 

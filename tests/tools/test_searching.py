@@ -9,12 +9,14 @@ from mcp import Client
 
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import NewCompany
+from crm_mcp.crm.leads import NewLead
 
 from .conftest import Answer
 
 pytestmark = pytest.mark.anyio
 
 Call = Callable[..., Awaitable[Answer]]
+Find = Callable[..., dict[str, Any]]
 
 MANY = 120
 NOT_LOOKED_FOR = "Names with other accents were not looked for."
@@ -261,10 +263,32 @@ async def test_where_the_crm_does_not_search_pages_and_filters_hold(
         (4, 6, 2),
         (2, 6, None),
     ]
-    # It is known by now, and not asked for again.
-    del unsearching[:]
+    # It is known by now, and not asked for again; nor are all read again for another query.
     await call("search_companies", query="vexa zeta")
-    assert not [request for request in unsearching if "q" in request.url.params]
+    del unsearching[:]
+    assert names((await call("search_companies", query="beta vexa")).facts) == ["Beta Vexa"]
+    assert unsearching == []
+
+
+@pytest.mark.usefixtures("unsearching")
+@pytest.mark.parametrize("stage", ["", "open"])
+async def test_where_the_crm_does_not_search_long_lists_page_and_count(
+    call: Call, crm: CrmClient, find: Find, stage: str
+) -> None:
+    won = find("stages", name="Won")["id"]
+    for number in range(130):
+        await crm.leads.create(NewLead(title=f"Zeta Vexa {number:03}"))
+    for title in ("Zeta Vexa won", "Beta Vexa"):
+        lead = await crm.leads.create(NewLead(title=title))
+        assert lead is not None
+        await crm.leads.move(lead.id, won)
+    count = 130 if stage else 131
+    arguments = {"query": "vexa zeta", "limit": 50, **({"stage": stage} if stage else {})}
+    pages = [(await call("search_leads", page=page, **arguments)).facts for page in (1, 2, 3)]
+    assert len({row["id"] for page in pages for row in page["leads"]}) == count
+    assert {page["total"] for page in pages} == {count}
+    assert [page.get("next_page") for page in pages] == [2, 3, None]
+    assert [page.get("notes") for page in pages] == [None] * 3
 
 
 async def test_rows_that_show_but_part_of_the_query_are_said_to_be_unverified(call: Call, wire: Any) -> None:

@@ -33,18 +33,36 @@ class Search(Generic[E]):
     query: str = ""
     keep: Keep[E] | None = None
     arranged: Callable[[list[E]], list[E]] = list
+    # Whether the CRM has nothing to do with it: then all are read once for many searches.
+    is_ours: bool = False
 
     @property
     def kind(self) -> Finder[E]:
         return self.crm.refs.kinds[self.plural]
 
     async def page(self, page: int, limit: int) -> Page[E]:
+        if self.is_ours:
+            return await self._among_all(page, limit)
         source, told = getattr(self.crm.client, self.plural), self.crm.reading(self.plural)
         if self.keep is None:
             found: Page[E] = await source.search(self.wanted, page=page, limit=limit, told=told)
             return found
         walk = source.walk(self.wanted)
         return await selected(walk, self.keep, page=page, limit=limit, told=told, arranged=self.arranged)
+
+    async def _among_all(self, page: int, limit: int) -> Page[E]:
+        scan = await self.kind.everything()
+        rows = [one for one in scan.records if self.passes(one)]
+        return Page(
+            records=rows[(page - 1) * limit : page * limit],
+            page=page,
+            limit=limit,
+            has_more=len(rows) > page * limit,
+            total=None if scan.bound else len(rows),
+            at_least=len(rows),
+            notes=[scan.bound] if scan.bound else [],
+            bounded=bool(scan.bound),
+        )
 
     def passes(self, one: E) -> bool:
         """Whether a row of which no search of the CRM tells fits but for the query, as far as it shows."""
@@ -60,7 +78,9 @@ class Search(Generic[E]):
         def keep(one: E) -> bool | None:
             return has(one.wire, self.query) is True and (self.keep is None or self.keep(one))
 
-        return replace(self, wanted=self.wanted.model_copy(update={"q": None}), keep=keep)
+        is_ours = self.keep is None and [name for name, *_ in self.wanted.checks()] == ["q"]
+        wanted = self.wanted.model_copy(update={"q": None})
+        return replace(self, wanted=wanted, keep=keep, is_ours=is_ours)
 
     async def anyhow_spelt(self) -> tuple[Search[E], Page[E], bool]:
         """The search that works, what it finds, and what it may not find because it has other accents; and
