@@ -98,7 +98,7 @@ class Search(Generic[E]):
         )
         # Where letters have no capitals, they have no accents.
         unseen = (unseen or missing) and self.query.lower() != self.query.upper()
-        if cut or search is not self:
+        if cut:
             return search, found, unseen and search is self
         every = {one.id: one for one in (*found.records, *filter(self.passes, others))}
         total = None if found.total is None else len(every)
