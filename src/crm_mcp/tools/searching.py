@@ -97,9 +97,9 @@ class Search(Generic[E]):
             self.query.casefold() in self.kind.name_of(one).casefold() for one in others
         )
         # Where letters have no capitals, they have no accents.
-        unseen = (unseen or missing) and self.query.lower() != self.query.upper()
+        unseen = (unseen or missing) and self.query.lower() != self.query.upper() and search is self
         if cut:
-            return search, found, unseen and search is self
+            return search, found, unseen
         every = {one.id: one for one in (*found.records, *filter(self.passes, others))}
         total = None if found.total is None else len(every)
         return search, replace(found, records=list(every.values()), total=total), unseen
