@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from crm_mcp import finding
+from crm_mcp.candidates import Meant
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import CompanyChanges, NewCompany
 from crm_mcp.crm.contacts import ContactChanges, NewMembership
@@ -21,7 +22,7 @@ from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import NewLead
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
-from crm_mcp.finding import SCAN_PAGES
+from crm_mcp.finding import SCAN_PAGES, SEARCH_ROWS
 from crm_mcp.picking import (
     MAX_CANDIDATES,
     AmbiguousReferenceError,
@@ -29,7 +30,7 @@ from crm_mcp.picking import (
     find_stage,
     is_active,
 )
-from crm_mcp.references import SEARCH_ROWS, Meant, References
+from crm_mcp.references import References
 from crm_mcp.sandbox.search import company_texts, contact_texts, lead_texts
 from crm_mcp.sandbox.store import Store, row_span
 from crm_mcp.tenant import Tenant

@@ -17,6 +17,7 @@ from crm_mcp.memory import Memory
 
 E = TypeVar("E", bound=Entity)
 
+SEARCH_ROWS = 100
 SCAN_PAGES = 100
 SCAN_SECONDS = 8.0
 # What was read so lately is not read again for what it lacks.

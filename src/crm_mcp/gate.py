@@ -236,7 +236,9 @@ class Gate:
         raise RefusedError("\n".join([f"{problem} {NOTHING_SENT}", *listed]))
 
     async def _listed(self, kind: Kind, records: Sequence[Record]) -> list[str]:
-        lines = await self._tenant.refs.lines(kind.record, records[:MAX_CANDIDATES]) if records else []
+        lines = (
+            await self._tenant.refs.candidates.lines(kind.record, records[:MAX_CANDIDATES]) if records else []
+        )
         return [f"- {line}" for line in lines]
 
     async def _record(self, attempt: Attempt, outcome: NeverSent, problem: str) -> None:

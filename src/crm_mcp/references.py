@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from crm_mcp.candidates import Candidates, Meant, NothingLikeItError, joined, which_company
 from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
 from crm_mcp.crm.contract import UUID_PATTERN, Entity, searchable
@@ -16,8 +17,8 @@ from crm_mcp.crm.errors import CrmError, NotFoundError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page, Told
 from crm_mcp.crm.pipeline import PipelineStage
-from crm_mcp.finding import Finder, Looked, only, those
-from crm_mcp.lines import company_line, contact_line, lead_line
+from crm_mcp.deals import Deals
+from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, those
 from crm_mcp.matching import Fit, Matches, best, core, domain, may_be_called, site_of
 from crm_mcp.memory import Memory
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError, find_stage
@@ -30,44 +31,13 @@ from crm_mcp.said import (
     kind_and_said,
     name_and_company,
     name_and_id,
-    says_only,
 )
-from crm_mcp.wording import MAX_NAME_CHARS, Reader, clean, sentence
+from crm_mcp.wording import MAX_NAME_CHARS, clean
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
 
 E = TypeVar("E", bound=Entity)
-
-SEARCH_ROWS = 100
-
-
-class NothingLikeItError(UnresolvedReferenceError):
-    """Nothing comes close to what was said."""
-
-    def __init__(self, problem: str, plural: str) -> None:
-        self.problem = problem
-        super().__init__(f"{problem} search_{plural} lists what there is.")
-
-
-@dataclass(frozen=True, slots=True)
-class Meant:
-    """The record that is meant: its id, its name where that is known, and a note where it was not plain."""
-
-    id: str
-    name: str | None = None
-    note: str | None = None
-    # By its id or its own whole name, and not by part of it or by its company.
-    certain: bool = field(default=True, compare=False)
-
-    def to_be_ended(self, said: str) -> str:
-        """The id, for what cannot be taken back; raises UnresolvedReferenceError where it is not certain."""
-        if not self.certain:
-            raise UnresolvedReferenceError(
-                f'"{cut(said)}" is not the whole name of what is meant. If "{self.name}" is, say that or '
-                f"{self.id}. Nothing was deleted."
-            )
-        return self.id
 
 
 class References:
@@ -85,7 +55,6 @@ class References:
         lists: Mapping[str, str],
         reading: Callable[[str], Told],
     ) -> None:
-        self._reading = reading
         self._client = client
         self._memory = memory
         self._rows = rows
@@ -123,6 +92,8 @@ class References:
         )
         kinds: tuple[Finder[Any], ...] = (self._companies, self._contacts, self._leads)
         self.kinds: dict[str, Finder[Any]] = {kind.plural: kind for kind in kinds}
+        self.candidates = Candidates(memory, rows)
+        self._deals = Deals(client, memory, rows, self._companies, self._leads, self.candidates, self)
 
     async def company(self, said: str, *, writing: bool = False) -> Meant:
         """By id, short id, name, website or e-mail domain, or part of the name."""
@@ -145,7 +116,7 @@ class References:
             with suppress(CrmError):
                 like = await self._sharing_a_word(kind, said)
             if like:
-                raise await self._ambiguous(kind, error.problem, like) from error
+                raise await self.candidates.ambiguous(kind, error.problem, like) from error
             raise
 
     async def _close(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant:
@@ -175,7 +146,7 @@ class References:
         return None
 
     async def _kept(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant:
-        each = {"company": self._find_company, "contact": self._find_contact, "lead": self._find_lead}
+        each = {"company": self._find_company, "contact": self._find_contact, "lead": self._deals.find}
         find = each[kind.noun]
         if writing and kind is self._leads:
             # Which lead is the company's only open one may change at any time.
@@ -185,37 +156,37 @@ class References:
 
     async def _find_company(self, said: str, *, writing: bool) -> Meant:
         looked = await self._company(said, writing=writing)
-        return await self._decided(self._companies, said, looked, writing=writing)
+        return await self.candidates.decided(self._companies, said, looked, writing=writing)
 
     async def _find_contact(self, said: str, *, writing: bool) -> Meant:
         if address := ADDRESS.search(said):
             looked = await self._of_address(address[1].casefold(), said)
-            return await self._decided(self._contacts, said, looked, writing=writing)
+            return await self.candidates.decided(self._contacts, said, looked, writing=writing)
         name, company = name_and_company(said)
         # `Lefèvre, Luc` has two orders.
         orders = [f"{name} {company}", f"{company} {name}"] if "," in said else [said]
         called = [one for order in orders * bool(company) for one in await self._contacts.called(order)]
         if called:
             looked = Looked(Matches(Fit.NORMALISED, list({one.id: one for one in called}.values())))
-            return await self._decided(self._contacts, said, looked, writing=writing)
+            return await self.candidates.decided(self._contacts, said, looked, writing=writing)
         if not company:
             looked = await self._contacts.search_for(said, writing=writing)
-            return await self._decided(self._contacts, said, looked, writing=writing)
+            return await self.candidates.decided(self._contacts, said, looked, writing=writing)
         name = next(iter(bare_names(name, self._contacts.noun)), name)
         try:
-            there = await self._named_within(company, writing=writing)
+            there = await self.named_within(company, writing=writing)
         except AmbiguousReferenceError as error:
             return await self._at_one_of(error, name, said, writing=writing)
         people = await self._client.companies.contacts(there.id) if there else None
         at_company = self._contacts.best(name, people.records) if people else None
         if there and people and at_company:
-            looked = Looked(at_company, _join(*people.notes))
-            meant = await self._decided(self._contacts, said, looked, writing=writing)
-            return replace(meant, note=_join(there.note, meant.note) or None)
+            looked = Looked(at_company, joined(*people.notes))
+            meant = await self.candidates.decided(self._contacts, said, looked, writing=writing)
+            return replace(meant, note=joined(there.note, meant.note) or None)
         looked = await self._contacts.search_for(said, writing=writing)
         if looked.matches is None:
             raise await self._nobody(name, company, there, people)
-        return await self._decided(self._contacts, said, looked, writing=writing)
+        return await self.candidates.decided(self._contacts, said, looked, writing=writing)
 
     async def _at_one_of(
         self, companies: AmbiguousReferenceError, name: str, said: str, *, writing: bool
@@ -223,127 +194,20 @@ class References:
         """Who is called so at those companies that may be meant, of which one is enough; where nobody is,
         which company is meant."""
         if not companies.fit or companies.count > MAX_CANDIDATES:
-            raise _which_company(companies, said)
+            raise which_company(companies, said)
         each = [await self._client.companies.contacts(company.id) for company in companies.records]
         people = {one.id: one for page in each for one in page.records}
         matches = self._contacts.best(name, people.values())
         if matches is None:
-            raise _which_company(companies, said)
-        looked = Looked(matches, _join(*dict.fromkeys(note for page in each for note in page.notes)))
-        return await self._decided(self._contacts, said, looked, writing=writing)
-
-    async def _find_lead(self, said: str, *, writing: bool) -> Meant:
-        """A company that is called just so goes first, unless the lead of another one is called that too. All
-        companies are only read for it where the CRM's search brings neither such a company nor a title that
-        is good enough: writing, one that is spelt so.
-        """
-        if people := await self._at_address(said):
-            return await self._only_lead_with(people, said, writing=writing)
-        recent = self._memory.recent
-
-        async def among_all_companies(near: Looked[Company] | None = None) -> Looked[Company]:
-            look = partial(self._companies.among_all_if, said, near, writing=True)
-            return await recent.get("companies", f"of lead {said}", look)
-
-        near = partial(self._near_company, said, writing=writing)
-        named = await recent.get("companies", f"{writing} near lead {said}", near)
-        if writing and named and not named.sure:
-            named = await among_all_companies(named)
-        titled = None
-        if not (named and only(named, Fit.NORMALISED)):
-            titled = await self._leads.near(said)
-            good_enough = titled and titled.fits(Fit.PART) and (titled.sure or not writing)
-            if named is None and not good_enough:
-                named = await among_all_companies()
-        company = only(named, Fit.PART) if named and not (writing and named.bound) else None
-        if named and company and named.fits(Fit.NORMALISED):
-            return await self._only_open_lead(said, company, writing=writing)
-        looked = await self._leads.among_all_if(said, titled, writing=writing)
-        if writing and named and named.fits(Fit.PART) and looked.is_part:
-            looked = await self._either(said, named, looked)
-        looked = await self._open_ones(looked, said, writing=writing)
-        if company and not looked.fits(Fit.PART):
-            return await self._only_open_lead(said, company, writing=writing)
-        if not looked.fits(Fit.NORMALISED) and (
-            at_company := await self._lead_at(said, looked, writing=writing)
-        ):
-            return at_company
-        if named and named.matches and looked.matches is None:
-            return await self._lead_of_one(said, named, looked, writing=writing)
-        return await self._decided(self._leads, said, looked, writing=writing)
-
-    async def _lead_at(self, said: str, titled: Looked[Lead], *, writing: bool) -> Meant | None:
-        """Of `pilot project at Acme` the lead there; None where there is none.
-
-        Raises AmbiguousReferenceError where `titled` fits too, or nothing does and there are leads.
-        """
-        title, company = name_and_company(said)
-        if not company or says_only(title, self._leads.noun):
-            return None
-        note = None
-        try:
-            there = await self._named_within(company, writing=writing)
-            homes = [await self._companies.get(there.id)] if there else []
-            note = there.note if there else None
-        except AmbiguousReferenceError as error:
-            homes = list(error.records) if error.fit and error.count <= MAX_CANDIDATES else []
-        theirs, bound = await self._leads_at(homes)
-        looked = Looked(self._leads.best(title, theirs), bound)
-        if looked.matches is None:
-            if len(homes) == 1 and theirs and titled.matches is None:
-                problem = f'{clean(homes[0].label, MAX_NAME_CHARS)} has no lead "{cut(title)}".'
-                raise await self._ambiguous(
-                    self._leads, problem, await self._rows.open_leads(theirs) or theirs
-                )
-            return None
-        looked = await self._open_ones(looked, said, writing=writing)
-        if titled.matches and titled.fits(Fit.PART) and looked.matches:
-            found = {lead.id: lead for lead in (*looked.matches.found, *titled.matches.found)}
-            looked = replace(looked, matches=replace(looked.matches, found=list(found.values())))
-        meant = await self._decided(self._leads, said, looked, writing=writing)
-        return replace(meant, note=_join(note, meant.note) or None, certain=False)
-
-    async def _only_lead_with(self, people: list[Contact], said: str, *, writing: bool) -> Meant:
-        """The one open lead of a person; where it is not one, theirs or their companies' to choose from."""
-        if writing:
-            # Which stages are open is documented: without them nobody can tell.
-            await self._rows.stages()
-        pages = [
-            await self._client.leads.search(LeadFilter(contact_id=person.id), limit=SEARCH_ROWS)
-            for person in people
-        ]
-        ids = {person.id for person in people}
-        theirs = [lead for page in pages for lead in page.records if lead.contact_id in ids]
-        open_leads = await self._rows.open_leads(theirs)
-        bound = _join(*(self._leads.more_than_seen(page) for page in pages))
-        if len(open_leads) == 1 and not (writing and open_leads[0].stage_id is None):
-            looked = Looked(Matches(Fit.PART, open_leads), bound)
-            meant = await self._decided(self._leads, said, looked, writing=writing)
-            return replace(meant, note=bound or None, certain=False)
-        called = clean(people[0].label, MAX_NAME_CHARS)
-        many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
-        problem = f"{called} has {'one open lead as far as can be seen' if len(open_leads) == 1 else many}."
-        homes = {person.company_id for person in people if person.company_id} if not theirs else ()
-        theirs = theirs or (await self._leads_at([await self._companies.get(one) for one in homes]))[0]
-        if not theirs:
-            raise NothingLikeItError(problem, self._leads.plural)
-        raise await self._ambiguous(self._leads, problem, open_leads or theirs)
-
-    async def _leads_at(self, companies: Sequence[Company]) -> tuple[list[Lead], str]:
-        """Those of as many companies as there are candidates; and what was not looked at."""
-        theirs: dict[str, Lead] = {}
-        bound = ""
-        for company in companies[:MAX_CANDIDATES]:
-            page = await self._client.leads.search(LeadFilter(company_id=company.id), limit=SEARCH_ROWS)
-            theirs |= {lead.id: lead for lead in page.records if lead.company_id == company.id}
-            bound = bound or self._leads.more_than_seen(page)
-        return list(theirs.values()), bound
+            raise which_company(companies, said)
+        looked = Looked(matches, joined(*dict.fromkeys(note for page in each for note in page.notes)))
+        return await self.candidates.decided(self._contacts, said, looked, writing=writing)
 
     async def _sharing_a_word(self, kind: Finder[Any], said: str) -> list[Any]:
         """What may be meant where nothing fits; of leads, those of a company whose name shares a word too."""
         like = await kind.sharing_a_word(said)
         if kind is self._leads and not like:
-            like, _ = await self._leads_at(await self._companies.sharing_a_word(said))
+            like, _ = await self._deals.leads_at(await self._companies.sharing_a_word(said))
             like = await self._rows.open_leads(like) or like
         return like
 
@@ -377,7 +241,8 @@ class References:
         [me] = owners
         if any(company.owner_user_id not in (None, me) for company in every):
             return me, None
-        return me, f"`me` is taken for {self._reader().id(me)}, the only owner of companies that was seen."
+        known = self.candidates.reader().id(me)
+        return me, f"`me` is taken for {known}, the only owner of companies that was seen."
 
     async def new_owner(self, said: str) -> str:
         """Who shall own a record: `unassigned` is nobody to be set, but a field to be emptied."""
@@ -421,7 +286,7 @@ class References:
             f"Aliases: {aliases}."
         )
 
-    async def _named_within(self, company: str, *, writing: bool) -> Meant | None:
+    async def named_within(self, company: str, *, writing: bool) -> Meant | None:
         """The company that a person's name was said with; None where there is none.
 
         Raises AmbiguousReferenceError, about companies.
@@ -442,7 +307,10 @@ class References:
         names = self._memory.names
         known = [one for one in every if names.kind(one) in (None, kind.noun)] or every
         if len(known) > 1:
-            listed = {self._reader().line(names.get(one), one): Meant(one, names.get(one)) for one in known}
+            listed = {
+                self.candidates.reader().line(names.get(one), one): Meant(one, names.get(one))
+                for one in known
+            }
             raise AmbiguousReferenceError(f"Several ids start with {word}.", listed)
         if known and names.kind(known[0]) not in (None, kind.noun):
             return await self._of_other_kind(kind, known[0], name, writing=writing)
@@ -471,7 +339,9 @@ class References:
         if len(records) == 1 and not looked.bound:
             return await self._named_so(kind, records[0].id, name)
         if records:
-            raise await self._ambiguous(kind, _join(f"Ids start with {word}.", looked.bound), records)
+            raise await self.candidates.ambiguous(
+                kind, joined(f"Ids start with {word}.", looked.bound), records
+            )
         return None
 
     async def _named_so(self, kind: Finder[E], full: str, name: str) -> Meant:
@@ -480,8 +350,9 @@ class References:
         if name and known is None:
             known = kind.name_of(await kind.get(full))
         if name and known and not may_be_called(name, known, legal=kind.of_companies):
+            short = self.candidates.reader().id(full)
             raise UnresolvedReferenceError(
-                f'{self._reader().id(full)} is "{cut(known)}", not "{cut(name)}": say which one is meant.'
+                f'{short} is "{cut(known)}", not "{cut(name)}": say which one is meant.'
             )
         return Meant(full, known)
 
@@ -490,7 +361,7 @@ class References:
         known = self._memory.names.kind(full)
         if kind is self._leads and known == self._companies.noun:
             await self._named_so(self._companies, full, name)
-            return await self._only_open_lead(full, await self._companies.get(full), writing=writing)
+            return await self._deals.only_open_lead(full, await self._companies.get(full), writing=writing)
         raise UnresolvedReferenceError(f"{full} is the id of a {known}, not of a {kind.noun}.")
 
     async def _company(self, said: str, *, writing: bool) -> Looked[Company]:
@@ -501,13 +372,13 @@ class References:
             return await self._companies.search_for(said, writing=writing)
         named = await self._companies.called(said)
         found = {company.id: company for company in (*named, *of_site.matches.found)}
-        for person in await self._at_address(said):
+        for person in await self.at_address(said):
             # Who writes from there may be of another one.
             if person.company_id and person.company_id not in found:
                 found[person.company_id] = await self._companies.get(person.company_id)
         return Looked(Matches(Fit.EXACT, list(found.values())), of_site.bound)
 
-    async def _near_company(self, said: str, *, writing: bool) -> Looked[Company] | None:
+    async def near_company(self, said: str, *, writing: bool) -> Looked[Company] | None:
         """The same without reading all that there are, where that may be spared: of a name it may."""
         return await (self._company(said, writing=writing) if domain(said) else self._companies.near(said))
 
@@ -544,7 +415,7 @@ class References:
         found = Looked(look(page.records), self._contacts.more_than_seen(page)) if page else Looked(None)
         return found if found.fits(Fit.EXACT) else await self._contacts.among_all(look)
 
-    async def _at_address(self, said: str) -> list[Contact]:
+    async def at_address(self, said: str) -> list[Contact]:
         """Who has the e-mail address that was said; nobody where it is none."""
         address = ADDRESS.search(said)
         if address is None:
@@ -561,187 +432,12 @@ class References:
         elsewhere = looked.matches.found if looked.matches else []
         if there and people:
             at = clean(there.name or company, MAX_NAME_CHARS)
-            problem = _join(f'Nobody at {at} is called "{cut(name)}".', *people.notes)
+            problem = joined(f'Nobody at {at} is called "{cut(name)}".', *people.notes)
             few = len(elsewhere) == 1 or not people.records
             elsewhere = [*(elsewhere if few else []), *people.records]
         else:
             problem = f'No contact "{cut(name)}" at "{cut(company)}": no such company was found.'
         found = list({one.id: one for one in elsewhere}.values())
         if not found:
-            return UnresolvedReferenceError(_join(problem, "search_contacts lists what there is."))
-        return await self._ambiguous(self._contacts, problem, found)
-
-    async def _open_ones(self, looked: Looked[Lead], said: str, *, writing: bool) -> Looked[Lead]:
-        """Of leads that part of a title fits, those that are open, if there are any.
-
-        A closed one is not reopened by half its name: writing, it has to be said in full.
-        """
-        if looked.matches is None or looked.matches.fit is not Fit.PART:
-            return looked
-        open_leads = await self._rows.open_leads(looked.matches.found)
-        if writing:
-            # Of what shows no stage nobody can tell.
-            open_leads = [lead for lead in open_leads if lead.stage_id]
-        if not open_leads and writing:
-            problem = f'No open lead "{cut(said)}".'
-            raise await self._ambiguous(self._leads, problem, looked.matches.found)
-        closed = len(looked.matches.found) - len(open_leads) if open_leads and not writing else 0
-        too = f"{closed} that fit too {'is' if closed == 1 else 'are'} closed." if closed else ""
-        found = Matches(Fit.PART, open_leads or looked.matches.found)
-        return replace(looked, matches=found, bound=_join(looked.bound, too))
-
-    async def _only_open_lead(self, said: str, company: Company, *, writing: bool) -> Meant:
-        """The one open lead of the company; a write does not rely on a filter that could not be verified."""
-        if writing:
-            # Which stages are open is documented: without them nobody can tell.
-            await self._rows.stages()
-        page, namesakes = await self._leads_of(company, said)
-        open_leads = await self._rows.open_leads(page.records)
-        others = [lead for lead in namesakes if [lead.id] != [one.id for one in open_leads]]
-        if others:
-            problem = f'"{cut(said)}" is a company, and another lead.'
-            both = {lead.id: lead for lead in (*open_leads, *others)}
-            raise await self._ambiguous(self._leads, problem, list(both.values()))
-        whole = not (page.has_more or page.bounded)
-        if (
-            len(open_leads) == 1
-            and whole
-            and not (writing and (page.unverified or open_leads[0].stage_id is None))
-        ):
-            name = clean(open_leads[0].label, MAX_NAME_CHARS)
-            return Meant(open_leads[0].id, name, _join(*page.notes) or None, certain=False)
-        called = clean(company.label, MAX_NAME_CHARS)
-        if not page.records:
-            problem = f'{called} has no lead, and no lead is called "{cut(said)}".'
-            if like := await self._leads.sharing_a_word(company.label):
-                raise await self._ambiguous(self._leads, problem, like)
-            raise UnresolvedReferenceError(problem)
-        how_many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
-        if len(open_leads) == 1:
-            how_many = "one open lead as far as can be seen"
-        raise await self._ambiguous(self._leads, f"{called} has {how_many}.", open_leads or page.records)
-
-    async def _lead_of_one(
-        self, said: str, named: Looked[Company], looked: Looked[Lead], *, writing: bool
-    ) -> Meant:
-        """Where no lead is called so: the lead of the only company that a read may take for it; else those of
-        all companies that may be meant, to choose from."""
-        companies = named.matches.found if named.matches else []
-        try:
-            taken = await self._decided(self._companies, said, named, writing=writing)
-        except AmbiguousReferenceError as error:
-            leads, _ = await self._leads_at(companies)
-            if not leads:
-                return await self._decided(self._leads, said, looked, writing=writing)
-            leads = await self._rows.open_leads(leads) or leads
-            problem = _join(f'No lead "{cut(said)}".', looked.bound, error.problem)
-            raise await self._ambiguous(self._leads, problem, leads) from error
-        meant = await self._only_open_lead(said, companies[0], writing=writing)
-        return replace(meant, note=_join(taken.note, meant.note))
-
-    async def _either(self, said: str, named: Looked[Company], titled: Looked[Lead]) -> Looked[Lead]:
-        """What is part of a title here, and a company's name or part of it there: neither is plainly meant,
-        unless both come to one open lead."""
-        companies = named.matches.found if named.matches else []
-        theirs, _ = await self._leads_at(companies)
-        titles = titled.matches.found if titled.matches else []
-        every = list({lead.id: lead for lead in (*titles, *theirs)}.values())
-        leads = await self._rows.open_leads(every) or every
-        if len(leads) > 1:
-            problem = f'"{cut(said)}" is part of titles, and of a company\'s name.'
-            raise await self._ambiguous(self._leads, problem, leads)
-        return replace(titled, matches=Matches(Fit.PART, leads))
-
-    async def _leads_of(self, company: Company, said: str) -> tuple[Page[Lead], list[Lead]]:
-        """The company's leads, and all that are called what was said.
-
-        Where one page has all leads, that is all it takes; where there are many companies, it hardly has.
-        """
-        of_company, titled = None, None
-        if await self._companies.few() is not None:
-            of_company = await self._leads.page(None)
-        if (
-            of_company is None
-            or of_company.has_more
-            or of_company.bounded
-            or any("company_id" not in one.model_fields_set for one in of_company.records)
-        ):
-            wanted = LeadFilter(company_id=company.id)
-            of_company = await self._client.leads.search(wanted, limit=SEARCH_ROWS)
-            self._leads.learn(of_company.records)
-            titled = await self._leads.spelt_so(said)
-        matches = self._leads.best(said, of_company.records if titled is None else titled)
-        own = [one for one in of_company.records if titled is not None or one.company_id == company.id]
-        return replace(of_company, records=own), (
-            matches.found if matches and matches.fit <= Fit.NORMALISED else []
-        )
-
-    async def _decided(self, kind: Finder[E], said: str, looked: Looked[E], *, writing: bool) -> Meant:
-        """The one record that is meant, or an error that says why it is none."""
-        matches = looked.matches
-        if matches is None:
-            raise NothingLikeItError(_join(f'No {kind.noun} "{cut(said)}".', looked.bound), kind.plural)
-        called = clean(kind.name_of(matches.found[0]), MAX_NAME_CHARS)
-        close = matches.fit > Fit.PART
-        if len(matches.found) > 1 or (writing and (close or looked.bound)):
-            fits = f"more than one {kind.noun}" if len(matches.found) > 1 else f"one {kind.noun}"
-            problem = f'No {kind.noun} is called "{cut(said)}".' if close else f'"{cut(said)}" fits {fits}.'
-            raise await self._ambiguous(
-                kind, _join(problem, looked.bound), matches.found, fit=not (close or looked.bound)
-            )
-        unseen = "; what is spelt otherwise was not looked at" * (looked.searched and matches.fit >= Fit.PART)
-        taken = f'No {kind.noun} is called "{cut(said)}";' if close else f'"{cut(said)}" is'
-        note = sentence(f"{taken} taken for {called}{unseen}") if close or unseen else ""
-        legal = kind.of_companies
-        whole = any(
-            core(said, legal=legal) == core(name, legal=legal) for name in kind.names_of(matches.found[0])
-        )
-        certain = matches.fit is Fit.EXACT or (matches.fit <= Fit.NORMALISED and whole)
-        return Meant(matches.found[0].id, called, _join(note, looked.bound) or None, certain)
-
-    async def _ambiguous(
-        self, kind: Finder[E], problem: str, records: Sequence[E], *, fit: bool = True
-    ) -> AmbiguousReferenceError:
-        shown = records[:MAX_CANDIDATES]
-        for one in shown:
-            # How short an id can be said depends on the others.
-            self._memory.shown.short(one.id)
-        meant = [Meant(one.id, clean(kind.name_of(one), MAX_NAME_CHARS)) for one in shown]
-        candidates = dict(zip(await self.lines(kind.noun, shown), meant, strict=True))
-        return AmbiguousReferenceError(problem, candidates, len(records), records, fit=fit)
-
-    async def lines(self, kind: str, records: Sequence[Any]) -> list[str]:
-        """Records as candidates are shown; of other kinds by their names."""
-        if kind == "company":
-            return await self._company_lines(records)
-        if kind == "contact":
-            return await self._contact_lines(records)
-        if kind == "lead":
-            return await self._lead_lines(records)
-        called = [getattr(one, "name", None) or getattr(one, "subject", None) for one in records]
-        ids = [self._reader().id(one.id) for one in records]
-        return [self._reader().line(name, one) for name, one in zip(called, ids, strict=True)]
-
-    async def _company_lines(self, companies: Sequence[Company]) -> list[str]:
-        return [company_line(row, self._reader()) for row in await self._rows.companies(companies)]
-
-    async def _contact_lines(self, contacts: Sequence[Contact]) -> list[str]:
-        return [contact_line(row, self._reader()) for row in await self._rows.contacts(contacts)]
-
-    async def _lead_lines(self, leads: Sequence[Lead]) -> list[str]:
-        return [lead_line(row, self._reader()) for row in await self._rows.leads(leads)]
-
-    def _reader(self) -> Reader:
-        return Reader(self._memory.shown)
-
-
-def _which_company(companies: AmbiguousReferenceError, said: str) -> UnresolvedReferenceError:
-    """Which of several companies is no choice between their people or deals, so that nobody can be asked."""
-    listed = "\n".join(f"- {line}" for line in companies.candidates)
-    return UnresolvedReferenceError(
-        f'Which company is meant in "{cut(said)}"? Say its id in place of its name:\n{listed}'
-    )
-
-
-def _join(*sentences: str | None) -> str:
-    return " ".join(sentence for sentence in sentences if sentence)
+            return UnresolvedReferenceError(joined(problem, "search_contacts lists what there is."))
+        return await self.candidates.ambiguous(self._contacts, problem, found)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from crm_mcp.candidates import Meant
 from crm_mcp.crm.activities import (
     Activity,
     ActivityFilter,
@@ -20,7 +21,6 @@ from crm_mcp.crm.activities import (
 )
 from crm_mcp.crm.errors import InvalidInputError
 from crm_mcp.crm.paging import MAX_PAGE_SIZE, MAX_PAGES, Page, selected
-from crm_mcp.references import Meant
 from crm_mcp.results import DASHBOARD_URI, ActivityList, ActivityWritten, TaskList, company_uri, lead_uri
 from crm_mcp.tenant import Tenant
 from crm_mcp.tools.asking import MaybeCompany, MaybeContact, MaybeLead, MeantLeads

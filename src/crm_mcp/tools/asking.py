@@ -14,11 +14,11 @@ from pydantic import BaseModel, Field, create_model
 
 from crm_mcp.access import CrmAccess
 from crm_mcp.calls import CALL
+from crm_mcp.candidates import Meant
 from crm_mcp.crm.errors import CrmError, InvalidInputError, NotFoundError, UnresolvedReferenceError
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.picking import AmbiguousReferenceError, find_connection
-from crm_mcp.references import Meant
 from crm_mcp.tenant import Advance
 from crm_mcp.tools.parameters import Crm
 from crm_mcp.wording import MAX_NAME_CHARS, clean

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from crm_mcp.candidates import Meant
 from crm_mcp.crm.contacts import (
     Contact,
     ContactChanges,
@@ -21,7 +22,6 @@ from crm_mcp.crm.leads import LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.lines import ContactRow, LeadRow
 from crm_mcp.matching import words
-from crm_mcp.references import Meant
 from crm_mcp.results import (
     DASHBOARD_URI,
     ContactList,

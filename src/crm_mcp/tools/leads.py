@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from crm_mcp.candidates import Meant
 from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.contract import plain
 from crm_mcp.crm.errors import CrmError, InvalidInputError
@@ -15,7 +16,6 @@ from crm_mcp.crm.leads import Lead, LeadChanges, LeadFilter, NewLead, TimelineEn
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import LeadRow
 from crm_mcp.picking import AmbiguousReferenceError
-from crm_mcp.references import Meant
 from crm_mcp.results import (
     DASHBOARD_URI,
     PIPELINE_URI,

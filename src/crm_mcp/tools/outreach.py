@@ -10,9 +10,9 @@ from mcp.server.mcpserver import Resolve
 from pydantic import Field
 
 from crm_mcp.calls import CALL
+from crm_mcp.candidates import Meant
 from crm_mcp.crm.errors import CrmError, InvalidInputError, UnresolvedReferenceError
 from crm_mcp.crm.outreach import ListAddition, OutboundEmail
-from crm_mcp.references import Meant
 from crm_mcp.rendering import evenly, fits
 from crm_mcp.results import (
     DASHBOARD_URI,

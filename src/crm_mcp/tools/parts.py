@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import anyio
 
 from crm_mcp.calls import CALL
+from crm_mcp.candidates import Meant
 from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RateLimitedError
 from crm_mcp.crm.paging import Page
-from crm_mcp.references import Meant
 from crm_mcp.rendering import counts
 from crm_mcp.results import Batch, BatchItem
 from crm_mcp.tenant import Advance

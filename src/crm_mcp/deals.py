@@ -1,0 +1,271 @@
+"""Which deal is meant: by its title, by the company that has one, by both, by its person's address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from crm_mcp.candidates import Candidates, Meant, NothingLikeItError, joined
+from crm_mcp.crm.companies import Company
+from crm_mcp.crm.contacts import Contact
+from crm_mcp.crm.errors import UnresolvedReferenceError
+from crm_mcp.crm.leads import Lead, LeadFilter
+from crm_mcp.crm.paging import Page
+from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, only
+from crm_mcp.matching import Fit, Matches
+from crm_mcp.memory import Memory
+from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError
+from crm_mcp.rows import Rows
+from crm_mcp.said import cut, name_and_company, says_only
+from crm_mcp.wording import MAX_NAME_CHARS, clean
+
+if TYPE_CHECKING:
+    from crm_mcp.crm import CrmClient
+
+
+class Around(Protocol):
+    """What finds the companies and people by which deals are called."""
+
+    async def near_company(self, said: str, *, writing: bool) -> Looked[Company] | None: ...
+
+    async def named_within(self, company: str, *, writing: bool) -> Meant | None: ...
+
+    async def at_address(self, said: str) -> list[Contact]: ...
+
+
+class Deals:
+    """Finds the deal that is meant, in one tenant's CRM. Raises what References raises."""
+
+    def __init__(
+        self,
+        client: CrmClient,
+        memory: Memory,
+        rows: Rows,
+        companies: Finder[Company],
+        leads: Finder[Lead],
+        candidates: Candidates,
+        around: Around,
+    ) -> None:
+        self._client = client
+        self._memory = memory
+        self._rows = rows
+        self._companies = companies
+        self._leads = leads
+        self._candidates = candidates
+        self._around = around
+
+    async def find(self, said: str, *, writing: bool) -> Meant:
+        """A company that is called just so goes first, unless the lead of another one is called that too. All
+        companies are only read for it where the CRM's search brings neither such a company nor a title that
+        is good enough: writing, one that is spelt so.
+        """
+        if people := await self._around.at_address(said):
+            return await self._only_lead_with(people, said, writing=writing)
+        recent = self._memory.recent
+
+        async def among_all_companies(near: Looked[Company] | None = None) -> Looked[Company]:
+            look = partial(self._companies.among_all_if, said, near, writing=True)
+            return await recent.get("companies", f"of lead {said}", look)
+
+        near = partial(self._around.near_company, said, writing=writing)
+        named = await recent.get("companies", f"{writing} near lead {said}", near)
+        if writing and named and not named.sure:
+            named = await among_all_companies(named)
+        titled = None
+        if not (named and only(named, Fit.NORMALISED)):
+            titled = await self._leads.near(said)
+            good_enough = titled and titled.fits(Fit.PART) and (titled.sure or not writing)
+            if named is None and not good_enough:
+                named = await among_all_companies()
+        company = only(named, Fit.PART) if named and not (writing and named.bound) else None
+        if named and company and named.fits(Fit.NORMALISED):
+            return await self.only_open_lead(said, company, writing=writing)
+        looked = await self._leads.among_all_if(said, titled, writing=writing)
+        if writing and named and named.fits(Fit.PART) and looked.is_part:
+            looked = await self._either(said, named, looked)
+        looked = await self._open_ones(looked, said, writing=writing)
+        if company and not looked.fits(Fit.PART):
+            return await self.only_open_lead(said, company, writing=writing)
+        if not looked.fits(Fit.NORMALISED) and (
+            at_company := await self._lead_at(said, looked, writing=writing)
+        ):
+            return at_company
+        if named and named.matches and looked.matches is None:
+            return await self._lead_of_one(said, named, looked, writing=writing)
+        return await self._candidates.decided(self._leads, said, looked, writing=writing)
+
+    async def _lead_at(self, said: str, titled: Looked[Lead], *, writing: bool) -> Meant | None:
+        """Of `pilot project at Acme` the lead there; None where there is none.
+
+        Raises AmbiguousReferenceError where `titled` fits too, or nothing does and there are leads.
+        """
+        title, company = name_and_company(said)
+        if not company or says_only(title, self._leads.noun):
+            return None
+        note = None
+        try:
+            there = await self._around.named_within(company, writing=writing)
+            homes = [await self._companies.get(there.id)] if there else []
+            note = there.note if there else None
+        except AmbiguousReferenceError as error:
+            homes = list(error.records) if error.fit and error.count <= MAX_CANDIDATES else []
+        theirs, bound = await self.leads_at(homes)
+        looked = Looked(self._leads.best(title, theirs), bound)
+        if looked.matches is None:
+            if len(homes) == 1 and theirs and titled.matches is None:
+                problem = f'{clean(homes[0].label, MAX_NAME_CHARS)} has no lead "{cut(title)}".'
+                raise await self._candidates.ambiguous(
+                    self._leads, problem, await self._rows.open_leads(theirs) or theirs
+                )
+            return None
+        looked = await self._open_ones(looked, said, writing=writing)
+        if titled.matches and titled.fits(Fit.PART) and looked.matches:
+            found = {lead.id: lead for lead in (*looked.matches.found, *titled.matches.found)}
+            looked = replace(looked, matches=replace(looked.matches, found=list(found.values())))
+        meant = await self._candidates.decided(self._leads, said, looked, writing=writing)
+        return replace(meant, note=joined(note, meant.note) or None, certain=False)
+
+    async def _only_lead_with(self, people: list[Contact], said: str, *, writing: bool) -> Meant:
+        """The one open lead of a person; where it is not one, theirs or their companies' to choose from."""
+        if writing:
+            # Which stages are open is documented: without them nobody can tell.
+            await self._rows.stages()
+        pages = [
+            await self._client.leads.search(LeadFilter(contact_id=person.id), limit=SEARCH_ROWS)
+            for person in people
+        ]
+        ids = {person.id for person in people}
+        theirs = [lead for page in pages for lead in page.records if lead.contact_id in ids]
+        open_leads = await self._rows.open_leads(theirs)
+        bound = joined(*(self._leads.more_than_seen(page) for page in pages))
+        if len(open_leads) == 1 and not (writing and open_leads[0].stage_id is None):
+            looked = Looked(Matches(Fit.PART, open_leads), bound)
+            meant = await self._candidates.decided(self._leads, said, looked, writing=writing)
+            return replace(meant, note=bound or None, certain=False)
+        called = clean(people[0].label, MAX_NAME_CHARS)
+        many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
+        problem = f"{called} has {'one open lead as far as can be seen' if len(open_leads) == 1 else many}."
+        homes = {person.company_id for person in people if person.company_id} if not theirs else ()
+        theirs = theirs or (await self.leads_at([await self._companies.get(one) for one in homes]))[0]
+        if not theirs:
+            raise NothingLikeItError(problem, self._leads.plural)
+        raise await self._candidates.ambiguous(self._leads, problem, open_leads or theirs)
+
+    async def leads_at(self, companies: Sequence[Company]) -> tuple[list[Lead], str]:
+        """Those of as many companies as there are candidates; and what was not looked at."""
+        theirs: dict[str, Lead] = {}
+        bound = ""
+        for company in companies[:MAX_CANDIDATES]:
+            page = await self._client.leads.search(LeadFilter(company_id=company.id), limit=SEARCH_ROWS)
+            theirs |= {lead.id: lead for lead in page.records if lead.company_id == company.id}
+            bound = bound or self._leads.more_than_seen(page)
+        return list(theirs.values()), bound
+
+    async def _open_ones(self, looked: Looked[Lead], said: str, *, writing: bool) -> Looked[Lead]:
+        """Of leads that part of a title fits, those that are open, if there are any.
+
+        A closed one is not reopened by half its name: writing, it has to be said in full.
+        """
+        if looked.matches is None or looked.matches.fit is not Fit.PART:
+            return looked
+        open_leads = await self._rows.open_leads(looked.matches.found)
+        if writing:
+            # Of what shows no stage nobody can tell.
+            open_leads = [lead for lead in open_leads if lead.stage_id]
+        if not open_leads and writing:
+            problem = f'No open lead "{cut(said)}".'
+            raise await self._candidates.ambiguous(self._leads, problem, looked.matches.found)
+        closed = len(looked.matches.found) - len(open_leads) if open_leads and not writing else 0
+        too = f"{closed} that fit too {'is' if closed == 1 else 'are'} closed." if closed else ""
+        found = Matches(Fit.PART, open_leads or looked.matches.found)
+        return replace(looked, matches=found, bound=joined(looked.bound, too))
+
+    async def only_open_lead(self, said: str, company: Company, *, writing: bool) -> Meant:
+        """The one open lead of the company; a write does not rely on a filter that could not be verified."""
+        if writing:
+            # Which stages are open is documented: without them nobody can tell.
+            await self._rows.stages()
+        page, namesakes = await self._leads_of(company, said)
+        open_leads = await self._rows.open_leads(page.records)
+        others = [lead for lead in namesakes if [lead.id] != [one.id for one in open_leads]]
+        if others:
+            problem = f'"{cut(said)}" is a company, and another lead.'
+            both = {lead.id: lead for lead in (*open_leads, *others)}
+            raise await self._candidates.ambiguous(self._leads, problem, list(both.values()))
+        whole = not (page.has_more or page.bounded)
+        if (
+            len(open_leads) == 1
+            and whole
+            and not (writing and (page.unverified or open_leads[0].stage_id is None))
+        ):
+            name = clean(open_leads[0].label, MAX_NAME_CHARS)
+            return Meant(open_leads[0].id, name, joined(*page.notes) or None, certain=False)
+        called = clean(company.label, MAX_NAME_CHARS)
+        if not page.records:
+            problem = f'{called} has no lead, and no lead is called "{cut(said)}".'
+            if like := await self._leads.sharing_a_word(company.label):
+                raise await self._candidates.ambiguous(self._leads, problem, like)
+            raise UnresolvedReferenceError(problem)
+        how_many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
+        if len(open_leads) == 1:
+            how_many = "one open lead as far as can be seen"
+        raise await self._candidates.ambiguous(
+            self._leads, f"{called} has {how_many}.", open_leads or page.records
+        )
+
+    async def _lead_of_one(
+        self, said: str, named: Looked[Company], looked: Looked[Lead], *, writing: bool
+    ) -> Meant:
+        """Where no lead is called so: the lead of the only company that a read may take for it; else those of
+        all companies that may be meant, to choose from."""
+        companies = named.matches.found if named.matches else []
+        try:
+            taken = await self._candidates.decided(self._companies, said, named, writing=writing)
+        except AmbiguousReferenceError as error:
+            leads, _ = await self.leads_at(companies)
+            if not leads:
+                return await self._candidates.decided(self._leads, said, looked, writing=writing)
+            leads = await self._rows.open_leads(leads) or leads
+            problem = joined(f'No lead "{cut(said)}".', looked.bound, error.problem)
+            raise await self._candidates.ambiguous(self._leads, problem, leads) from error
+        meant = await self.only_open_lead(said, companies[0], writing=writing)
+        return replace(meant, note=joined(taken.note, meant.note))
+
+    async def _either(self, said: str, named: Looked[Company], titled: Looked[Lead]) -> Looked[Lead]:
+        """What is part of a title here, and a company's name or part of it there: neither is plainly meant,
+        unless both come to one open lead."""
+        companies = named.matches.found if named.matches else []
+        theirs, _ = await self.leads_at(companies)
+        titles = titled.matches.found if titled.matches else []
+        every = list({lead.id: lead for lead in (*titles, *theirs)}.values())
+        leads = await self._rows.open_leads(every) or every
+        if len(leads) > 1:
+            problem = f'"{cut(said)}" is part of titles, and of a company\'s name.'
+            raise await self._candidates.ambiguous(self._leads, problem, leads)
+        return replace(titled, matches=Matches(Fit.PART, leads))
+
+    async def _leads_of(self, company: Company, said: str) -> tuple[Page[Lead], list[Lead]]:
+        """The company's leads, and all that are called what was said.
+
+        Where one page has all leads, that is all it takes; where there are many companies, it hardly has.
+        """
+        of_company, titled = None, None
+        if await self._companies.few() is not None:
+            of_company = await self._leads.page(None)
+        if (
+            of_company is None
+            or of_company.has_more
+            or of_company.bounded
+            or any("company_id" not in one.model_fields_set for one in of_company.records)
+        ):
+            wanted = LeadFilter(company_id=company.id)
+            of_company = await self._client.leads.search(wanted, limit=SEARCH_ROWS)
+            self._leads.learn(of_company.records)
+            titled = await self._leads.spelt_so(said)
+        matches = self._leads.best(said, of_company.records if titled is None else titled)
+        own = [one for one in of_company.records if titled is not None or one.company_id == company.id]
+        return replace(of_company, records=own), (
+            matches.found if matches and matches.fit <= Fit.NORMALISED else []
+        )
