@@ -18,7 +18,7 @@ from mcp.types import ElicitRequestParams, ElicitResult, InputRequiredResult
 
 from crm_mcp.access import CrmAccess
 from crm_mcp.calls import GUARDED, Policy
-from crm_mcp.ledger import Ledger
+from crm_mcp.ledger import Ledger, Question
 from crm_mcp.preview import email_lines
 from crm_mcp.server import build_server
 from crm_mcp.tools.catalogue import Toolset
@@ -398,20 +398,35 @@ async def test_a_yes_counts_for_nothing_when_the_question_ran_out_meanwhile(
     assert (wire.writes, outcomes(ledger), ledger.waiting()) == ([], ["expired"], [])
 
 
-async def test_a_no_anywhere_is_a_no(open_client: OpenClient, wire: Any, ledger: Ledger) -> None:
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_no_anywhere_is_a_no(open_client: OpenClient, wire: Any, ledger: Ledger, mode: Any) -> None:
     async def decide_elsewhere() -> None:
         [waiting] = ledger.waiting()
         ledger.decide(waiting.id, approved=elsewhere, by="page")
 
-    for elsewhere in (True, False):
+    # In the newer era what was declined is another question, and asked anew.
+    for elsewhere in (True, False) if mode == "legacy" else (True,):
         answer = ElicitResult(action="accept", content={"approve": not elsewhere})
         person = Person(answer, before=decide_elsewhere)
-        client = await open_client(policy=ASKING, elicitation_callback=person, mode="legacy")
+        client = await open_client(policy=ASKING, elicitation_callback=person, mode=mode)
         text = await call(client, "send_outbound_email", MAIL, fails=True)
-        assert text.endswith(
-            "Nothing was sent to the CRM." if elsewhere else "was declined. Nothing was sent."
-        )
-    assert (wire.writes, outcomes(ledger)) == ([], ["declined", "refused"])
+        assert text.endswith("The person said no. Nothing was sent to the CRM.") is elsewhere
+        assert not ledger.waiting() or not elsewhere
+    assert wire.writes == []
+    assert outcomes(ledger)[0] == "declined"
+    # Nor is it let through later.
+    client = await open_client(policy=ASKING)
+    await call(client, "send_outbound_email", MAIL, fails=True)
+    assert wire.writes == []
+
+
+async def test_a_no_counts_although_the_yes_came_while_the_ledger_was_busy(ledger: Ledger) -> None:
+    question = Question(digest="d", principal="p", entity="e", tool="t", preview="x", plan={})
+    asked = ledger.ask_for_approval(question, seconds=60)
+    ledger.decide(asked.id, approved=True, by="page")
+    assert ledger.answer(asked.id, approved=True, by="client").state == "approved"
+    assert ledger.answer(asked.id, approved=False, by="client").state == "void"
+    assert ledger.answer(asked.id, approved=True, by="client").state == "void"
 
 
 @asynccontextmanager

@@ -68,6 +68,8 @@ attempt = Attempt(**{name: sys.argv[2] for name in (
 print("ready", flush=True)
 sys.stdin.readline()
 change, is_new = ledger.begin(attempt, window_seconds=600, lease_seconds=600)
+if sys.argv[2] == "killed":
+    ledger.renew(change.id, lease_seconds=600, before=None, title="x")
 print(is_new, change.id, flush=True)
 sys.stdin.readline()
 """
@@ -106,7 +108,8 @@ from crm_mcp.ledger import Attempt, Ledger
 ledger = Ledger.open(Path(sys.argv[1]))
 if sys.argv[2] == "first":
     names = ("principal", "entity", "tool", "arguments", "operation", "targets", "body", "title", "key")
-    ledger.begin(Attempt(**dict.fromkeys(names, "x")), window_seconds=600, lease_seconds=600)
+    change, _ = ledger.begin(Attempt(**dict.fromkeys(names, "x")), window_seconds=600, lease_seconds=600)
+    ledger.renew(change.id, lease_seconds=600, before=None, title="x")
     print(os.getpid(), ledger.changes()[0].outcome, flush=True)
     os.execv(sys.executable, [sys.executable, "-c", sys.argv[3], sys.argv[1], "second", ""])
 print(os.getpid(), ledger.changes()[0].outcome)
@@ -144,6 +147,13 @@ def begun(ledger: Ledger, attempt: Attempt = MOVE, lease_seconds: float = 60) ->
     change, is_new = ledger.begin(attempt, window_seconds=600, lease_seconds=lease_seconds)
     assert is_new
     return change
+
+
+def lapsed_after(ledger: Ledger, attempt: Attempt) -> Change:
+    """One that may have been sent, and of which nothing is known."""
+    change = begun(ledger, attempt)
+    assert ledger.renew(change.id, lease_seconds=0, before=None, title=change.title)
+    return ledger.get(change.id)
 
 
 def applied(ledger: Ledger, attempt: Attempt = MOVE) -> Change:
@@ -364,10 +374,38 @@ def test_a_claim_is_held_by_one_change_at_a_time(ledger: Ledger) -> None:
 
 
 def test_past_its_lease_a_change_reads_as_unknown_and_holds_no_claim(ledger: Ledger) -> None:
-    lapsed = begun(ledger, CREATE, lease_seconds=0)
-    assert ledger.get(lapsed.id).outcome == "unknown"
+    lapsed = lapsed_after(ledger, CREATE)
+    assert lapsed.outcome == "unknown"
     assert ledger.begin(CREATE, window_seconds=600, lease_seconds=60) == (ledger.get(lapsed.id), False)
     assert ledger.begin(replace(CREATE, key="k2"), window_seconds=600, lease_seconds=60).is_new
+
+
+def test_what_was_not_renewed_was_not_sent(ledger: Ledger) -> None:
+    lapsed = ledger.get(begun(ledger, CREATE, lease_seconds=0).id)
+    assert (lapsed.outcome, lapsed.detail) == ("failed", "It ended before it was sent.")
+    assert ledger.changes(outcomes=["failed"]) == [lapsed]
+    assert ledger.changes(outcomes=["unknown"]) == []
+    assert ledger.renew(lapsed.id, lease_seconds=60, before=None, title="") is None
+    assert ledger.begin(CREATE, window_seconds=600, lease_seconds=60).is_new
+    assert ledger.verify() == Verification(2)
+
+
+def test_what_nobody_closed_may_be_late_for_as_long_after_its_lease(ledger: Ledger) -> None:
+    change = begun(ledger, CREATE)
+    renewed = ledger.renew(change.id, lease_seconds=0, late_seconds=60, before=None, title="x")
+    lapsed = ledger.get(change.id)
+    assert (renewed, lapsed.outcome) == (lapsed, "unknown")
+    assert lapsed.expires_at is not None
+    assert lapsed.expires_at > lapsed.opened_at + timedelta(seconds=60)
+    assert ledger.may_be_late(CREATE) == [lapsed]
+
+
+def test_what_was_lost_is_not_begun_again_where_it_is_known_as_applied_by_now(ledger: Ledger) -> None:
+    lost = lapsed_after(ledger, MOVE)
+    ledger.close(lost.id, "applied")
+    again = {"window_seconds": 600.0, "lease_seconds": 60.0, "despite": lost.id}
+    assert ledger.begin(MOVE, **again, though_applied=False) == (ledger.get(lost.id), False)
+    assert ledger.begin(MOVE, **again).is_new
 
 
 def test_a_lease_is_renewed_while_it_lasts_and_not_after(ledger: Ledger) -> None:
@@ -399,7 +437,7 @@ def test_a_change_of_a_killed_process_reads_as_unknown_at_once(ledger: Ledger, p
     assert ledger.get(change_id).outcome == "unknown"
     assert ledger.changes(outcomes=["pending"]) == []
     assert [change.id for change in ledger.changes(outcomes=["unknown"])] == [change_id]
-    assert ledger.verify() == Verification(1)
+    assert ledger.verify() == Verification(2)
 
 
 @posix_only
@@ -486,7 +524,7 @@ def test_changes_are_filtered(ledger: Ledger) -> None:
     move = applied(ledger)
     create = ledger.close(begun(ledger, CREATE).id, "failed")
     other = begun(ledger, replace(MOVE, principal="ben", entity="e2"))
-    lapsed = ledger.get(begun(ledger, numbered(1), lease_seconds=0).id)
+    lapsed = lapsed_after(ledger, numbered(1))
     assert ledger.changes(tool="create_company") == [create]
     assert ledger.changes(principal="ben") == [other]
     assert ledger.changes(entity="e1") == [lapsed, create, move]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,8 @@ POLL_SECONDS = 0.05
 # What is in flight is waited for, but not longer than clients wait for a call.
 WAIT_SECONDS = 30.0
 LEASE_MARGIN_SECONDS = 5.0
+# Where the ledger took longer, what was seen before is looked at again.
+PROMPT_SECONDS = 0.5
 MAX_CANDIDATES = 5
 # The tools that do what these operations do; others are called like their operations.
 TOOL_OF = {
@@ -93,9 +96,9 @@ class Gate:
         from crm_mcp.kinds import KINDS  # noqa: PLC0415
 
         guard, undone = self._policy.guard, self._ledger().get(change_id)
-        if KINDS[undone.operation].is_new or TOOL_OF.get(write.operation.name, write.operation.name) in guard:
+        if TOOL_OF.get(write.operation.name, write.operation.name) in guard:
             return True
-        while undone.tool not in guard:
+        while not (undone.tool in guard or KINDS[undone.operation].is_new):
             if undone.undoes is None:
                 return False
             try:
@@ -149,22 +152,28 @@ class Gate:
             # To whom it goes makes it another e-mail; all else is seen when nobody else can change it.
             seen = await kind.seen(self._crm, write) if kind.is_email else None
             attempt = self._attempt(kind, write, seen or Seen(), call)
+            asked_at = time.monotonic()
             try:
                 begun = await self._begun(kind, write, attempt)
                 if not begun.is_new and await self._goes_anew(kind, write, call, begun.change, attempt):
                     # One that another process began since then still stands in the way.
-                    begun = await self._begun(kind, write, attempt, despite=begun.change.id)
+                    begun = await self._begun(kind, write, attempt, despite=begun.change)
             except LedgerError as error:
                 raise RefusedError(f"{error} {NOTHING_SENT}") from error
             call.on_record = True
             if begun.is_new:
-                return await self._sent(kind, write, seen, call, begun.change, send)
+                prompt = time.monotonic() - asked_at < PROMPT_SECONDS
+                return await self._sent(kind, write, seen if prompt else None, call, begun.change, send)
             if begun.change.outcome == "applied" and begun.change.key == attempt.key:
                 call.repeats.append(begun.change.id)
                 return restored(begun.change.after, write)
             await self._until_closed(begun.change)
 
-    async def _begun(self, kind: Kind, write: Write, attempt: Attempt, despite: str = "") -> Begun:
+    async def _begun(
+        self, kind: Kind, write: Write, attempt: Attempt, despite: Change | None = None
+    ) -> Begun:
+        again = despite is None or despite.outcome == "applied" or bool(attempt.arguments.get("repeat"))
+
         def blocks(other: Change) -> bool:
             # E-mails are counted one after the other.
             return kind.is_email or kind.meets(write, other.body)
@@ -174,7 +183,9 @@ class Gate:
                 attempt,
                 window_seconds=DAY_SECONDS,
                 lease_seconds=self._lease_seconds,
-                despite=despite,
+                despite=despite.id if despite else "",
+                # One that was lost, and is found done by now, is not done again.
+                though_applied=again,
                 blocks=blocks,
             )
         )
@@ -363,13 +374,19 @@ class Gate:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
 
         try:
-            if seen is None:
-                seen = await kind.seen(self._crm, write)
-            if call.check:
-                await call.check()
-            self._check_approval(change, call, seen)
-            await self._refuse_unwanted(kind, write, seen, call, change)
-            renewed = await self._renewed(kind, write, seen, change)
+            while True:
+                if seen is None:
+                    seen = await kind.seen(self._crm, write)
+                if call.check:
+                    await call.check()
+                self._check_approval(change, call, seen)
+                await self._refuse_unwanted(kind, write, seen, call, change)
+                asked_at = time.monotonic()
+                renewed = await self._renewed(kind, write, seen, change)
+                if renewed is None or time.monotonic() - asked_at < PROMPT_SECONDS:
+                    break
+                # What was seen is old by now.
+                seen = None
         except CrmError as error:
             outcome: Outcome = "refused" if isinstance(error, RefusedError) else "failed"
             await self._close_unsent(change, outcome, str(error))
@@ -378,8 +395,10 @@ class Gate:
             await self._close_unsent(change, "failed", str(error))
             raise RefusedError(f"{error} {NOTHING_SENT}") from error
         except BaseException:
+            from crm_mcp.ledger import NEVER_SENT  # noqa: PLC0415
+
             # Cancelled, or nobody knows what.
-            await self._close_unsent(change, "failed", "It ended before it was sent.")
+            await self._close_unsent(change, "failed", NEVER_SENT)
             raise
         if renewed is None:
             problem = f"It took so long that somebody else may have taken it over. {NOTHING_SENT}"
@@ -393,7 +412,11 @@ class Gate:
         title = kind.title(write, seen, self._named)
         return await self._on_record(
             lambda ledger: ledger.renew(
-                change.id, lease_seconds=self._lease_seconds, before=seen.record, title=title
+                change.id,
+                lease_seconds=self._lease_seconds,
+                late_seconds=self._policy.late_seconds,
+                before=seen.record,
+                title=title,
             )
         )
 
@@ -451,6 +474,7 @@ class Gate:
 
         Raises OutcomeUnknownError where the CRM then shows that nothing was done: no better than no answer.
         """
+        from crm_mcp.journal import LedgerError  # noqa: PLC0415
         from crm_mcp.writes import NotDone, WasDone  # noqa: PLC0415
 
         record: Record | None = write.operation.answer.read(answer)
@@ -460,7 +484,7 @@ class Gate:
             return await self._whole(kind, write, record)
         verdict: Verdict | None = None
         now = None
-        with suppress(CrmError):
+        with suppress(CrmError, LedgerError):
             verdict = await self._look(kind, write, change)
             if not (kind.is_new or isinstance(verdict, WasDone)):
                 now = await kind.now(self._crm, write.ids)

@@ -40,9 +40,12 @@ Wanted = dict[str, Collection[str]]
 State = Literal["waiting", "approved", "declined", "expired", "used", "void"]
 
 MIN_START_CHARS: Final = 4
+# What one whose answer nobody noted may read as.
+ENDED: Final = frozenset({"unknown", "failed"})
+NEVER_SENT: Final = "It ended before it was sent."
 FORGET_EVERY: Final = timedelta(days=1)
-# As long as a thread may stand still that has other things to do, and how long it does those in between.
-SHORT_LOCK_SECONDS: Final = 0.02
+# What has other things to do does not stand still, and how long it does those in between.
+SHORT_LOCK_SECONDS: Final = 0.0
 RETRY_SECONDS: Final = 0.02
 
 # What may still be learnt of a change. `failed` may turn out to be `applied`: the answer of a slow process
@@ -204,6 +207,7 @@ class Ledger:
         window_seconds: float,
         lease_seconds: float,
         despite: str = "",
+        though_applied: bool = True,
         blocks: Callable[[Change], bool] = lambda _: True,
     ) -> Begun:
         """Open the change, to be sent once it is renewed; unless an equal one is in flight or unknown, or was
@@ -211,23 +215,28 @@ class Ledger:
         nothing may be sent.
 
         Equal are changes of one key, principal and entity; whoever meets one with another key met the claim,
-        waits and begins again. An equal write on purpose is begun `despite` the one before. Past its lease,
-        or when its process is gone, a change without an answer reads as `unknown`.
+        waits and begins again. An equal write on purpose is begun `despite` the one before; unless
+        `though_applied`, only where that one is not on record as applied by now. Past its lease, or when its
+        process is gone, a change without an answer reads as `unknown`, and one that was not renewed as
+        `failed`: it was not sent.
         """
         # Others see it at once. What is lost with the power before it is renewed was never sent.
         with self._journal.transaction(durable=False):
             now = _now()
             since = now - timedelta(seconds=window_seconds)
-            if earlier := self._equal(attempt, now, since, despite) or self._claimed(attempt, now, blocks):
+            equal = self._equal(attempt, now, since, despite, though_applied=though_applied)
+            if earlier := equal or self._claimed(attempt, now, blocks):
                 return Begun(earlier, is_new=False)
             expires_at = _stamp(now + timedelta(seconds=lease_seconds))
             process = [_HOST, os.getpid(), _PROCESS]
             opening = {"outcome": "pending", "expires_at": expires_at, "process": process}
             return Begun(self._opened("begun", attempt, now, opening), is_new=True)
 
-    def renew(self, change_id: str, *, lease_seconds: float, before: Json, title: str) -> Change | None:
+    def renew(
+        self, change_id: str, *, lease_seconds: float, late_seconds: float = 0, before: Json, title: str
+    ) -> Change | None:
         """A fresh lease, right before it is sent, with what was seen since it was begun: all of that has
-        reached the disk then.
+        reached the disk then. Where nothing is learnt of it, the CRM may do it for `late_seconds` more.
 
         None where the old one is over: somebody may have judged the change, or begun what its claim forbade.
         """
@@ -237,7 +246,14 @@ class Ledger:
             if _change(record, now).outcome != "pending":
                 return None
             until = _stamp(now + timedelta(seconds=lease_seconds))
-            renewed = {"outcome": "pending", "expires_at": until, "before": before, "title": title}
+            late = _stamp(now + timedelta(seconds=lease_seconds + late_seconds))
+            renewed = {
+                "outcome": "pending",
+                "expires_at": until,
+                "late_at": late,
+                "before": before,
+                "title": title,
+            }
             self._journal.append("renewed", _stamp(now), "changes", record["id"], renewed)
             return _change(record | renewed, now)
 
@@ -341,11 +357,19 @@ class Ledger:
             self._prune(now - self._keep, now)
             self._forget_at = now + min(self._keep, FORGET_EVERY)
 
-    def _equal(self, attempt: Attempt, now: datetime, since: datetime, despite: str = "") -> Change | None:
+    def _equal(
+        self,
+        attempt: Attempt,
+        now: datetime,
+        since: datetime,
+        despite: str = "",
+        *,
+        though_applied: bool = True,
+    ) -> Change | None:
         """The latest equal change that is in flight, of which nobody knows, or that was applied since."""
         wanted = _wanted(key=attempt.key, principal=attempt.principal, entity=attempt.entity)
         for change in self._changes(wanted, ["pending", "applied", "unknown"], now):
-            if change.id == despite:
+            if change.id == despite and (though_applied or change.outcome != "applied"):
                 return None
             if change.outcome != "applied" or (change.closed_at or change.opened_at) >= since:
                 return change
@@ -388,8 +412,8 @@ class Ledger:
         before: str = "",
     ) -> Iterator[Change]:
         if outcomes is not None:
-            # What is kept as pending may read as unknown.
-            wanted = wanted | {"outcome": {*outcomes, *(["pending"] if "unknown" in outcomes else [])}}
+            # What is kept as pending may read as one of these.
+            wanted = wanted | {"outcome": {*outcomes, *(["pending"] if {*outcomes} & ENDED else [])}}
         earliest = _stamp(since) if since else ""
         for record in self._journal.find("changes", wanted, since=earliest, before=before):
             change = _change(record, now)
@@ -430,6 +454,19 @@ class Ledger:
         """What waits for a person, the oldest first."""
         with self._journal.transaction(write=False):
             return list(self._approvals({}, ["waiting"], _now()))[::-1]
+
+    def answer(self, approval_id: str, *, approved: bool, by: str) -> Approval:
+        """The word of the person who was asked, where it still waits for one; their no counts although
+        there was a yes elsewhere."""
+        with self._journal.transaction():
+            now = _now()
+            asked = self._approval(approval_id, now)
+            if asked.state == "approved" and not approved:
+                return self._became(asked, "void", now)
+            if asked.state != "waiting":
+                return asked
+            state: State = "approved" if approved else "declined"
+            return self._became(asked, state, now, decided_at=_stamp(now), decided_by=by)
 
     def decide(self, approval_id: str, *, approved: bool, by: str) -> Approval:
         """Record a person's decision, and where it was made; raises ApprovalError unless it waits."""
@@ -513,9 +550,10 @@ def _change(record: Record, now: datetime) -> Change:
 def _as_change(record: Record, now: datetime) -> Change:
     values = _read(record)
     kind, subject_id = values.pop("subject_kind"), values.pop("subject_id")
-    process = values.pop("process", None)
+    process, late_at = values.pop("process", None), values.pop("late_at", None)
     if values["outcome"] == "pending" and (values["expires_at"] <= now or _is_gone(*process)):
-        values["outcome"] = "unknown"
+        sent = {"outcome": "unknown", "expires_at": late_at}
+        values |= sent if late_at else {"outcome": "failed", "detail": NEVER_SENT}
     return Change(**values, subject=Subject(kind, subject_id) if subject_id else None)
 
 

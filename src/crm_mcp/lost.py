@@ -25,8 +25,10 @@ async def look(crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, change:
     """
 
     def is_anothers(record_id: str) -> bool:
-        others = ledger.changes(subject=Subject(kind.record, record_id), entity=change.entity)
-        return any(other.id != change.id for other in others)
+        made = ledger.changes(
+            subject=Subject(kind.record, record_id), entity=change.entity, outcomes=["applied", "undone"]
+        )
+        return any(one.id != change.id and KINDS[one.operation].is_new for one in made)
 
     def done_by_others() -> int:
         done = ledger.changes(

@@ -59,11 +59,16 @@ def approving(function: ToolFunction) -> ToolFunction:
             call.rehearsal = None
 
     async def asked(ctx: Context[CrmAccess], planned: list[Planned]) -> Word | Elicit[Word]:
-        asks = ctx.request_context.lifespan_context.policy.approval != "never" and can_ask(ctx)
-        if not planned or not asks or (approval := await _approval(ctx, planned)).state == "approved":
+        if ctx.request_context.lifespan_context.policy.approval == "never" or not (planned and can_ask(ctx)):
+            return Word(approve=False)
+        approval = await _approval(ctx, planned)
+        # An answer that has come counts, although somebody approved it elsewhere meanwhile.
+        if approval.state == "approved" and key not in (ctx.input_responses or {}):
             return Word(approve=False)
         CALL.get().asked = approval.id
         return Elicit(_question(approval), Word)
+
+    key = f"{asked.__module__}:{asked.__qualname__}"
 
     async def approved(
         ctx: Context[CrmAccess], planned: list[Planned], word: ElicitationResult[Word], **arguments: Any
@@ -148,11 +153,8 @@ async def _answered(
     Raises RefusedError, on record, for a no; also where there was a yes elsewhere.
     """
     ledger, by = access.ledger(), "asked through the client"
-    approval = ledger.approval(approval_id)
-    if approval.state == "waiting":
-        approval = await patiently(lambda: ledger.decide(approval_id, approved=approve, by=by))
+    approval = await patiently(lambda: ledger.answer(approval_id, approved=approve, by=by))
     if not approve:
-        await patiently(lambda: ledger.void(approval_id))
         error = DeclinedError(f"The person said no. {NOTHING_SENT}")
         await refuse(ledger, CALL.get(), planned, "declined", error)
     return approval

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 from pydantic import Field
 
 from crm_mcp.calls import CALL
+from crm_mcp.journal import LedgerError
 from crm_mcp.ledger import Change, Ledger, Outcome
 from crm_mcp.memory import Names
 from crm_mcp.results import ChangeList, ChangeRow, UndoResult
@@ -71,9 +73,12 @@ async def undo_change(
             line for planned in call.rehearsal or [] for line in (planned.attempt.title, *planned.details)
         ]
         return UndoResult(undone=row(undone), did=would).after("Nothing is undone yet. This would be done:")
-    # A rehearsal has written nothing.
-    did = ledger.get(call.changes[-1]) if call.changes else None
-    result = UndoResult(undone=row(ledger.get(undone.id)), did=_fields(did, crm.memory.names) if did else [])
+    did = None
+    # A rehearsal has written nothing; and what was done was, though the ledger cannot be read now.
+    with suppress(LedgerError):
+        did = ledger.get(call.changes[-1]) if call.changes else None
+        undone = ledger.get(undone.id)
+    result = UndoResult(undone=row(undone), did=_fields(did, crm.memory.names) if did else [])
     return result.after(sentence(f"Undone: {undone.title}"), *map("crm://{}".format, RECORDS))
 
 
