@@ -929,3 +929,18 @@ async def test_another_record_is_not_told_as_what_was_created(
     wire.inner = showing(httpx2.MockTransport(mixed_up), lambda one: one | {"phone": "9"})
     done = await facts_of(client, "create_contact", first_name="Brandnew", last_name="Person", phone="1")
     assert "contact" not in done
+
+
+@pytest.mark.parametrize("again", [{}, {"allow_duplicate": True}])
+async def test_what_was_changed_since_is_still_ours(
+    client: Client, wire: Any, changes: Any, sandbox: Any, again: dict[str, Any]
+) -> None:
+    """It is found by what created it, whoever updated it meanwhile, or tried to."""
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, "create_company", name="Newcomer AG", **again, fails=True)
+    wire.inner = healthy
+    await facts_of(client, "update_company", company="Newcomer AG", phone="1")
+    facts = await facts_of(client, "create_company", name="Newcomer AG", **again)
+    assert facts["repeat"]
+    assert sandbox.number("SELECT count(*) FROM companies WHERE name = 'Newcomer AG'") == 1
+    assert [one.outcome for one in changes()] == ["applied", "applied"]
