@@ -472,3 +472,25 @@ async def test_a_ledger_that_was_removed_takes_no_more_writes(
         "Nothing was sent to the CRM."
     )
     assert len(wire.writes) == 1
+
+
+async def test_what_was_never_done_is_not_repeated_on_purpose(client: Client, wire: Any) -> None:
+    """`repeat` makes a second one of what this person did, and no first one of what is there."""
+    for tool, arguments in (
+        ("create_company", {"name": "Acme Inc."}),
+        ("create_lead", {"title": "Acme annual licence", "company": "Acme Inc."}),
+    ):
+        text = await text_of(client, tool, **arguments, repeat=True, fails=True)
+        assert "seems to be there already" in text
+    assert wire.writes == []
+
+
+async def test_a_create_whose_record_is_another_by_now_is_no_repeat(
+    client: Client, sandbox: Any, changes: Any
+) -> None:
+    await facts_of(client, "create_company", name="Newcomer AG")
+    sandbox.execute("UPDATE companies SET name = 'Oldtimer AG' WHERE name = 'Newcomer AG'")
+    facts = await facts_of(client, "create_company", name="Newcomer AG")
+    assert "repeat" not in facts
+    assert sandbox.number("SELECT count(*) FROM companies WHERE name = 'Newcomer AG'") == 1
+    assert [one.outcome for one in changes()] == ["applied", "applied"]

@@ -944,3 +944,28 @@ async def test_what_was_changed_since_is_still_ours(
     assert facts["repeat"]
     assert sandbox.number("SELECT count(*) FROM companies WHERE name = 'Newcomer AG'") == 1
     assert [one.outcome for one in changes()] == ["applied", "applied"]
+
+
+@pytest.mark.parametrize("again", [{}, {"repeat": True}])
+@pytest.mark.parametrize("odd", [True, False])
+async def test_what_the_crm_may_still_do_is_not_done_again_on_purpose_either(
+    client: Client, wire: Any, changes: Any, sandbox: Any, odd: bool, again: dict[str, Any]
+) -> None:
+    """An answer that is not the CRM's may come while it is still at it."""
+    crm = wire.inner
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return await crm.handle_async_request(request)  # type: ignore[no-any-return]
+        if odd:
+            return httpx2.Response(200, html="<p>Please wait</p>")
+        raise httpx2.ReadTimeout("slow", request=request)
+
+    wire.inner = httpx2.MockTransport(answer)
+    arguments = {"type": "call", "subject": "Hello", "company": "Acme Inc."}
+    await text_of(client, "log_activity", **arguments, fails=True)
+    wire.inner = crm
+    text = await text_of(client, "log_activity", **arguments, **again, fails=True)
+    assert "may still be on its way in the CRM. Try again after" in text
+    assert [one.outcome for one in changes()] == ["unknown", "refused"]
+    assert sandbox.number("SELECT count(*) FROM activities WHERE subject = 'Hello'") == 0

@@ -307,3 +307,10 @@ def test_a_number_alone_is_no_part_that_tells_a_name() -> None:
     assert best("2026", names, lambda name: [name]) == Matches(Fit.WITHIN, ["Renewal 2026"])
     assert best("renewal 2026", names, lambda name: [name]) == Matches(Fit.EXACT, ["Renewal 2026"])
     assert best("4711", names, lambda name: [name]) == Matches(Fit.EXACT, ["4711"])
+
+
+def test_what_lacks_the_form_that_was_said_is_no_better_than_what_has_it_and_other_accents() -> None:
+    names = ["Müller AG", "Muller"]
+    assert best("Muller AG", names, lambda name: [name]) == Matches(Fit.CLOSE, ["Muller", "Müller AG"])
+    assert best("Muller", names, lambda name: [name]) == Matches(Fit.EXACT, ["Muller"])
+    assert best("Müller AG", names, lambda name: [name]) == Matches(Fit.EXACT, ["Müller AG"])

@@ -51,6 +51,16 @@ class Meant:
         return self.id
 
 
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A name that was said with a company: which that is, or which it may be; neither where there is none."""
+
+    name: str
+    company: str
+    there: Meant | None = None
+    several: AmbiguousReferenceError | None = None
+
+
 class Candidates:
     """Decides between those that a look-up brought, and shows them with what tells them apart."""
 

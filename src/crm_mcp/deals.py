@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from crm_mcp.candidates import Candidates, Meant, NothingLikeItError, joined
+from crm_mcp.candidates import Candidates, Meant, NothingLikeItError, Split, joined
 from crm_mcp.crm.companies import Company
 from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.errors import UnresolvedReferenceError
@@ -18,7 +18,7 @@ from crm_mcp.matching import Fit, Matches
 from crm_mcp.memory import Memory
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError
 from crm_mcp.rows import Rows
-from crm_mcp.said import cut, name_and_company, says_only
+from crm_mcp.said import cut, names_and_companies, says_only
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Around(Protocol):
 
     async def near_company(self, said: str, *, writing: bool) -> Looked[Company] | None: ...
 
-    async def named_within(self, company: str, *, writing: bool) -> Meant | None: ...
+    async def split(self, said: str, *, writing: bool) -> Split: ...
 
     async def at_address(self, said: str) -> list[Contact]: ...
 
@@ -101,16 +101,16 @@ class Deals:
 
         Raises AmbiguousReferenceError where `titled` fits too, or nothing does and there are leads.
         """
-        title, company = name_and_company(said)
-        if not company or says_only(title, self._leads.noun):
+        if not names_and_companies(said):
             return None
-        note = None
-        try:
-            there = await self._around.named_within(company, writing=writing)
-            homes = [await self._companies.get(there.id)] if there else []
-            note = there.note if there else None
-        except AmbiguousReferenceError as error:
-            homes = list(error.records) if error.fit and error.count <= MAX_CANDIDATES else []
+        split = await self._around.split(said, writing=writing)
+        title, several = split.name, split.several
+        if says_only(title, self._leads.noun):
+            return None
+        note = split.there.note if split.there else None
+        homes = [await self._companies.get(split.there.id)] if split.there else []
+        if several and several.fit and several.count <= MAX_CANDIDATES:
+            homes = list(several.records)
         theirs, bound = await self.leads_at(homes)
         looked = Looked(self._leads.best(title, theirs), bound)
         if looked.matches is None:
@@ -241,7 +241,7 @@ class Deals:
         titles = titled.matches.found if titled.matches else []
         every = list({lead.id: lead for lead in (*titles, *theirs)}.values())
         leads = await self._rows.open_leads(every) or every
-        if len(leads) > 1:
+        if len(leads) > 1 or len(companies) > MAX_CANDIDATES:
             problem = f'"{cut(said)}" is part of titles, and of a company\'s name.'
             raise await self._candidates.ambiguous(self._leads, problem, leads)
         return replace(titled, matches=Matches(Fit.PART, leads))

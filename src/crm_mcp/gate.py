@@ -123,7 +123,7 @@ class Gate:
             call.on_record = True
             return restored(self._ledger().get(earlier.id).after, write)
         try:
-            await self._refuse_unwanted(kind, write, seen, call, attempt)
+            await self._refuse_unwanted(kind, write, seen, call, attempt, again=bool(earlier))
         except RefusedError as error:
             await self._record(attempt, "refused", str(error))
             raise
@@ -153,17 +153,20 @@ class Gate:
             seen = await kind.seen(self._crm, write) if kind.is_email else None
             attempt = self._attempt(kind, write, seen or Seen(), call)
             asked_at = time.monotonic()
+            again = False
             try:
                 begun = await self._begun(kind, write, attempt)
                 if not begun.is_new and await self._goes_anew(kind, write, call, begun.change, attempt):
                     # One that another process began since then still stands in the way.
-                    begun = await self._begun(kind, write, attempt, despite=begun.change)
+                    begun, again = await self._begun(kind, write, attempt, despite=begun.change), True
             except LedgerError as error:
                 raise RefusedError(f"{error} {NOTHING_SENT}") from error
             call.on_record = True
             if begun.is_new:
                 prompt = time.monotonic() - asked_at < PROMPT_SECONDS
-                return await self._sent(kind, write, seen if prompt else None, call, begun.change, send)
+                if not prompt:
+                    seen = None
+                return await self._sent(kind, write, seen, call, begun.change, send, again=again)
             if begun.change.outcome == "applied" and begun.change.key == attempt.key:
                 call.repeats.append(begun.change.id)
                 return restored(begun.change.after, write)
@@ -280,7 +283,7 @@ class Gate:
         return again or not lately or not await kind.stands(self._crm, write, earlier.after)
 
     async def _refuse_unwanted(
-        self, kind: Kind, write: Write, seen: Seen, call: Call, attempt: Attempt
+        self, kind: Kind, write: Write, seen: Seen, call: Call, attempt: Attempt, *, again: bool
     ) -> None:
         """Raises RefusedError. Before it is sent the claim is held, so that nobody comes in between."""
         from crm_mcp.lost import why_not_now  # noqa: PLC0415
@@ -293,7 +296,7 @@ class Gate:
             self._refuse_too_many(seen, attempt)
         if kind.ends:
             self._refuse_namesake(attempt)
-        on_purpose = call.arguments.get("allow_duplicate") or call.arguments.get("repeat")
+        on_purpose = call.arguments.get("allow_duplicate") or (again and call.arguments.get("repeat"))
         if seen.same and not on_purpose:
             problem = (
                 f"This {kind.record} seems to be there already. {NOTHING_SENT} Use the one that is there; "
@@ -369,7 +372,15 @@ class Gate:
     # On its way
 
     async def _sent(
-        self, kind: Kind, write: Write, seen: Seen | None, call: Call, change: Change, send: Send
+        self,
+        kind: Kind,
+        write: Write,
+        seen: Seen | None,
+        call: Call,
+        change: Change,
+        send: Send,
+        *,
+        again: bool,
     ) -> Any:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
 
@@ -380,7 +391,7 @@ class Gate:
                 if call.check:
                     await call.check()
                 self._check_approval(change, call, seen)
-                await self._refuse_unwanted(kind, write, seen, call, change)
+                await self._refuse_unwanted(kind, write, seen, call, change, again=again)
                 asked_at = time.monotonic()
                 renewed = await self._renewed(kind, write, seen, change)
                 if renewed is None or time.monotonic() - asked_at < PROMPT_SECONDS:
@@ -516,7 +527,8 @@ class Gate:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
         from crm_mcp.writes import WasDone  # noqa: PLC0415
 
-        may_be_late = isinstance(error, OutcomeUnknownError) and error.may_be_late
+        # What answered so oddly may not be the CRM, and the CRM still at it.
+        may_be_late = not isinstance(error, OutcomeUnknownError) or error.may_be_late
         late_seconds = self._policy.late_seconds if may_be_late else 0
         # What the ledger cannot be told now reads as unknown later.
         with suppress(CrmError, LedgerError):

@@ -81,9 +81,12 @@ def may_be_late(change: Change) -> bool:
 
 def why_not_again(kind: Kind, arguments: Mapping[str, Any], earlier: Change, verdict: Verdict) -> str | None:
     """What keeps a write from being done again that may have been done; None where nothing does."""
-    if kind.is_idempotent or arguments.get("repeat"):
+    if kind.is_idempotent:
         return None
     tried = f"The same was tried at {earlier.opened_at:%H:%M} UTC (change {earlier.id}), and"
+    if arguments.get("repeat"):
+        late = f"{tried} may still be on its way in the CRM. {_wait_for(earlier)}"
+        return late if may_be_late(earlier) else None
     ask = "ask the person to look. `repeat` does it again."
     if isinstance(verdict, CannotTell) and not arguments.get("allow_duplicate"):
         if verdict.like:

@@ -84,7 +84,14 @@ FREE_MAIL = frozenset(
         "hispeed hotmail icloud laposte libero live mac mail mailbox me msn naver o2 orange outlook "
         "posteo proton protonmail qq rediffmail rogers sbcglobal seznam sfr shaw sky skynet sunrise "
         "t-online telenet telus terra tiscali uol verizon virginmedia wanadoo web wp yahoo yandex "
-        "ymail ziggo zoho 126 163 "
+        "ymail ziggo zoho 126 163 arcor att cox earthlink fastmail tuta tutanota "
+    ).split()
+)
+# Hosts on which many have their pages: a path there is theirs, and the host nobody's.
+SHARED_HOSTS = frozenset(
+    (  # noqa: SIM905  # as above
+        "facebook.com github.com google.com instagram.com linkedin.com medium.com twitter.com x.com "
+        "wordpress.com xing.com youtube.com"
     ).split()
 )
 # Those of scripts that put no space before or after them.
@@ -162,8 +169,11 @@ def domain(text: str) -> str:
     """The host of a website or e-mail address without `www.`; empty where there is none."""
     text = text.strip().casefold()
     try:
-        host = urlsplit(text if "//" in text else f"//{text}").hostname or ""
+        parts = urlsplit(text if "//" in text else f"//{text}")
+        host = parts.hostname or ""
     except ValueError:
+        return ""
+    if re.search(r"\s", text) or (parts.path.strip("/") and ".".join(host.split(".")[-2:]) in SHARED_HOSTS):
         return ""
     bare = host.removeprefix("www.").rstrip(".")
     return bare if re.fullmatch(r"[\w-]+(\.[\w-]+)+", bare) else ""
@@ -190,6 +200,13 @@ def best(
         return Matches(Fit.CLOSE, graded[Fit.PART] + graded[Fit.CLOSE])
     for fit in sorted(graded):
         rivals = graded.get(Fit.CLOSE, []) if legal and fit in (Fit.SPELT, Fit.NORMALISED) else []
+        rivals = [one for one in rivals if any(core(said) == core(name) for name in names_of(one))]
+        if legal and fit is Fit.SPELT and _forms(said):
+            rivals += [
+                one
+                for one in graded.get(Fit.NORMALISED, [])
+                if any(_forms(name) == _forms(said) for name in names_of(one))
+            ]
         if rivals and not any(_forms(name) for thing in graded[fit] for name in names_of(thing)):
             # In the form that was said there is none; one that has none is no better than one in another.
             return Matches(Fit.CLOSE, graded[fit] + rivals)
@@ -240,6 +257,8 @@ def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
         return Fit.SPELT if _spelling(said, legal=legal) == _spelling(name, legal=legal) else Fit.NORMALISED
     parts = set(known.split())
     is_part = all(word in parts or _is_unspaced_in(word, known) for word in wanted.split())
+    if is_part and legal and _forms(said) - _forms(name):
+        return Fit.CLOSE
     # A part that says too little is only within the name.
     return Fit.PART if is_part and not all(map(_says_little, wanted.split())) else None
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from crm_mcp.candidates import Candidates, Meant, NothingLikeItError, joined, which_company
+from crm_mcp.candidates import Candidates, Meant, NothingLikeItError, Split, joined, which_company
 from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
 from crm_mcp.crm.contract import UUID_PATTERN, Entity, searchable
@@ -27,10 +27,12 @@ from crm_mcp.said import (
     ADDRESS,
     SHORT_ID,
     bare_names,
+    core_name,
     cut,
     kind_and_said,
-    name_and_company,
     name_and_id,
+    names_and_companies,
+    says_only,
 )
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 
@@ -127,11 +129,36 @@ class References:
         if by_id := await self._by_id(kind, said, writing=writing):
             return by_id
         try:
-            return await self._kept(kind, said, writing=writing)
-        except NothingLikeItError:
+            meant = await self._kept(kind, said, writing=writing)
+        except (NothingLikeItError, AmbiguousReferenceError) as error:
+            if isinstance(error, AmbiguousReferenceError) and error.fit:
+                raise
             if bare := await self._bare(kind, said, writing=writing):
                 return replace(bare, certain=False)
             raise
+        if writing and not meant.certain:
+            await self._refuse_other_reading(kind, said, meant)
+        return meant
+
+    async def _refuse_other_reading(self, kind: Finder[Any], said: str, meant: Meant) -> None:
+        """A word for the kind may be part of a name: where that makes two records, neither is meant."""
+        if says_only(said, kind.noun):
+            raise UnresolvedReferenceError(f'"{cut(said)}" does not say which {kind.noun} is meant.')
+        name = core_name(said, kind.noun)
+        if name == " ".join(said.split()):
+            return
+        try:
+            other = await self._kept(kind, name, writing=True)
+        except NothingLikeItError:
+            return
+        except AmbiguousReferenceError as error:
+            if error.fit:
+                raise
+            return
+        if other.id != meant.id:
+            both = [await kind.get(one.id) for one in (meant, other)]
+            problem = f'"{cut(said)}" may be part of a name, and "{cut(name)}" the name.'
+            raise await self.candidates.ambiguous(kind, problem, both)
 
     async def _bare(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant | None:
         names = bare_names(said, kind.noun)
@@ -161,22 +188,24 @@ class References:
     async def _find_contact(self, said: str, *, writing: bool) -> Meant:
         if address := ADDRESS.search(said):
             looked = await self._of_address(address[1].casefold(), said)
+            meant = await self.candidates.decided(self._contacts, said, looked, writing=writing)
+            self._refuse_other_name(said, meant)
+            return meant
+        if not names_and_companies(said):
+            looked = await self._contacts.search_for(said, writing=writing)
             return await self.candidates.decided(self._contacts, said, looked, writing=writing)
-        name, company = name_and_company(said)
         # `Lefèvre, Luc` has two orders.
-        orders = [f"{name} {company}", f"{company} {name}"] if "," in said else [said]
-        called = [one for order in orders * bool(company) for one in await self._contacts.called(order)]
+        first, comma, last = said.partition(",")
+        orders = [f"{first} {last}", f"{last} {first}"] if comma else [said]
+        called = [one for order in orders for one in await self._contacts.called(" ".join(order.split()))]
         if called:
             looked = Looked(Matches(Fit.NORMALISED, list({one.id: one for one in called}.values())))
             return await self.candidates.decided(self._contacts, said, looked, writing=writing)
-        if not company:
-            looked = await self._contacts.search_for(said, writing=writing)
-            return await self.candidates.decided(self._contacts, said, looked, writing=writing)
-        name = next(iter(bare_names(name, self._contacts.noun)), name)
-        try:
-            there = await self.named_within(company, writing=writing)
-        except AmbiguousReferenceError as error:
-            return await self._at_one_of(error, name, said, writing=writing)
+        split = await self.split(said, writing=writing)
+        name = next(reversed(bare_names(split.name, self._contacts.noun)), split.name)
+        company, there = split.company, split.there
+        if split.several:
+            return await self._at_one_of(split.several, name, said, writing=writing)
         people = await self._client.companies.contacts(there.id) if there else None
         at_company = self._contacts.best(name, people.records) if people else None
         if there and people and at_company:
@@ -210,6 +239,25 @@ class References:
             like, _ = await self._deals.leads_at(await self._companies.sharing_a_word(said))
             like = await self._rows.open_leads(like) or like
         return like
+
+    def _refuse_other_name(self, said: str, meant: Meant) -> None:
+        """A name that stands before an e-mail address has to be the person's."""
+        name = said.partition("<")[0].strip(' "') if "<" in said else ""
+        if name and meant.name and not may_be_called(name, meant.name, legal=False):
+            raise UnresolvedReferenceError(
+                f'The address in "{cut(said)}" is of "{meant.name}": say which one is meant.'
+            )
+
+    async def split(self, said: str, *, writing: bool) -> Split:
+        """A name and the company that it was said with, by the first way to read it that has one."""
+        ways = names_and_companies(said)
+        for name, company in ways:
+            try:
+                if there := await self._named_within(company, writing=writing):
+                    return Split(name, company, there)
+            except AmbiguousReferenceError as error:
+                return Split(name, company, several=error)
+        return Split(*ways[0])
 
     async def near(self, plural: str, said: str) -> list[Any]:
         """The record that a reading tool would take it for; all that fit where it would not choose."""
@@ -286,7 +334,7 @@ class References:
             f"Aliases: {aliases}."
         )
 
-    async def named_within(self, company: str, *, writing: bool) -> Meant | None:
+    async def _named_within(self, company: str, *, writing: bool) -> Meant | None:
         """The company that a person's name was said with; None where there is none.
 
         Raises AmbiguousReferenceError, about companies.

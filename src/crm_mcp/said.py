@@ -13,10 +13,10 @@ ADDRESS = re.compile(r"(?:^\s*|<|mailto:)([^\s<>@:]+@[^\s<>@]+\.[^\s<>@]+?)(?:>|
 RESOURCE = re.compile(r"crm://([\w-]+)/([^/?#]+)(?:/timeline)?", re.IGNORECASE)
 NAME_AND_ID = re.compile(rf"(.*\S)\s*[(\[]({SHORT_ID.pattern})[)\]]", re.IGNORECASE)
 NAME_AND_COMPANY = (
-    re.compile(r"(.+)\s+(?:at|@|bei|chez)\s+(.+)", re.IGNORECASE),
-    re.compile(r"(.+?)\s+(?:from|of)\s+(.+)", re.IGNORECASE),
     re.compile(r"(.+?)\s*\(([^()]+)\)"),
     re.compile(r"([^,]+?)\s*,\s*(.+)"),
+    re.compile(r"(.+)\s+(?:at|@|bei|chez)\s+(.+)", re.IGNORECASE),
+    re.compile(r"(.+?)\s+(?:from|of)\s+(.+)", re.IGNORECASE),
 )
 ARTICLES = frozenset(["the", "my", "our"])
 LINKS = frozenset(["with", "for", "from", "of", "at", "by", "called", "named"])
@@ -48,27 +48,40 @@ def name_and_id(said: str) -> tuple[str, str]:
     return "", UNDIVIDED_ID.sub(r"\1-\2-\3-\4-\5", word)
 
 
-def name_and_company(said: str) -> tuple[str, str]:
-    """The parts of `Anna at Acme`, `Anna (Acme)` and `Anna, Acme`; of what has one the second is empty."""
-    for form in NAME_AND_COMPANY:
-        if parts := form.fullmatch(said.strip()):
-            return parts[1], parts[2]
-    return said, ""
+def names_and_companies(said: str) -> list[tuple[str, str]]:
+    """The parts of `Anna (Acme)`, `Anna, Acme` and `Anna at Acme`, in every way that it can be read."""
+    forms = (form.fullmatch(said.strip()) for form in NAME_AND_COMPANY)
+    return [(parts[1], parts[2]) for parts in forms if parts]
 
 
 def bare_names(said: str, kind: str) -> list[str]:
-    """Without what says only that it is one of that kind, best first: `Acme` of `the Acme deal`; of `Acme's
-    deal` first `Acme's`, for that may be its name. Nothing where nothing is left out, or nothing is left."""
+    """Without what says only that it is one of that kind, best first: of `the Acme deal` first `Acme deal`,
+    for that may be its name, and then `Acme`; of `Acme's deal` first `Acme's`. Nothing where nothing is left
+    out, or nothing is left."""
     every = said.split()
     first, last = 0, len(every)
     while last and _word(every[last - 1]) in BEHIND[kind]:
         last -= 1
     while first < last and _word(every[first]) in BEFORE[kind] | ARTICLES | (LINKS if first else frozenset()):
         first += 1
+    articles = int(bool(every) and _word(every[0]) in ARTICLES)
     name = " ".join(every[first:last])
     if not name or name == said.strip():
         return []
-    return list(dict.fromkeys([name, re.sub("['’]s$", "", name) if last < len(every) else name]))
+    behind = last < len(every)
+    options = [every[articles:] if articles else [], every[:last] if behind else [], every[first:last]]
+    names = [" ".join(option) for option in options if option and option != every]
+    return list(dict.fromkeys([*names, re.sub("['’]s$", "", name) if behind else name]))
+
+
+def core_name(said: str, kind: str) -> str:
+    """Without any word for the kind at its ends, which may be part of a name: `Ford` of `Ford company`."""
+    every, around = said.split(), BEFORE[kind] | ARTICLES
+    while every and _word(every[-1]) in around:
+        every.pop()
+    while every and _word(every[0]) in around:
+        every.pop(0)
+    return " ".join(every)
 
 
 def says_only(text: str, kind: str) -> bool:

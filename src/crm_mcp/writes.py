@@ -360,7 +360,10 @@ class Create(OfRecord):
 
     async def stands(self, crm: CrmClient, write: Write, after: Wire | None) -> bool:
         record_id = (after or {}).get("id")
-        return record_id is None or await self.now(crm, {f"{self.record}_id": record_id}) is not None
+        if record_id is None:
+            return True
+        now = await self.now(crm, {f"{self.record}_id": record_id})
+        return now is not None and (self._same is None or self._same.of(sent_by(write), now))
 
     def notes(self, before: Wire | None, after: Wire | None) -> Iterator[str]:
         if (after or {}).get("id") in (before or {}).get(THERE_BEFORE, ()):
