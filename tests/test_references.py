@@ -1844,3 +1844,16 @@ async def test_part_of_more_companies_than_can_be_shown_is_no_title(crm: CrmClie
     await crm.leads.create(NewLead(title="Theirs", company_id=company.id))
     await crm.leads.create(NewLead(title="Vord docks"))
     await refusal(refs.lead("Vord", writing=True))
+
+
+@EVERY_SIZE
+async def test_the_deal_of_a_company_is_not_one_elsewhere_that_is_called_like_it(
+    crm: CrmClient, refs: References
+) -> None:
+    for home, title in (("Vlobex", "Annual licence 7"), ("Vexbeta", "Deal for Vlobex")):
+        company = await crm.companies.create(NewCompany(name=home))
+        assert company is not None
+        await crm.leads.create(NewLead(title=title, company_id=company.id))
+    for said in ("Vlobex deal", "the Vlobex deal"):
+        _, leads = await offered(refs.lead(said, writing=True))
+        assert sorted(leads) == ["Annual licence 7", "Deal for Vlobex"]

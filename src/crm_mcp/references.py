@@ -164,12 +164,16 @@ class References:
         names = bare_names(said, kind.noun)
         for name in names:
             try:
-                return await self._kept(kind, name, writing=writing)
+                meant = await self._kept(kind, name, writing=writing)
             except NothingLikeItError:
                 continue
             except AmbiguousReferenceError as error:
                 if error.fit or name == names[-1]:
                     raise
+                continue
+            if writing and not meant.certain:
+                await self._refuse_other_reading(kind, name, meant)
+            return meant
         return None
 
     async def _kept(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant:
