@@ -1821,6 +1821,10 @@ async def test_a_name_before_an_address_has_to_be_the_persons(crm: CrmClient, re
     assert (await refusal(refs.contact("Anna Berg <carl@vexbeta.example>", writing=True))).startswith(
         'The address in "Anna Berg <carl@vexbeta.example>" is of "Carl"'
     )
+    carl = (await refs.contact("carl@vexbeta.example")).id
+    await crm.leads.create(NewLead(title="One", contact_id=carl))
+    assert (await refs.lead("Carl <carl@vexbeta.example>", writing=True)).name == "One"
+    await refusal(refs.lead("Two <carl@vexbeta.example>", writing=True))
 
 
 @EVERY_SIZE

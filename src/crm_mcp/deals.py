@@ -14,11 +14,11 @@ from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, only
-from crm_mcp.matching import Fit, Matches
+from crm_mcp.matching import Fit, Matches, may_be_called
 from crm_mcp.memory import Memory
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError
 from crm_mcp.rows import Rows
-from crm_mcp.said import cut, names_and_companies, says_only
+from crm_mcp.said import cut, name_before_address, names_and_companies, says_only
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 
 if TYPE_CHECKING:
@@ -61,7 +61,10 @@ class Deals:
         companies are only read for it where the CRM's search brings neither such a company nor a title that
         is good enough: writing, one that is spelt so.
         """
-        if people := await self._around.at_address(said):
+        people = await self._around.at_address(said)
+        if name := name_before_address(said):
+            people = [one for one in people if may_be_called(name, one.label, legal=False)]
+        if people:
             return await self._only_lead_with(people, said, writing=writing)
         recent = self._memory.recent
 

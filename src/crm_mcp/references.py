@@ -31,6 +31,7 @@ from crm_mcp.said import (
     cut,
     kind_and_said,
     name_and_id,
+    name_before_address,
     names_and_companies,
     says_only,
 )
@@ -246,7 +247,7 @@ class References:
 
     def _refuse_other_name(self, said: str, meant: Meant) -> None:
         """A name that stands before an e-mail address has to be the person's."""
-        name = said.partition("<")[0].strip(' "') if "<" in said else ""
+        name = name_before_address(said)
         if name and meant.name and not may_be_called(name, meant.name, legal=False):
             raise UnresolvedReferenceError(
                 f'The address in "{cut(said)}" is of "{meant.name}": say which one is meant.'

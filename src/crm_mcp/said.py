@@ -48,6 +48,11 @@ def name_and_id(said: str) -> tuple[str, str]:
     return "", UNDIVIDED_ID.sub(r"\1-\2-\3-\4-\5", word)
 
 
+def name_before_address(said: str) -> str:
+    """`Anna Müller` of `Anna Müller <anna@acme.example>`; empty of what is an address alone."""
+    return said.partition("<")[0].strip(' "') if "<" in said else ""
+
+
 def names_and_companies(said: str) -> list[tuple[str, str]]:
     """The parts of `Anna (Acme)`, `Anna, Acme` and `Anna at Acme`, in every way that it can be read."""
     forms = (form.fullmatch(said.strip()) for form in NAME_AND_COMPANY)
