@@ -314,3 +314,24 @@ def test_what_lacks_the_form_that_was_said_is_no_better_than_what_has_it_and_oth
     assert best("Muller AG", names, lambda name: [name]) == Matches(Fit.CLOSE, ["Muller", "Müller AG"])
     assert best("Muller", names, lambda name: [name]) == Matches(Fit.EXACT, ["Muller"])
     assert best("Müller AG", names, lambda name: [name]) == Matches(Fit.EXACT, ["Müller AG"])
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "is_part"),
+    [
+        ("Phase 2", "Version 2 Phase 1", False),
+        ("Building 51", "Area 51 Building 7", False),
+        ("Phase 1", "Version 2 Phase 1", True),
+        ("Rollout 2029", "Rollout Acme 2029", True),
+        ("Rollout phase 2", "Acme rollout phase 2", True),
+    ],
+)
+def test_a_number_belongs_to_the_word_before_it(said: str, name: str, is_part: bool) -> None:
+    matches = best(said, [name], lambda name: [name])
+    assert (matches is not None and matches.fit is Fit.PART) is is_part
+
+
+def test_what_was_cut_is_each_that_begins_so() -> None:
+    names = ["Nord Logistik", "Nord Logistik Holding", "Nord"]
+    for said in ("Nord Logistik…", "nord logistik ..."):
+        assert best(said, names, lambda name: [name]) == Matches(Fit.PART, names[:2])

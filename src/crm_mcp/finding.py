@@ -125,6 +125,12 @@ class Finder(Generic[E]):
         page = await self.searched(said)
         return page.records if page else (await self.everything()).records
 
+    @property
+    def unseen(self) -> str:
+        """What was not looked at, where there is no search and not all could be read."""
+        scan: _Scan[E] | None = self.memory.recent.kept(self.plural, "every page")
+        return scan.bound if scan and not self.may_search else ""
+
     async def search_for(self, said: str, *, writing: bool) -> Looked[E]:
         return await self.among_all_if(said, await self.near(said), writing=writing)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -251,16 +252,34 @@ def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
         return None
     if _letters(said) == _letters(name):
         return Fit.EXACT
+    if said.rstrip().endswith(("…", "...")):
+        # It was cut.
+        return Fit.PART if core(name, legal=False).startswith(core(said, legal=False)) else None
     if _joined(wanted) == _joined(known):
         if legal and _forms_differ(said, name):
             return Fit.CLOSE
         return Fit.SPELT if _spelling(said, legal=legal) == _spelling(name, legal=legal) else Fit.NORMALISED
+    return _part(said, name, legal=legal)
+
+
+def _part(said: str, name: str, *, legal: bool) -> Fit | None:
+    """How what is but part of a name fits: not in another legal form, nor with its numbers elsewhere."""
+    wanted, known = core(said, legal=legal), core(name, legal=legal)
     parts = set(known.split())
-    is_part = all(word in parts or _is_unspaced_in(word, known) for word in wanted.split())
-    if is_part and legal and _forms(said) - _forms(name):
+    has_all = all(word in parts or _is_unspaced_in(word, known) for word in wanted.split())
+    if not (has_all and _numbered(wanted) <= _numbered(known)):
+        return None
+    if legal and _forms(said) - _forms(name):
         return Fit.CLOSE
     # A part that says too little is only within the name.
-    return Fit.PART if is_part and not all(map(_says_little, wanted.split())) else None
+    return None if all(map(_says_little, wanted.split())) else Fit.PART
+
+
+def _numbered(name: str) -> set[tuple[str, str]]:
+    """Words with the number behind them, which counts them: `Phase 2` is no part of `Version 2 Phase 1`. A
+    longer number is a year or a code, and may stand anywhere."""
+    every = name.split()
+    return {(word, number) for word, number in pairwise(every) if number.isdecimal() and len(number) < 4}
 
 
 def _says_little(word: str) -> bool:

@@ -204,7 +204,8 @@ class References:
         orders = [f"{first} {last}", f"{last} {first}"] if comma else [said]
         called = [one for order in orders for one in await self._contacts.called(" ".join(order.split()))]
         if called:
-            looked = Looked(Matches(Fit.NORMALISED, list({one.id: one for one in called}.values())))
+            found = Matches(Fit.NORMALISED, list({one.id: one for one in called}.values()))
+            looked = Looked(found, self._contacts.unseen)
             return await self.candidates.decided(self._contacts, said, looked, writing=writing)
         split = await self.split(said, writing=writing)
         name = next(reversed(bare_names(split.name, self._contacts.noun)), split.name)
