@@ -323,6 +323,9 @@ def test_what_lacks_the_form_that_was_said_is_no_better_than_what_has_it_and_oth
         ("Building 51", "Area 51 Building 7", False),
         ("Phase 1", "Version 2 Phase 1", True),
         ("Rollout 2029", "Rollout Acme 2029", True),
+        ("3 licences", "Vool 5 licences, 3 years", False),
+        ("Vool 3 years", "Vool 5 licences, 3 years", True),
+        ("Vexa 50 seats", "Vexa licence 50 seats", True),
         ("Rollout phase 2", "Acme rollout phase 2", True),
     ],
 )
@@ -335,3 +338,15 @@ def test_what_was_cut_is_each_that_begins_so() -> None:
     names = ["Nord Logistik", "Nord Logistik Holding", "Nord"]
     for said in ("Nord Logistik…", "nord logistik ..."):
         assert best(said, names, lambda name: [name]) == Matches(Fit.PART, names[:2])
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("EV Vharge", "EV Vharge Nord GmbH"),
+        ("AB InVev", "AB InVev Nord SA"),
+        ("Spa Vital", "Spa Vital Wien GmbH"),
+    ],
+)
+def test_a_word_that_begins_a_name_is_no_legal_form(said: str, name: str) -> None:
+    assert best(said, [name], lambda name: [name]) == Matches(Fit.PART, [name])

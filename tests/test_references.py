@@ -681,6 +681,18 @@ async def test_a_possessive_may_be_of_the_name(crm: CrmClient, refs: References)
 
 
 @EVERY_SIZE
+async def test_a_company_that_is_called_like_a_deal_is_known_by_its_name(
+    crm: CrmClient, refs: References
+) -> None:
+    for name, title in (("Lead Vystems", "Theirs"), ("Vystems Nord", "Another")):
+        company = await crm.companies.create(NewCompany(name=name))
+        assert company is not None
+        await crm.leads.create(NewLead(title=title, company_id=company.id))
+    assert (await refs.lead("Lead Vystems", writing=True)).name == "Theirs"
+    assert (await refs.lead("Vystems Nord's deal", writing=True)).name == "Another"
+
+
+@EVERY_SIZE
 async def test_of_several_open_deals_a_word_for_a_deal_chooses_none(crm: CrmClient, refs: References) -> None:
     company = await crm.companies.create(NewCompany(name="Vexa Parent"))
     assert company is not None
@@ -1823,7 +1835,8 @@ async def test_a_name_before_an_address_has_to_be_the_persons(crm: CrmClient, re
     )
     carl = (await refs.contact("carl@vexbeta.example")).id
     await crm.leads.create(NewLead(title="One", contact_id=carl))
-    assert (await refs.lead("Carl <carl@vexbeta.example>", writing=True)).name == "One"
+    for said in ("Carl <carl@vexbeta.example>", "Mr. Carl Vork (Vexa) <carl@vexbeta.example>"):
+        assert (await refs.lead(said, writing=True)).name == "One"
     await refusal(refs.lead("Two <carl@vexbeta.example>", writing=True))
 
 
@@ -1831,6 +1844,7 @@ async def test_a_name_before_an_address_has_to_be_the_persons(crm: CrmClient, re
 async def test_a_page_on_a_shared_host_is_nobodys_domain(crm: CrmClient, refs: References) -> None:
     vexa = await crm.companies.create(NewCompany(name="Vexa", website="https://linkedin.com/company/vexa"))
     beta = await crm.companies.create(NewCompany(name="Vexbeta", email="info@arcor.de"))
+    await crm.companies.create(NewCompany(name="Vo", website="https://gmx.net"))
     assert vexa
     assert beta
     for said in (

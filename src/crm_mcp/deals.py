@@ -14,7 +14,7 @@ from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, only
-from crm_mcp.matching import Fit, Matches, may_be_called
+from crm_mcp.matching import Fit, Matches, is_of
 from crm_mcp.memory import Memory
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError
 from crm_mcp.rows import Rows
@@ -63,7 +63,7 @@ class Deals:
         """
         people = await self._around.at_address(said)
         if name := name_before_address(said):
-            people = [one for one in people if may_be_called(name, one.label, legal=False)]
+            people = [one for one in people if is_of(name, one.label)]
         if people:
             return await self._only_lead_with(people, said, writing=writing)
         recent = self._memory.recent
@@ -232,7 +232,7 @@ class Deals:
                 return await self._candidates.decided(self._leads, said, looked, writing=writing)
             leads = await self._rows.open_leads(leads) or leads
             problem = joined(f'No lead "{cut(said)}".', looked.bound, error.problem)
-            raise await self._candidates.ambiguous(self._leads, problem, leads) from error
+            raise await self._candidates.ambiguous(self._leads, problem, leads, fit=error.fit) from error
         meant = await self.only_open_lead(said, companies[0], writing=writing)
         return replace(meant, note=joined(taken.note, meant.note))
 

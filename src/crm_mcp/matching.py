@@ -92,7 +92,7 @@ FREE_MAIL = frozenset(
 SHARED_HOSTS = frozenset(
     (  # noqa: SIM905  # as above
         "facebook.com github.com google.com instagram.com linkedin.com medium.com twitter.com x.com "
-        "wordpress.com xing.com youtube.com"
+        "wordpress.com xing.com youtube.com etsy.com tiktok.com linktr.ee"
     ).split()
 )
 # Those of scripts that put no space before or after them.
@@ -246,6 +246,11 @@ def may_be_called(said: str, name: str, *, legal: bool) -> bool:
     return whole or (fit is Fit.PART and not (legal and _forms(said)))
 
 
+def is_of(said: str, name: str) -> bool:
+    """Whether a name that was said with a person's address can be theirs: people spell them in many ways."""
+    return "@" in name or bool(sharing(said, [name], lambda name: [name]))
+
+
 def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
     wanted, known = core(said, legal=legal), core(name, legal=legal)
     if not wanted or not known:
@@ -267,7 +272,7 @@ def _part(said: str, name: str, *, legal: bool) -> Fit | None:
     wanted, known = core(said, legal=legal), core(name, legal=legal)
     parts = set(known.split())
     has_all = all(word in parts or _is_unspaced_in(word, known) for word in wanted.split())
-    if not (has_all and _numbered(wanted) <= _numbered(known)):
+    if not (has_all and _counts_alike(wanted, known)):
         return None
     if legal and _forms(said) - _forms(name):
         return Fit.CLOSE
@@ -275,11 +280,16 @@ def _part(said: str, name: str, *, legal: bool) -> Fit | None:
     return None if all(map(_says_little, wanted.split())) else Fit.PART
 
 
-def _numbered(name: str) -> set[tuple[str, str]]:
-    """Words with the number behind them, which counts them: `Phase 2` is no part of `Version 2 Phase 1`. A
-    longer number is a year or a code, and may stand anywhere."""
-    every = name.split()
-    return {(word, number) for word, number in pairwise(every) if number.isdecimal() and len(number) < 4}
+def _counts_alike(wanted: str, known: str) -> bool:
+    """Whether its numbers count the same: `Phase 2` is no part of `Version 2 Phase 1`. A longer number is a
+    year or a code, and may stand anywhere."""
+    every, there = wanted.split(), set(pairwise(known.split()))
+    pairs = [*pairwise(every)]
+    return len(every) == 1 or all(
+        there & {pair for pair in pairs if word in pair}
+        for word in every
+        if word.isdecimal() and len(word) < 4
+    )
 
 
 def _says_little(word: str) -> bool:
@@ -326,7 +336,9 @@ def _forms_differ(said: str, name: str) -> bool:
 
 
 def _forms(text: str) -> set[str]:
-    return {SAME_FORM.get(word, word) for word in words(text)} & LEGAL_SUFFIXES
+    """The legal forms at its end: `AB InBev` begins with none."""
+    every = [word for word in words(text) if word not in AND]
+    return {SAME_FORM.get(word, word) for word in every[len(core(text).split()) :]}
 
 
 def _letters(name: str) -> str:

@@ -19,7 +19,7 @@ from crm_mcp.crm.paging import Page, Told
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.deals import Deals
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, those
-from crm_mcp.matching import Fit, Matches, best, core, domain, may_be_called, site_of
+from crm_mcp.matching import Fit, Matches, best, core, domain, is_of, may_be_called, site_of
 from crm_mcp.memory import Memory
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError, find_stage
 from crm_mcp.rows import Rows
@@ -148,6 +148,8 @@ class References:
         name = core_name(said, kind.noun)
         if name == " ".join(said.split()):
             return
+        if kind is self._leads and await self._companies.called(said):
+            return
         try:
             other = await self._kept(kind, name, writing=True)
         except NothingLikeItError:
@@ -249,7 +251,7 @@ class References:
     def _refuse_other_name(self, said: str, meant: Meant) -> None:
         """A name that stands before an e-mail address has to be the person's."""
         name = name_before_address(said)
-        if name and meant.name and not may_be_called(name, meant.name, legal=False):
+        if name and meant.name and not is_of(name, meant.name):
             raise UnresolvedReferenceError(
                 f'The address in "{cut(said)}" is of "{meant.name}": say which one is meant.'
             )
@@ -420,7 +422,7 @@ class References:
 
     async def _company(self, said: str, *, writing: bool) -> Looked[Company]:
         """By name, and by the domain of its website or mail: who is called like a website may not have it."""
-        site = domain(said)
+        site = _site_in(said)
         of_site = await self._of_site(site, writing=writing) if site else None
         if of_site is None or of_site.matches is None:
             return await self._companies.search_for(said, writing=writing)
@@ -434,7 +436,7 @@ class References:
 
     async def near_company(self, said: str, *, writing: bool) -> Looked[Company] | None:
         """The same without reading all that there are, where that may be spared: of a name it may."""
-        return await (self._company(said, writing=writing) if domain(said) else self._companies.near(said))
+        return await (self._company(said, writing=writing) if _site_in(said) else self._companies.near(said))
 
     async def _of_site(self, site: str, *, writing: bool) -> Looked[Company]:
         """Several may have it, and of that no search of names tells: a write looks among all."""
@@ -495,3 +497,8 @@ class References:
         if not found:
             return UnresolvedReferenceError(joined(problem, "search_contacts lists what there is."))
         return await self.candidates.ambiguous(self._contacts, problem, found)
+
+
+def _site_in(said: str) -> str:
+    """The domain of a website or e-mail address that can be a company's own."""
+    return next(iter(site_of(None, said)), "") if "@" in said else domain(said)
