@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from mcp import Client
 
+from crm_mcp import gate
 from crm_mcp import ledger as ledger_module
 from crm_mcp.calls import Policy
 from crm_mcp.journal import BusyError
@@ -160,6 +161,15 @@ async def test_what_was_sent_and_cannot_be_closed_is_told_and_looked_for_later(
     note = f"This was done, but it is not on record that it was: The ledger cannot use {ledger_file}"
     assert note in said[0]
     assert len(wire.writes) == 1
+
+
+async def test_a_ledger_that_is_always_slow_refuses_the_write(
+    client: Client, wire: Any, changes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "PROMPT_SECONDS", 0)
+    text = await text_of(client, "move_lead_stage", fails=True, **MOVE)
+    assert text == "The ledger is too slow to be sure of what is there. Nothing was sent to the CRM."
+    assert ([change.outcome for change in changes()], wire.writes) == (["refused"], [])
 
 
 def test_a_ledger_is_opened_while_another_process_writes_and_forgets_later(ledger_file: Path) -> None:

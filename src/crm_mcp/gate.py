@@ -49,6 +49,7 @@ WAIT_SECONDS = 30.0
 LEASE_MARGIN_SECONDS = 5.0
 # Where the ledger took longer, what was seen before is looked at again.
 PROMPT_SECONDS = 0.5
+LOOKS = 3
 MAX_CANDIDATES = 5
 # The tools that do what these operations do; others are called like their operations.
 TOOL_OF = {
@@ -385,19 +386,7 @@ class Gate:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
 
         try:
-            while True:
-                if seen is None:
-                    seen = await kind.seen(self._crm, write)
-                if call.check:
-                    await call.check()
-                self._check_approval(change, call, seen)
-                await self._refuse_unwanted(kind, write, seen, call, change, again=again)
-                asked_at = time.monotonic()
-                renewed = await self._renewed(kind, write, seen, change)
-                if renewed is None or time.monotonic() - asked_at < PROMPT_SECONDS:
-                    break
-                # What was seen is old by now.
-                seen = None
+            renewed = await self._looked_at(kind, write, seen, call, change, again=again)
         except CrmError as error:
             outcome: Outcome = "refused" if isinstance(error, RefusedError) else "failed"
             await self._close_unsent(change, outcome, str(error))
@@ -418,6 +407,25 @@ class Gate:
         call.sent = True
         with anyio.CancelScope(shield=True):
             return await self._done(kind, write, call, renewed, send)
+
+    async def _looked_at(
+        self, kind: Kind, write: Write, seen: Seen | None, call: Call, change: Change, *, again: bool
+    ) -> Change | None:
+        """The change, renewed right after it was seen that it may be sent; None where its lease is over."""
+        for _ in range(LOOKS):
+            if seen is None:
+                seen = await kind.seen(self._crm, write)
+            if call.check:
+                await call.check()
+            self._check_approval(change, call, seen)
+            await self._refuse_unwanted(kind, write, seen, call, change, again=again)
+            asked_at = time.monotonic()
+            renewed = await self._renewed(kind, write, seen, change)
+            if renewed is None or time.monotonic() - asked_at < PROMPT_SECONDS:
+                return renewed
+            # What was seen is old by now.
+            seen = None
+        raise RefusedError(f"The ledger is too slow to be sure of what is there. {NOTHING_SENT}")
 
     async def _renewed(self, kind: Kind, write: Write, seen: Seen, change: Change) -> Change | None:
         title = kind.title(write, seen, self._named)

@@ -229,7 +229,7 @@ class Ledger:
                 return Begun(earlier, is_new=False)
             expires_at = _stamp(now + timedelta(seconds=lease_seconds))
             process = [_HOST, os.getpid(), _PROCESS]
-            opening = {"outcome": "pending", "expires_at": expires_at, "process": process}
+            opening = {"outcome": "pending", "expires_at": expires_at, "late_at": None, "process": process}
             return Begun(self._opened("begun", attempt, now, opening), is_new=True)
 
     def renew(
@@ -550,7 +550,7 @@ def _change(record: Record, now: datetime) -> Change:
 def _as_change(record: Record, now: datetime) -> Change:
     values = _read(record)
     kind, subject_id = values.pop("subject_kind"), values.pop("subject_id")
-    process, late_at = values.pop("process", None), values.pop("late_at", None)
+    process, late_at = values.pop("process", None), values.pop("late_at", values.get("expires_at"))
     if values["outcome"] == "pending" and (values["expires_at"] <= now or _is_gone(*process)):
         sent = {"outcome": "unknown", "expires_at": late_at}
         values |= sent if late_at else {"outcome": "failed", "detail": NEVER_SENT}
@@ -566,7 +566,7 @@ def _approval(record: Record, now: datetime) -> Approval:
 
 def _read(record: Record) -> Record:
     return {
-        name: datetime.fromisoformat(value) if name.endswith("_at") else value
+        name: datetime.fromisoformat(value) if name.endswith("_at") and value is not None else value
         for name, value in record.items()
     }
 
