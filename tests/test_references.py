@@ -106,6 +106,29 @@ class Endless(httpx2.AsyncBaseTransport):
         return httpx2.Response(200, json={"companies": rows})
 
 
+class MostlyUnseen(httpx2.AsyncBaseTransport):
+    """A CRM that cannot search and always has another page of contacts and leads; Acme is its one company,
+    and what has its id has Anna's and the lead's too."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        kind = request.url.path.rpartition("/")[2]
+        first = SEARCH_ROWS * (int(request.url.params.get("page", 1)) - 1)
+        others = [f"{first + number:08x}-0000-4000-8000-000000000000" for number in range(SEARCH_ROWS)]
+        if kind == "pipeline-stages":
+            return httpx2.Response(200, json={"stages": [{"id": LIST_ID, "name": "New", "kind": "open"}]})
+        if kind == "companies":
+            return httpx2.Response(200, json={"companies": [{"id": LIST_ID, "name": "Acme"}], "total": 1})
+        if kind == "contacts":
+            rows = [{"id": other, "firstName": "Zoe", "email": f"{other}@b.example"} for other in others]
+            rows[0] |= {"id": LIST_ID, "email": "anna@acme.example"} if first == 0 else {}
+            return httpx2.Response(200, json={"contacts": rows})
+        ids = {"companyId": LIST_ID, "contactId": LIST_ID, "stageId": LIST_ID}
+        rows = [{"id": LIST_ID, "title": "Licence"} | ids]
+        if not {"companyId", "contactId"} & set(request.url.params):
+            rows = [{"id": other, "title": "Other"} | dict.fromkeys(ids) for other in others]
+        return httpx2.Response(200, json={"leads": rows})
+
+
 # How many other companies, contacts and leads there are beside the demo's, and whether the CRM knows `q`: by
 # these a name is looked for among all records at once, by the CRM's search, or by reading every page.
 def told_by(read: Meant, said: str) -> Meant:
@@ -445,17 +468,43 @@ async def test_namesakes_are_told_apart_by_their_companies(refs: References) -> 
 
 
 @EVERY_SIZE
-async def test_which_company_of_several_is_told_and_then_taken_by_its_id(
+async def test_who_is_at_one_of_several_companies_of_a_name_is_meant_with_its_id_too(
     crm: CrmClient, refs: References, find: Find
 ) -> None:
     await crm.companies.create(NewCompany(name="Acme Ltd"))
     # Only one of them has an Anna.
     assert (await refs.contact("Anna at Acme", writing=True)).name == "Anna Müller"
-    head, *companies = (await refusal(refs.contact("Xqwzt at Acme", writing=True))).splitlines()
-    assert head == 'Which company is meant in "Xqwzt at Acme"? Say its id in place of its name:'
-    assert sorted(line.split(" · ")[0] for line in companies) == ["- Acme Inc.", "- Acme Ltd"]
     short = find("companies", name="Acme Inc.")["id"][:8]
     assert (await refs.contact(f"Anna at {short}", writing=True)).name == "Anna Müller"
+
+
+@EVERY_SIZE
+async def test_who_is_at_none_of_several_companies_is_asked_about(crm: CrmClient, refs: References) -> None:
+    await crm.companies.create(NewCompany(name="Acme Ltd"))
+    offered = {}
+    for name in ("Xqwzt", "Yuki Costa"):
+        with pytest.raises(AmbiguousReferenceError) as caught:
+            await refs.contact(f"{name} at Acme", writing=True)
+        assert caught.value.problem == (
+            f'"Acme" fits more than one company. Nobody called "{name}" was found there.'
+        )
+        offered[name] = {line.split(" · ")[0] for line in caught.value.candidates}
+    assert "Anna Müller" in offered["Xqwzt"]
+    assert offered["Yuki Costa"] == {"Yuki Costa"}
+
+
+async def test_who_is_at_one_of_many_companies_of_a_name_is_asked_about(
+    crm: CrmClient, refs: References
+) -> None:
+    for number in range(MAX_CANDIDATES + 1):
+        there = await crm.companies.create(NewCompany(name="Acme", email=f"office@{number}.example"))
+    assert there
+    await crm.contacts.create(ContactChanges(first_name="Ivo", last_name="Anders", company_id=there.id))
+    await crm.contacts.create(ContactChanges(first_name="Ivo", last_name="Anders"))
+    with pytest.raises(AmbiguousReferenceError) as caught:
+        await refs.contact("Ivo at Acme", writing=True)
+    assert caught.value.problem == '"Acme" fits more than one company.'
+    assert [line.split(" · ")[:2] for line in caught.value.candidates] == [["Ivo Anders", "Acme"]]
 
 
 @EVERY_SIZE
@@ -1362,8 +1411,8 @@ async def test_a_part_that_says_too_little_is_only_offered_to_a_write(refs: Refe
     assert await refusal(refs.company("de", writing=True)) == (
         f'No company is called "de". Say the id of the one that is meant:\n- {candidate}'
     )
-    assert await refusal(refs.contact("Zoë at de", writing=True)) == (
-        f'Which company is meant in "Zoë at de"? Say its id in place of its name:\n- {candidate}'
+    assert (await refusal(refs.contact("Zoë at de", writing=True))).startswith(
+        'No company is called "de". Say the id of the one that is meant:\n- Zoë '
     )
     assert (await refs.company("de")).id == lumiere
 
@@ -1444,7 +1493,13 @@ async def test_names_are_found_in_a_weaker_crm(
 class Literal(httpx2.AsyncBaseTransport):
     """A CRM with many companies whose search tells accents apart."""
 
-    names = ("Müller AG", "Muller AG", *(f"Zephyr {number}" for number in range(SEARCH_ROWS)))
+    names = (
+        "Müller AG",
+        "Muller AG",
+        "Naive",
+        "Naïve AG",
+        *(f"Zephyr {number}" for number in range(SEARCH_ROWS)),
+    )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         rows = [
@@ -1461,7 +1516,14 @@ class Literal(httpx2.AsyncBaseTransport):
 
 @pytest.mark.parametrize(
     ("said", "meant"),
-    [("Müller", "Müller AG"), ("Muller", "Muller AG"), ("müller ag", "Müller AG"), ("Mûller", None)],
+    [
+        ("Müller", "Müller AG"),
+        ("Muller", "Muller AG"),
+        ("müller ag", "Müller AG"),
+        ("Mûller", None),
+        # One of them has the accents, the other one the form.
+        ("Naive AG", None),
+    ],
 )
 async def test_a_search_that_tells_accents_apart_hides_no_namesake(said: str, meant: str | None) -> None:
     async with CrmClient("http://localhost", "ak_x", LIST_ID, transport=Literal()) as client:
@@ -1548,6 +1610,25 @@ async def test_a_deal_is_not_meant_by_a_company_before_the_bound(endless: Refere
         f'No lead "Acme". "Acme" fits one company. Only {SCAN_PAGES * SEARCH_ROWS} companies were looked at, '
         "there are more. Say the id of the one that is meant:\n- Licence · Licence · New · 11111111"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "head", "kind"),
+    [
+        ("anna@acme.example", '"anna@acme.example" fits one lead.', "contacts"),
+        ("Acme", "Acme has one open lead as far as can be seen.", "leads"),
+    ],
+)
+async def test_a_deal_is_not_written_to_where_others_may_be_called_so_that_nobody_looked_at(
+    monkeypatch: pytest.MonkeyPatch, said: str, head: str, kind: str
+) -> None:
+    monkeypatch.setattr(finding, "SCAN_PAGES", 3)
+    bound = f"Only 300 {kind} were looked at, there are more."
+    async with CrmClient("http://localhost", "ak_x", LIST_ID, transport=MostlyUnseen()) as client:
+        refs = Tenant(client).refs
+        assert (await refs.lead(said)).note == bound
+        problem = await refusal(refs.lead(said, writing=True))
+    assert problem.startswith(f"{head} {bound} Say the id of the one that is meant:\n- Licence · ")
 
 
 async def test_a_deal_is_not_written_to_where_nobody_can_tell_whose_it_is(

@@ -127,13 +127,5 @@ class Candidates:
         return Reader(self._memory.shown)
 
 
-def which_company(companies: AmbiguousReferenceError, said: str) -> UnresolvedReferenceError:
-    """Which of several companies is no choice between their people or deals, so that nobody can be asked."""
-    listed = "\n".join(f"- {line}" for line in companies.candidates)
-    return UnresolvedReferenceError(
-        f'Which company is meant in "{cut(said)}"? Say its id in place of its name:\n{listed}'
-    )
-
-
 def joined(*sentences: str | None) -> str:
     return " ".join(sentence for sentence in sentences if sentence)

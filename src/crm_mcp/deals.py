@@ -32,7 +32,7 @@ class Around(Protocol):
 
     async def split(self, said: str, *, writing: bool) -> Split: ...
 
-    async def at_address(self, said: str) -> list[Contact]: ...
+    async def at_address(self, said: str) -> tuple[list[Contact], str]: ...
 
 
 class Deals:
@@ -61,11 +61,11 @@ class Deals:
         companies are only read for it where the CRM's search brings neither such a company nor a title that
         is good enough: writing, one that is spelt so.
         """
-        people = await self._around.at_address(said)
+        people, unseen = await self._around.at_address(said)
         if name := name_before_address(said):
             people = [one for one in people if is_of(name, one.label)]
         if people:
-            return await self._only_lead_with(people, said, writing=writing)
+            return await self._only_lead_with(people, unseen, said, writing=writing)
         recent = self._memory.recent
 
         async def among_all_companies(near: Looked[Company] | None = None) -> Looked[Company]:
@@ -130,8 +130,11 @@ class Deals:
         meant = await self._candidates.decided(self._leads, said, looked, writing=writing)
         return replace(meant, note=joined(note, meant.note) or None, certain=False)
 
-    async def _only_lead_with(self, people: list[Contact], said: str, *, writing: bool) -> Meant:
-        """The one open lead of a person; where it is not one, theirs or their companies' to choose from."""
+    async def _only_lead_with(self, people: list[Contact], unseen: str, said: str, *, writing: bool) -> Meant:
+        """The one open lead of a person; where it is not one, theirs or their companies' to choose from.
+
+        `unseen` says who was not looked at: others may have the same address.
+        """
         if writing:
             # Which stages are open is documented: without them nobody can tell.
             await self._rows.stages()
@@ -142,7 +145,7 @@ class Deals:
         ids = {person.id for person in people}
         theirs = [lead for page in pages for lead in page.records if lead.contact_id in ids]
         open_leads = await self._rows.open_leads(theirs)
-        bound = joined(*(self._leads.more_than_seen(page) for page in pages))
+        bound = joined(unseen, *(self._leads.more_than_seen(page) for page in pages))
         if len(open_leads) == 1 and not (writing and open_leads[0].stage_id is None):
             looked = Looked(Matches(Fit.PART, open_leads), bound)
             meant = await self._candidates.decided(self._leads, said, looked, writing=writing)
@@ -190,9 +193,9 @@ class Deals:
         if writing:
             # Which stages are open is documented: without them nobody can tell.
             await self._rows.stages()
-        page, namesakes = await self._leads_of(company, said)
+        page, called = await self._leads_of(company, said)
         open_leads = await self._rows.open_leads(page.records)
-        others = [lead for lead in namesakes if [lead.id] != [one.id for one in open_leads]]
+        others = [lead for lead in called.found if [lead.id] != [one.id for one in open_leads]]
         if others:
             problem = f'"{cut(said)}" is a company, and another lead.'
             both = {lead.id: lead for lead in (*open_leads, *others)}
@@ -201,13 +204,14 @@ class Deals:
         if (
             len(open_leads) == 1
             and whole
-            and not (writing and (page.unverified or open_leads[0].stage_id is None))
+            and not (writing and (page.unverified or called.bound or open_leads[0].stage_id is None))
         ):
             name = clean(open_leads[0].label, MAX_NAME_CHARS)
-            return Meant(open_leads[0].id, name, joined(*page.notes) or None, certain=False)
-        called = clean(company.label, MAX_NAME_CHARS)
+            note = joined(*page.notes, called.bound) or None
+            return Meant(open_leads[0].id, name, note, certain=False)
+        theirs = clean(company.label, MAX_NAME_CHARS)
         if not page.records:
-            problem = f'{called} has no lead, and no lead is called "{cut(said)}".'
+            problem = f'{theirs} has no lead, and no lead is called "{cut(said)}".'
             if like := await self._leads.sharing_a_word(company.label):
                 raise await self._candidates.ambiguous(self._leads, problem, like)
             raise UnresolvedReferenceError(problem)
@@ -215,7 +219,7 @@ class Deals:
         if len(open_leads) == 1:
             how_many = "one open lead as far as can be seen"
         raise await self._candidates.ambiguous(
-            self._leads, f"{called} has {how_many}.", open_leads or page.records
+            self._leads, joined(f"{theirs} has {how_many}.", called.bound), open_leads or page.records
         )
 
     async def _lead_of_one(
@@ -223,7 +227,7 @@ class Deals:
     ) -> Meant:
         """Where no lead is called so: the lead of the only company that a read may take for it; else those of
         all companies that may be meant, to choose from."""
-        companies = named.matches.found if named.matches else []
+        companies = named.found
         try:
             taken = await self._candidates.decided(self._companies, said, named, writing=writing)
         except AmbiguousReferenceError as error:
@@ -239,22 +243,21 @@ class Deals:
     async def _either(self, said: str, named: Looked[Company], titled: Looked[Lead]) -> Looked[Lead]:
         """What is part of a title here, and a company's name or part of it there: neither is plainly meant,
         unless both come to one open lead."""
-        companies = named.matches.found if named.matches else []
+        companies = named.found
         theirs, _ = await self.leads_at(companies)
-        titles = titled.matches.found if titled.matches else []
-        every = list({lead.id: lead for lead in (*titles, *theirs)}.values())
+        every = list({lead.id: lead for lead in (*titled.found, *theirs)}.values())
         leads = await self._rows.open_leads(every) or every
         if len(leads) > 1 or len(companies) > MAX_CANDIDATES:
             problem = f'"{cut(said)}" is part of titles, and of a company\'s name.'
             raise await self._candidates.ambiguous(self._leads, problem, leads)
         return replace(titled, matches=Matches(Fit.PART, leads))
 
-    async def _leads_of(self, company: Company, said: str) -> tuple[Page[Lead], list[Lead]]:
-        """The company's leads, and all that are called what was said.
+    async def _leads_of(self, company: Company, said: str) -> tuple[Page[Lead], Looked[Lead]]:
+        """The company's leads, and all of any company that are called what was said.
 
         Where one page has all leads, that is all it takes; where there are many companies, it hardly has.
         """
-        of_company, titled = None, None
+        of_company = None
         if await self._companies.few() is not None:
             of_company = await self._leads.page(None)
         if (
@@ -266,9 +269,6 @@ class Deals:
             wanted = LeadFilter(company_id=company.id)
             of_company = await self._client.leads.search(wanted, limit=SEARCH_ROWS)
             self._leads.learn(of_company.records)
-            titled = await self._leads.spelt_so(said)
-        matches = self._leads.best(said, of_company.records if titled is None else titled)
-        own = [one for one in of_company.records if titled is not None or one.company_id == company.id]
-        return replace(of_company, records=own), (
-            matches.found if matches and matches.fit <= Fit.NORMALISED else []
-        )
+            return of_company, self._leads.just_so(said, *await self._leads.spelt_so(said))
+        own = [one for one in of_company.records if one.company_id == company.id]
+        return replace(of_company, records=own), self._leads.just_so(said, of_company.records)

@@ -48,6 +48,10 @@ class Looked(Generic[E]):
         """Whether what was said is but a part of what it fits."""
         return self.matches is not None and self.matches.fit is Fit.PART
 
+    @property
+    def found(self) -> list[E]:
+        return self.matches.found if self.matches else []
+
     def fits(self, worst: Fit) -> bool:
         return self.matches is not None and self.matches.fit <= worst
 
@@ -114,22 +118,25 @@ class Finder(Generic[E]):
                 known[self.plural] = walk.met == 0
         return self.may_search
 
-    async def called(self, said: str) -> list[E]:
+    async def called(self, said: str) -> Looked[E]:
         """Those that are called just so, of all that one search shows."""
+        return self.just_so(said, *await self.few_or_spelt_so(said))
+
+    def just_so(self, said: str, records: Iterable[E], bound: str = "") -> Looked[E]:
+        matches = self.best(said, records)
+        return Looked(matches if matches and matches.fit <= Fit.NORMALISED else None, bound)
+
+    async def few_or_spelt_so(self, said: str) -> tuple[list[E], str]:
         few = await self.few()
-        matches = self.best(said, await self.spelt_so(said) if few is None else few)
-        return matches.found if matches and matches.fit <= Fit.NORMALISED else []
+        return await self.spelt_so(said) if few is None else (few, "")
 
-    async def spelt_so(self, said: str) -> list[E]:
-        """Those among which one called just so would be: all that there are where the CRM cannot search."""
-        page = await self.searched(said)
-        return page.records if page else (await self.everything()).records
-
-    @property
-    def unseen(self) -> str:
-        """What was not looked at, where there is no search and not all could be read."""
-        scan: _Scan[E] | None = self.memory.recent.kept(self.plural, "every page")
-        return scan.bound if scan and not self.may_search else ""
+    async def spelt_so(self, said: str) -> tuple[list[E], str]:
+        """Those among which one called just so would be, all that there are where the CRM cannot search; and
+        what was not looked at."""
+        if page := await self.searched(said):
+            return page.records, self.more_than_seen(page)
+        scan = await self.everything()
+        return scan.records, scan.bound
 
     async def search_for(self, said: str, *, writing: bool) -> Looked[E]:
         return await self.among_all_if(said, await self.near(said), writing=writing)
@@ -143,7 +150,7 @@ class Finder(Generic[E]):
         if near and (near.sure or not writing):
             return near
         # These may be newer than those that are kept.
-        newer = near.matches.found if near and near.matches else []
+        newer = near.found if near else []
 
         def look(records: list[E]) -> Matches[E] | None:
             return self.best(said, {record.id: record for record in (*records, *newer)}.values())
@@ -166,7 +173,7 @@ class Finder(Generic[E]):
         names, bound = known
         matches = best(said, names.items(), lambda named: named[1:], legal=self.of_companies)
         fitting = [full for full, _ in matches.found] if matches else []
-        seen = {one.id: one for one in near.matches.found} if near and near.matches else {}
+        seen = {one.id: one for one in near.found} if near else {}
         unseen = [full for full in fitting if full not in seen]
         if len(unseen) > MAX_ASKED_FOR:
             return near if len(seen) > 1 and seen.keys() <= set(fitting) else None
@@ -310,5 +317,4 @@ def those(wanted: Callable[[E], bool]) -> Callable[[list[E]], Matches[E] | None]
 
 def only(looked: Looked[E], worst: Fit) -> E | None:
     """The one that fits at least so well, where it is one."""
-    found = looked.matches.found if looked.matches and looked.fits(worst) else []
-    return found[0] if len(found) == 1 else None
+    return looked.found[0] if looked.fits(worst) and len(looked.found) == 1 else None

@@ -202,12 +202,6 @@ def best(
     for fit in sorted(graded):
         rivals = graded.get(Fit.CLOSE, []) if legal and fit in (Fit.SPELT, Fit.NORMALISED) else []
         rivals = [one for one in rivals if any(core(said) == core(name) for name in names_of(one))]
-        if legal and fit is Fit.SPELT and _forms(said):
-            rivals += [
-                one
-                for one in graded.get(Fit.NORMALISED, [])
-                if any(_forms(name) == _forms(said) for name in names_of(one))
-            ]
         if rivals and not any(_forms(name) for thing in graded[fit] for name in names_of(thing)):
             # In the form that was said there is none; one that has none is no better than one in another.
             return Matches(Fit.CLOSE, graded[fit] + rivals)
@@ -263,7 +257,10 @@ def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
     if _joined(wanted) == _joined(known):
         if legal and _forms_differ(said, name):
             return Fit.CLOSE
-        return Fit.SPELT if _spelling(said, legal=legal) == _spelling(name, legal=legal) else Fit.NORMALISED
+        spelt_so = _spelling(said, legal=legal) == _spelling(name, legal=legal)
+        # One that lacks the form is no better than one that has it and other accents.
+        lacks_form = legal and _forms(said) - _forms(name)
+        return Fit.SPELT if spelt_so and not lacks_form else Fit.NORMALISED
     return _part(said, name, legal=legal)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from crm_mcp.candidates import Candidates, Meant, NothingLikeItError, Split, joined, which_company
+from crm_mcp.candidates import Candidates, Meant, NothingLikeItError, Split, joined
 from crm_mcp.crm.companies import Company, CompanyFilter
 from crm_mcp.crm.contacts import Contact, ContactFilter
 from crm_mcp.crm.contract import UUID_PATTERN, Entity, searchable
@@ -148,7 +148,7 @@ class References:
         name = core_name(said, kind.noun)
         if name == " ".join(said.split()):
             return
-        if kind is self._leads and await self._companies.called(said):
+        if kind is self._leads and (await self._companies.called(said)).matches:
             return
         try:
             other = await self._kept(kind, name, writing=True)
@@ -204,10 +204,10 @@ class References:
         # `Lefèvre, Luc` has two orders.
         first, comma, last = said.partition(",")
         orders = [f"{first} {last}", f"{last} {first}"] if comma else [said]
-        called = [one for order in orders for one in await self._contacts.called(" ".join(order.split()))]
-        if called:
-            found = Matches(Fit.NORMALISED, list({one.id: one for one in called}.values()))
-            looked = Looked(found, self._contacts.unseen)
+        each = [await self._contacts.called(" ".join(order.split())) for order in orders]
+        if called := {one.id: one for looked in each for one in looked.found}:
+            bound = next((looked.bound for looked in each if looked.bound), "")
+            looked = Looked(Matches(Fit.NORMALISED, list(called.values())), bound)
             return await self.candidates.decided(self._contacts, said, looked, writing=writing)
         split = await self.split(said, writing=writing)
         name = next(reversed(bare_names(split.name, self._contacts.noun)), split.name)
@@ -228,17 +228,24 @@ class References:
     async def _at_one_of(
         self, companies: AmbiguousReferenceError, name: str, said: str, *, writing: bool
     ) -> Meant:
-        """Who is called so at those companies that may be meant, of which one is enough; where nobody is,
-        which company is meant."""
-        if not companies.fit or companies.count > MAX_CANDIDATES:
-            raise which_company(companies, said)
-        each = [await self._client.companies.contacts(company.id) for company in companies.records]
+        """Who is called so at those companies that may be meant, where they all fit and are few; else those
+        to choose from: who is called so there or elsewhere, or who is there."""
+        few = companies.records[:MAX_CANDIDATES]
+        each = [await self._client.companies.contacts(company.id) for company in few]
+        bound = joined(*dict.fromkeys(note for page in each for note in page.notes))
         people = {one.id: one for page in each for one in page.records}
-        matches = self._contacts.best(name, people.values())
-        if matches is None:
-            raise which_company(companies, said)
-        looked = Looked(matches, joined(*dict.fromkeys(note for page in each for note in page.notes)))
-        return await self.candidates.decided(self._contacts, said, looked, writing=writing)
+        there = Looked(self._contacts.best(name, people.values()), bound)
+        if there.matches and companies.fit and companies.count <= MAX_CANDIDATES:
+            return await self.candidates.decided(self._contacts, said, there, writing=writing)
+        every = (await self._contacts.search_for(name, writing=False)).found
+        ids = {company.id for company in companies.records}
+        called = {one.id: one for one in (*there.found, *every) if one.id in people or one.company_id in ids}
+        nobody = "" if called else f'Nobody called "{cut(name)}" was found there.'
+        problem = joined(companies.problem, nobody, bound)
+        found = list((called or {one.id: one for one in every} or people).values())
+        if not found:
+            raise NothingLikeItError(problem, self._contacts.plural)
+        raise await self.candidates.ambiguous(self._contacts, problem, found, fit=False)
 
     async def _sharing_a_word(self, kind: Finder[Any], said: str) -> list[Any]:
         """What may be meant where nothing fits; of leads, those of a company whose name shares a word too."""
@@ -391,12 +398,11 @@ class References:
         """What has an id that was perhaps shown before this process began; None where there is none, for a
         name can look like this too."""
         looked = await kind.among_all(those(lambda record: record.id.startswith(word)))
-        records = looked.matches.found if looked.matches else []
-        if len(records) == 1 and not looked.bound:
-            return await self._named_so(kind, records[0].id, name)
-        if records:
+        if len(looked.found) == 1 and not looked.bound:
+            return await self._named_so(kind, looked.found[0].id, name)
+        if looked.found:
             raise await self.candidates.ambiguous(
-                kind, joined(f"Ids start with {word}.", looked.bound), records
+                kind, joined(f"Ids start with {word}.", looked.bound), looked.found
             )
         return None
 
@@ -427,12 +433,13 @@ class References:
         if of_site is None or of_site.matches is None:
             return await self._companies.search_for(said, writing=writing)
         named = await self._companies.called(said)
-        found = {company.id: company for company in (*named, *of_site.matches.found)}
-        for person in await self.at_address(said):
+        found = {company.id: company for company in (*named.found, *of_site.found)}
+        people, bound = await self.at_address(said)
+        for person in people:
             # Who writes from there may be of another one.
             if person.company_id and person.company_id not in found:
                 found[person.company_id] = await self._companies.get(person.company_id)
-        return Looked(Matches(Fit.EXACT, list(found.values())), of_site.bound)
+        return Looked(Matches(Fit.EXACT, list(found.values())), joined(of_site.bound, bound))
 
     async def near_company(self, said: str, *, writing: bool) -> Looked[Company] | None:
         """The same without reading all that there are, where that may be spared: of a name it may."""
@@ -471,21 +478,20 @@ class References:
         found = Looked(look(page.records), self._contacts.more_than_seen(page)) if page else Looked(None)
         return found if found.fits(Fit.EXACT) else await self._contacts.among_all(look)
 
-    async def at_address(self, said: str) -> list[Contact]:
-        """Who has the e-mail address that was said; nobody where it is none."""
+    async def at_address(self, said: str) -> tuple[list[Contact], str]:
+        """Who has the e-mail address that was said, nobody where it is none; and who was not looked at."""
         address = ADDRESS.search(said)
         if address is None:
-            return []
-        few = await self._contacts.few()
-        people = await self._contacts.spelt_so(address[1]) if few is None else few
-        return [one for one in people if (one.email or "").casefold() == address[1].casefold()]
+            return [], ""
+        people, bound = await self._contacts.few_or_spelt_so(address[1])
+        return [one for one in people if (one.email or "").casefold() == address[1].casefold()], bound
 
     async def _nobody(
         self, name: str, company: str, there: Meant | None, people: Page[Contact] | None
     ) -> UnresolvedReferenceError:
         """What to say where a company has nobody of that name: who it has, and who is called so elsewhere."""
         looked = await self._contacts.search_for(name, writing=False)
-        elsewhere = looked.matches.found if looked.matches else []
+        elsewhere = looked.found
         if there and people:
             at = clean(there.name or company, MAX_NAME_CHARS)
             problem = joined(f'Nobody at {at} is called "{cut(name)}".', *people.notes)

@@ -4,12 +4,15 @@ from collections.abc import Awaitable, Callable
 from math import ceil
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 
 pytestmark = pytest.mark.anyio
 
 Call = Callable[..., Awaitable[Any]]
+
+OWNER = "11111111-1111-4111-8111-111111111111"
 
 
 @pytest.mark.parametrize(
@@ -88,3 +91,24 @@ async def test_matches_among_rows_that_were_not_all_seen_are_not_said_to_be_all(
     text, found = await call("search_leads", query="Acme")
     assert text.splitlines()[0] == "Leads: 1 of at least 1"
     assert (found["shown"], found["at_least"], "total" in found) == (1, 1, False)
+
+
+async def test_a_filtered_search_by_us_ends_in_time_and_says_so(
+    call: Call, wire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow_and_without_search(request: httpx2.Request) -> httpx2.Response:
+        page, size = (int(request.url.params.get(name, 1)) for name in ("page", "pageSize"))
+        await anyio.sleep(60 if page == 3 and "q" not in request.url.params else 0)
+        first = (page - 1) * size
+        rows = [
+            {"id": str(number), "title": "Other" if number else "Acme", "ownerUserId": OWNER}
+            for number in range(first, first + size)
+        ]
+        return httpx2.Response(200, json=rows if request.url.path.endswith("leads") else [])
+
+    monkeypatch.setattr("crm_mcp.tools.searching.SCAN_SECONDS", 0.5)
+    wire.inner = httpx2.MockTransport(slow_and_without_search)
+    with anyio.fail_after(20):
+        text, found = await call("search_leads", query="Acme", owner=OWNER)
+    assert text.splitlines()[0] == "Leads: 1 of at least 1"
+    assert found["notes"] == ["Stopped after 0.5 seconds and 200 rows: narrow the search."]

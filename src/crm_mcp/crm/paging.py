@@ -284,29 +284,33 @@ async def selected(
     arranged: Callable[[list[E]], list[E]] = list,
     is_last: Callable[[list[E]], bool] = lambda _: False,
     calls: int = MAX_PAGES,
+    seconds: float = math.inf,
 ) -> Page[E]:
     """The caller's page of those rows of a list that `keep` wants, in an order of ours: neither of which the
     CRM can do.
 
     `keep` answers None for a row that does not show what would tell; it is left out, a note says so, and how
-    many there are nobody knows. So many pages are looked at, and a note says where that was not all; after
-    the page of which `is_last` says that nothing wanted follows it, no other. Of the rows no more are held
-    than up to the caller's page.
+    many there are nobody knows. So many pages are looked at, for so many seconds, and a note says where that
+    was not all; after the page of which `is_last` says that nothing wanted follows it, no other. Of the rows
+    no more are held than up to the caller's page.
     """
     first: list[E] = []
     count = unclear = 0
     all_wanted = False
-    async for rows in walk.pages(calls):
-        verdicts = [keep(row) for row in rows]
-        kept = [row for row, verdict in zip(rows, verdicts, strict=True) if verdict]
-        first = arranged([*first, *kept])[: page * limit]
-        count += len(kept)
-        unclear += verdicts.count(None)
-        await told(walk.met, walk.told_total)
-        if all_wanted := is_last(rows):
-            break
+    with anyio.move_on_after(seconds) as in_time:
+        async for rows in walk.pages(calls):
+            verdicts = [keep(row) for row in rows]
+            kept = [row for row, verdict in zip(rows, verdicts, strict=True) if verdict]
+            first = arranged([*first, *kept])[: page * limit]
+            count += len(kept)
+            unclear += verdicts.count(None)
+            await told(walk.met, walk.told_total)
+            if all_wanted := is_last(rows):
+                break
     all_wanted = all_wanted or walk.complete
     notes = walk.notes()
+    if in_time.cancelled_caught:
+        notes.append(f"Stopped after {seconds:g} seconds and {walk.met} rows: narrow the search.")
     if unclear:
         notes.append(f"{unclear} rows do not show what was asked for, and were left out.")
     return Page(

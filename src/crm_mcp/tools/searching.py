@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from crm_mcp.crm.contract import Entity, PagedFilter
 from crm_mcp.crm.errors import CrmError
 from crm_mcp.crm.paging import MAX_PAGE_SIZE, Page, selected
-from crm_mcp.finding import Finder
+from crm_mcp.finding import SCAN_SECONDS, Finder
 from crm_mcp.tenant import Tenant
 from crm_mcp.tools.parts import at_once, if_possible, or_error
 
@@ -35,6 +36,7 @@ class Search(Generic[E]):
     arranged: Callable[[list[E]], list[E]] = list
     # Whether the CRM has nothing to do with it: then all are read once for many searches.
     is_ours: bool = False
+    seconds: float = math.inf
 
     @property
     def kind(self) -> Finder[E]:
@@ -48,7 +50,15 @@ class Search(Generic[E]):
             found: Page[E] = await source.search(self.wanted, page=page, limit=limit, told=told)
             return found
         walk = source.walk(self.wanted)
-        return await selected(walk, self.keep, page=page, limit=limit, told=told, arranged=self.arranged)
+        return await selected(
+            walk,
+            self.keep,
+            page=page,
+            limit=limit,
+            told=told,
+            arranged=self.arranged,
+            seconds=self.seconds,
+        )
 
     async def _among_all(self, page: int, limit: int) -> Page[E]:
         scan = await self.kind.everything()
@@ -80,7 +90,7 @@ class Search(Generic[E]):
 
         is_ours = self.keep is None and [name for name, *_ in self.wanted.checks()] == ["q"]
         wanted = self.wanted.model_copy(update={"q": None})
-        return replace(self, wanted=wanted, keep=keep, is_ours=is_ours)
+        return replace(self, wanted=wanted, keep=keep, is_ours=is_ours, seconds=SCAN_SECONDS)
 
     async def anyhow_spelt(self) -> tuple[Search[E], Page[E], bool]:
         """The search that works, what it finds, and what it may not find because it has other accents; and
