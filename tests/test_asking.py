@@ -90,7 +90,7 @@ async def test_a_person_who_does_not_choose_gets_the_candidates_and_nothing_is_c
     listed = "\n".join(f"- {option}" for option in options)
     assert text == (
         "Kestrel Solar Ltd has 2 open leads. The person was asked and chose none; nothing was done with it. "
-        f"Say the id of the one that is meant:\n{listed}"
+        f"Say the id of the one that is meant:\n{listed}\nNothing was sent to the CRM."
     )
     assert wire.writes == []
 
@@ -217,7 +217,7 @@ async def test_nobody_is_asked_about_what_is_not_found(
     person = Person(lambda options: options[0])
     client = await open_client(elicitation_callback=person, **era)
     text = await text_of(client, "update_company", {"company": "Xqwzt", "phone": "1"}, is_error=True)
-    assert text == 'No company "Xqwzt". search_companies lists what there is.'
+    assert text == ('No company "Xqwzt". search_companies lists what there is. Nothing was sent to the CRM.')
     assert (person.asked, wire.writes) == ([], [])
 
 
@@ -272,7 +272,7 @@ async def test_a_stage_that_nobody_chooses_changes_nothing(
     listed = "\n".join(f"- {name} · {stage}" for name, stage in proposals.items())
     assert await text_of(client, tool, STAGE_WRITES[tool], is_error=True) == (
         '"PRÖPOSAL" fits more than one stage. The person was asked and chose none; nothing was done with it. '
-        f"Say the id of the one that is meant:\n{listed}"
+        f"Say the id of the one that is meant:\n{listed}\nNothing was sent to the CRM."
     )
     assert wire.writes == []
 
@@ -312,10 +312,11 @@ async def test_without_a_mailbox_chosen_nothing_is_sent(
     open_client: OpenClient, era: Options, wire: Any, mailboxes: list[str]
 ) -> None:
     client = await open_client(elicitation_callback=Person(lambda _options: "cancel"), **era)
-    head, *listed = (await text_of(client, "send_outbound_email", MAIL, is_error=True)).splitlines()
-    assert head == (
+    head, *listed, end = (await text_of(client, "send_outbound_email", MAIL, is_error=True)).splitlines()
+    assert (head, end) == (
         "Several e-mail connections are active. The person was asked and chose none; nothing was done with "
-        "it. Say the id of the one that is meant:"
+        "it. Say the id of the one that is meant:",
+        "Nothing was sent to the CRM.",
     )
     assert sorted(listed) == [f"- {mailbox}" for mailbox in mailboxes]
     assert wire.writes == []

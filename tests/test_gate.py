@@ -109,7 +109,10 @@ async def test_a_call_that_came_to_no_write_is_on_record(
             httpx2.Response(429),
             "The CRM's rate limit is reached. Nothing was done. Try again in a minute.",
         ),
-        (httpx2.Response(401), "The CRM does not accept the API key."),
+        (
+            httpx2.Response(401),
+            "The CRM does not accept the API key. Nothing was sent to the CRM.",
+        ),
     ],
     ids=["503", "no JSON", "429", "401"],
 )
@@ -122,8 +125,31 @@ async def test_a_write_for_which_the_crm_cannot_be_read_says_that_it_failed_and_
     assert (text, failed.tool, failed.outcome) == (says, "delete_lead", "failed")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        ({"lead": "Acme", "approved": True, "id" * 200: "x" * 201}, {"lead": "Acme", "approved": True}),
+        ({"lead": ["Acme"] * 2}, {}),
+        ({}, {}),
+    ],
+    ids=["not its own", "invalid", "missing"],
+)
+async def test_a_call_with_arguments_that_the_tool_does_not_take_is_on_record(
+    client: Client, wire: Any, changes: Any, arguments: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    text = await text_of(client, "delete_lead", **arguments, fails=True)
+    [refused] = changes()
+    assert (refused.tool, refused.outcome, refused.detail) == ("delete_lead", "refused", text)
+    digests = {name: value for name, value in refused.arguments.items() if name not in kept}
+    assert refused.arguments == digests | kept
+    assert all(len(name) <= 200 and value.startswith("sha256:") for name, value in digests.items())
+    assert len(refused.arguments) == len(arguments)
+    assert wire.sent == []
+
+
 async def test_a_call_that_only_reads_is_not_on_record(client: Client, changes: Any) -> None:
     await text_of(client, "get_lead", lead="Nobody's", fails=True)
+    await text_of(client, "get_lead", lead="Acme", approved=True, fails=True)
     assert changes() == []
 
 

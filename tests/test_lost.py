@@ -674,7 +674,8 @@ async def test_what_is_on_its_way_for_too_long_is_not_waited_for(
         await post.met.wait()
         text = await text_of(second, "log_activity", **CALL, fails=True)
         post.let_go.set()
-    [change] = changes()
+    change, refused = changes()
+    assert (refused.outcome, f"{refused.detail} Nothing was sent to the CRM.") == ("refused", text)
     assert text == (
         f'"{change.title}" (change {change.id}) is on its way since {change.opened_at:%H:%M:%S} UTC. '
         "Try again later. Nothing was sent to the CRM."

@@ -83,6 +83,19 @@ async def test_what_is_refused_is_kept_as_a_digest_but_for_what_a_person_must_se
     assert (TEXT.encode() in kept(ledger_file)) is bool(waiting)
 
 
+@pytest.mark.parametrize(("tool", "arguments"), WITH_TEXT)
+async def test_a_text_in_arguments_that_the_tool_does_not_take_is_kept_as_a_digest(
+    open_client: OpenClient, ledger_file: Path, tool: str, arguments: Arguments
+) -> None:
+    client = await open_client(policy=DIGESTS)
+    for wrong in ({"approved": True}, {"message": TEXT}, {"body": [TEXT, {"text": TEXT}]}):
+        assert (await client.call_tool(tool, {**arguments, **wrong})).is_error
+    ledger = Ledger.open(ledger_file)
+    assert [change.outcome for change in ledger.changes()] == ["refused"] * 3
+    ledger.shut()
+    assert TEXT.encode() not in kept(ledger_file)
+
+
 async def test_the_key_is_in_no_record_no_preview_and_no_error(
     open_client: OpenClient, sandbox: Any, ledger_file: Path, wire: Any
 ) -> None:

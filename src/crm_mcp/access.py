@@ -15,7 +15,6 @@ from crm_mcp.memory import Memory
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
-    from crm_mcp.crm.errors import CrmError
     from crm_mcp.ledger import Attempt, Change, Ledger, NeverSent
     from crm_mcp.page import ApprovalPage
     from crm_mcp.tenant import Tenant
@@ -106,8 +105,8 @@ class CrmAccess:
 
                 await settle_recorded(crm, self.ledger(), change)
 
-    async def put_on_record(self, call: Call, title: str, error: CrmError) -> None:
-        """Keep a call that came to no write, unless what it tried is on record already."""
+    async def put_on_record(self, call: Call, title: str, error: Exception) -> None:
+        """Keep a call that came to no write, and why, unless what it tried is on record already."""
         from crm_mcp.crm import errors  # noqa: PLC0415
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
         from crm_mcp.ledger import patiently  # noqa: PLC0415
@@ -121,9 +120,12 @@ class CrmAccess:
             errors.InvalidInputError,
             errors.NotFoundError,
         )
-        outcome: NeverSent = "refused" if isinstance(error, ours) else "failed"
+        failed = isinstance(error, errors.CrmError) and not isinstance(error, ours)
+        outcome: NeverSent = "failed" if failed else "refused"
         if isinstance(error, errors.DeclinedError):
             outcome = "declined"
+        with suppress(errors.CrmError):
+            await self.tenant()
         # It is an error already, and nothing was sent.
         with suppress(LedgerError):
             attempt, why = self._attempted(call, title), str(error).partition("\n")[0]

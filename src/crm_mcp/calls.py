@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ BODIES = ("body",)
 TEXTS = ("body", "htmlBody")
 # How what stands in a text's place begins.
 DIGEST = "sha256:"
+MAX_UNCHECKED = 50
+MAX_UNCHECKED_CHARS = 200
 NOTHING_SENT = "Nothing was sent to the CRM."
 
 
@@ -161,6 +164,19 @@ def kept(call: Call, hidden: Sequence[str]) -> dict[str, Any]:
     return without({name: _plain(value) for name, value in call.arguments.items()}, hidden)
 
 
+def unchecked(arguments: Mapping[str, Any], *, digest_texts: bool) -> dict[str, Any]:
+    """Arguments that a tool does not take, as they are kept: each may be endless, or an e-mail's text."""
+
+    def is_short(value: Any) -> bool:
+        is_text = isinstance(value, str) and not digest_texts
+        return isinstance(value, bool | None) or (is_text and len(value) <= MAX_UNCHECKED_CHARS)
+
+    return {
+        name[:MAX_UNCHECKED_CHARS]: value if is_short(value) else _as_digest(value)
+        for name, value in islice(arguments.items(), MAX_UNCHECKED)
+    }
+
+
 def without(values: dict[str, Any], hidden: Sequence[str]) -> dict[str, Any]:
     """Texts that the operator does not want kept, as digests."""
     return {
@@ -177,8 +193,8 @@ def restored(after: Any, write: Write) -> Any:
     return after | {name: text for name, text in sent.items() if after.get(name) == _as_digest(text)}
 
 
-def _as_digest(text: str) -> str:
-    return DIGEST + digest(text)
+def _as_digest(value: Any) -> str:
+    return DIGEST + digest(value)
 
 
 def is_email_again(tool: str, arguments: Mapping[str, Any]) -> bool:

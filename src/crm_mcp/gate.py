@@ -119,7 +119,7 @@ class Gate:
             earlier = self._ledger().earlier(attempt, window_seconds=DAY_SECONDS)
             if earlier is None or earlier.outcome != "pending":
                 break
-            await self._until_closed(earlier)
+            await self._until_closed(earlier, attempt)
         if earlier and not await self._goes_anew(kind, write, call, earlier, attempt):
             call.on_record = True
             return restored(self._ledger().get(earlier.id).after, write)
@@ -171,7 +171,7 @@ class Gate:
             if begun.change.outcome == "applied" and begun.change.key == attempt.key:
                 call.repeats.append(begun.change.id)
                 return restored(begun.change.after, write)
-            await self._until_closed(begun.change)
+            await self._until_closed(begun.change, attempt)
 
     async def _begun(
         self, kind: Kind, write: Write, attempt: Attempt, despite: Change | None = None
@@ -194,7 +194,7 @@ class Gate:
             )
         )
 
-    async def _until_closed(self, change: Change) -> None:
+    async def _until_closed(self, change: Change, attempt: Attempt) -> None:
         """What is in flight decides; only the ledger is asked whether it still is.
 
         Raises RefusedError where that takes longer than anybody waits for a call.
@@ -204,9 +204,10 @@ class Gate:
             while self._ledger().get(change.id).outcome == "pending":  # noqa: ASYNC110  # of another process
                 await anyio.sleep(POLL_SECONDS)
             return
-        raise RefusedError(
+        await self._refuse(
+            attempt,
             f'"{change.title}" (change {change.id}) is on its way since {change.opened_at:%H:%M:%S} UTC. '
-            f"Try again later. {NOTHING_SENT}"
+            "Try again later.",
         )
 
     @property

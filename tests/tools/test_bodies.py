@@ -56,7 +56,8 @@ async def test_blank_arguments_change_nothing(
     record = tool.removeprefix("update_")
     blank = dict(zip(fields.split(", "), ["", None, "  "] * 4, strict=False))
     assert await refusal(tool, **{**blank, record: ids[record]}) == (
-        f"Nothing to change was given. Fields: {fields}. To empty a field, name it in `clear`."
+        f"Nothing to change was given. Fields: {fields}. To empty a field, name it in `clear`. "
+        "Nothing was sent to the CRM."
     )
     assert wire.sent == []
 

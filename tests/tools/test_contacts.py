@@ -335,7 +335,7 @@ async def test_delete_contact_deletes_once(call: Call, refusal: Call, mira: str)
         "Done before, so that nothing was sent again. Contact Mira Stone deleted."
     )
     assert await refusal("delete_contact", contact="Mira Stone") == (
-        'No contact "Mira Stone". search_contacts lists what there is.'
+        'No contact "Mira Stone". search_contacts lists what there is. Nothing was sent to the CRM.'
     )
 
 

@@ -185,7 +185,7 @@ async def test_a_stage_that_is_misspelt_is_answered_with_the_closest_and_all(
 ) -> None:
     assert await refusal("move_lead_stage", lead="Acme", stage="Qualifed") == (
         'No stage "Qualifed". Did you mean "Qualified"? '
-        "Stages: New, Qualified, Proposal, Negotiation, Won, Lost."
+        "Stages: New, Qualified, Proposal, Negotiation, Won, Lost. Nothing was sent to the CRM."
     )
     assert wire.writes == []
 

@@ -107,7 +107,8 @@ async def test_create_lead_without_stage_starts_in_the_first(call: Call, find: F
 
 async def test_create_lead_in_a_stage_that_is_not_there_is_not_sent(refusal: Call, wire: Any) -> None:
     assert await refusal("create_lead", title="Rocket parts", stage="Closing") == (
-        'No stage "Closing". Stages: New, Qualified, Proposal, Negotiation, Won, Lost.'
+        'No stage "Closing". Stages: New, Qualified, Proposal, Negotiation, Won, Lost. '
+        "Nothing was sent to the CRM."
     )
     assert wire.writes == []
 
@@ -173,7 +174,7 @@ async def test_search_leads_of_a_kind_that_several_stages_have_finds_all_of_them
 
 async def test_a_lead_is_moved_to_one_stage_and_not_to_a_kind(refusal: Refusal, wire: Any) -> None:
     problem = await refusal("move_lead_stage", lead="Acme", stage="open")
-    head, *candidates = problem.splitlines()
+    head, *candidates, _ = problem.splitlines()
     assert head == '"open" fits more than one stage. Say the id of the one that is meant:'
     assert [line.split(" · ")[0] for line in candidates] == [
         "- New",
@@ -508,7 +509,7 @@ async def test_move_lead_to_a_misspelt_stage_suggests_and_lists(
 ) -> None:
     assert await refusal("move_lead_stage", lead=licence["id"], stage="Qualifed") == (
         'No stage "Qualifed". Did you mean "Qualified"? '
-        "Stages: New, Qualified, Proposal, Negotiation, Won, Lost."
+        "Stages: New, Qualified, Proposal, Negotiation, Won, Lost. Nothing was sent to the CRM."
     )
     assert wire.writes == []
 

@@ -213,7 +213,7 @@ async def test_a_mailbox_that_cannot_send_is_refused(
         (
             "active",
             "Several e-mail connections are active. Say the id of the one that is meant:\n"
-            "- {outlook}\n- {gmail}",
+            "- {outlook}\n- {gmail}\nNothing was sent to the CRM.",
         ),
         (
             "disconnected",
@@ -375,7 +375,8 @@ async def test_a_marketing_list_goes_by_the_alias_that_the_operator_set(
     refused = await client.call_tool("add_to_marketing_list", {"list_id": "news", "companies": ["Acme Inc"]})
     assert refused.is_error
     assert [block.text for block in refused.content] == [
-        'No marketing list "news": the CRM lists none, so say an id or an alias. Aliases: newsletter, fair.'
+        'No marketing list "news": the CRM lists none, so say an id or an alias. Aliases: newsletter, fair. '
+        "Nothing was sent to the CRM."
     ]
     [on_list] = sandbox.all("SELECT list_id, company_id FROM marketing_list_companies")
     assert on_list == {"list_id": LIST_ID, "company_id": acme}
@@ -384,7 +385,7 @@ async def test_a_marketing_list_goes_by_the_alias_that_the_operator_set(
 async def test_without_aliases_a_marketing_list_is_an_id(refusal: Call, wire: Any) -> None:
     assert await refusal("add_to_marketing_list", list_id="newsletter", companies=["Acme Inc"]) == (
         'No marketing list "newsletter": the CRM lists none, so say an id or an alias. '
-        "Aliases: none set (CRM_MARKETING_LISTS)."
+        "Aliases: none set (CRM_MARKETING_LISTS). Nothing was sent to the CRM."
     )
     assert wire.sent == []
 

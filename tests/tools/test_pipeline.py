@@ -123,7 +123,8 @@ async def test_update_pipeline_stage_keeps_omitted_fields(call: Call, find: Find
 
 async def test_update_pipeline_stage_with_nothing_to_change_is_refused(refusal: Call, wire: Any) -> None:
     assert await refusal("update_pipeline_stage", stage="Won", name=" ") == (
-        "Nothing to change was given. Fields: name, kind, default_probability, color_key."
+        "Nothing to change was given. Fields: name, kind, default_probability, color_key. "
+        "Nothing was sent to the CRM."
     )
     assert wire.writes == []
 
@@ -147,7 +148,8 @@ async def test_reorder_pipeline_stages_takes_names_in_the_new_order(
         ([*STANDARD, "new"], "A stage is named twice. Nothing was reordered."),
         (
             [*STANDARD, "Old"],
-            'No stage "Old". Stages: New, Qualified, Proposal, Negotiation, Won, Lost.',
+            'No stage "Old". Stages: New, Qualified, Proposal, Negotiation, Won, Lost. '
+            "Nothing was sent to the CRM.",
         ),
         ([], f"Name every stage; missing: {', '.join(STANDARD)}. Nothing was reordered."),
     ],

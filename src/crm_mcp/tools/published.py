@@ -18,7 +18,7 @@ from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnno
 from pydantic import ValidationError
 
 from crm_mcp.access import CrmAccess
-from crm_mcp.calls import CALL, NOTHING_SENT, Call
+from crm_mcp.calls import CALL, NOTHING_SENT, Call, unchecked
 from crm_mcp.crm.errors import CrmError, InvalidInputError
 from crm_mcp.memory import WRITING_SECONDS
 from crm_mcp.tools.catalogue import Check, Effect, Toolset, declarations
@@ -128,8 +128,12 @@ class PublishedTool(Tool):
     async def run(
         self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
     ) -> Any:
-        said, notes = self._checked(arguments)
         access: CrmAccess = context.request_context.lifespan_context
+        try:
+            said, notes = self._checked(arguments)
+        except ToolError as error:
+            await self._keep_invalid(access, arguments, error)
+            raise
         call = Call(self.name, said)
         calling = CALL.set(call)
         try:
@@ -167,9 +171,9 @@ class PublishedTool(Tool):
             await self.on_write(context, anything)
 
     async def _run(self, arguments: dict[str, Any], context: Context[Any, Any], call: Call) -> Any:
+        access: CrmAccess = context.request_context.lifespan_context
         try:
             if not self._is_reading:
-                access: CrmAccess = context.request_context.lifespan_context
                 access.memory.recent.drop_older(WRITING_SECONDS)
                 await access.settle_lost(call)
             return await self._answered(arguments, context, call)
@@ -180,9 +184,9 @@ class PublishedTool(Tool):
             if isinstance(cause, CrmError) and not self._is_reading:
                 if done := self._done_before(context, call, cause):
                     return done
-                await context.request_context.lifespan_context.put_on_record(call, self.title, cause)
+                await access.put_on_record(call, self.title or self.name, cause)
                 if not call.sent:
-                    raise ToolError(_cut(_before_sending(cause))) from cause
+                    raise ToolError(_before_sending(cause)) from cause
             if isinstance(cause, LedgerError) and not (self._is_reading or call.sent):
                 raise ToolError(f"{cause} {NOTHING_SENT}") from cause
             if isinstance(cause, CrmError | LedgerError):
@@ -190,8 +194,15 @@ class PublishedTool(Tool):
             raise
         except ToolError as error:
             if isinstance(error.__cause__, ValidationError):
-                raise ToolError(_cut(_in_one_line(error.__cause__))) from error.__cause__
+                invalid = ToolError(_cut(_in_one_line(error.__cause__)))
+                await self._keep_invalid(access, arguments, invalid)
+                raise invalid from error.__cause__
             raise
+
+    async def _keep_invalid(self, access: CrmAccess, arguments: dict[str, Any], error: ToolError) -> None:
+        if not self._is_reading:
+            call = Call(self.name, unchecked(arguments, digest_texts=access.policy.digest_bodies))
+            await access.put_on_record(call, self.title or self.name, error)
 
     async def _answered(self, arguments: dict[str, Any], context: Context[Any, Any], call: Call) -> Any:
         """A client that fails at a question, or answers none of its choices, is one that cannot be asked.
@@ -266,24 +277,24 @@ def _in_one_line(error: ValidationError) -> str:
 
 
 def _before_sending(error: CrmError) -> str:
-    """Of a write for which the CRM could not be read: nobody shall wonder whether it was done."""
-    from crm_mcp.crm.errors import UnavailableError, UnexpectedResponseError  # noqa: PLC0415
+    """Of a write that was not sent: nobody shall wonder whether it was done."""
+    from crm_mcp.crm.errors import UnexpectedResponseError  # noqa: PLC0415
 
-    text = str(error)
-    if "Nothing was" in text or not isinstance(error, UnavailableError | UnexpectedResponseError):
-        return text
+    head, *listed = str(error).splitlines()
+    if "Nothing was" in head or (listed and listed[-1].startswith("Nothing was")):
+        return _cut(str(error))
     later = " Try again later." if isinstance(error, UnexpectedResponseError) else ""
-    return f"{text}{later} {NOTHING_SENT}"
+    return _cut(f"{error}{later}", ("\n" if listed else " ") + NOTHING_SENT)
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, ending: str = "") -> str:
     """An error is an answer too: no longer than its budget."""
     from crm_mcp.rendering import fits  # noqa: PLC0415
 
-    if fits(text):
-        return text
+    if fits(text + ending):
+        return text + ending
     cut = text.encode()[:MAX_ERROR_BYTES].decode(errors="ignore")
-    return f"{cut}… (cut)"
+    return f"{cut}… (cut){ending}"
 
 
 def table(toolsets: frozenset[Toolset], *, read_only: bool) -> str:
