@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import anyio
 import httpx2
@@ -116,6 +117,8 @@ def main() -> None:
     else:
         print(f"ms; to flush 4 KiB takes this disk {before:.2f} ms, and {after:.2f} ms after all")
         print(table(HEAD, [cost.as_row() for cost in costs]))
+        writes = [statistics.median(cost.added) for cost in costs if cost.task.aim]
+        print(f"of the {len(writes)} kinds of write the median adds {statistics.median(writes):.2f} ms")
 
 
 def disk_ms(folder: Path) -> float:
@@ -212,6 +215,8 @@ async def compared(task: Task, both: tuple[Connected, Connected], calls: int) ->
     return Cost(task, *times, requests=(requests[0], requests[1]))
 
 
+STAGES = ["New", "Qualified", "Proposal", "Negotiation", "Won", "Lost"]
+ORDERS = (["Qualified", "New", *STAGES[2:]], STAGES)
 TASKS = [
     Task("update_company", "update_company", lambda n: {"company": "Acme Inc.", "phone": str(n)}),
     Task(
@@ -245,6 +250,24 @@ TASKS = [
         "send_outbound_email",
         lambda n: {"lead": f"deal{n}", "subject": f"Offer {n}", "body": "Dear Anna"},
         most=EMAILS,
+    ),
+    Task("delete_lead", "delete_lead", lambda n: {"lead": f"deal{n}"}),
+    Task(
+        "link_contact_to_company",
+        "link_contact_to_company",
+        lambda n: {"contact": f"ada{n} Comer", "company": "Acme Inc."},
+    ),
+    Task(
+        "unlink_contact_from_company",
+        "unlink_contact_from_company",
+        lambda n: {"contact": f"ada{n} Comer", "company": "Acme Inc."},
+    ),
+    Task("delete_contact", "delete_contact", lambda n: {"contact": f"ada{n} Comer"}),
+    Task("reorder_pipeline_stages", "reorder_pipeline_stages", lambda n: {"stages": ORDERS[n % 2]}),
+    Task(
+        "add_to_marketing_list",
+        "add_to_marketing_list",
+        lambda n: {"list_id": str(UUID(int=n)), "companies": ["Acme Inc."]},
     ),
     Task("get_company, a read", "get_company", lambda _: {"company": "Acme Inc.", "detail": "brief"}, aim=0),
 ]

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -582,6 +583,23 @@ async def test_what_an_operator_guards_is_not_undone_without_a_person(
     await call(client, "undo_change", {"change": redo.id}, fails=True)
     assert undone.tool == "undo_change"
     assert (len(wire.writes), outcomes(ledger)[3:]) == (4, ["refused", "applied", "refused"])
+
+
+async def test_nor_is_what_takes_back_nobody_knows_what(
+    open_client: OpenClient, wire: Any, ledger: Ledger, ledger_file: Path
+) -> None:
+    trusting = await open_client()
+    await call(trusting, "update_company", {"company": "Acme Inc.", "phone": "1"})
+    [updated] = ledger.changes()
+    await call(trusting, "undo_change", {"change": updated.id})
+    undoing = ledger.changes(limit=1)[0]
+    with sqlite3.connect(ledger_file) as anybody:
+        anybody.execute("DELETE FROM changes WHERE id = ?", (updated.id,))
+    anybody.close()
+    client = await open_client(policy=ASKING)
+    text = await call(client, "undo_change", {"change": undoing.id}, fails=True)
+    assert text.splitlines()[0] == "A person must approve this. Nothing was sent to the CRM."
+    assert len(wire.writes) == 2
 
 
 async def test_nor_is_anything_undone_by_what_an_operator_guards(

@@ -149,7 +149,10 @@ async def test_error_is_a_result_that_says_what_next(connect: Connect) -> None:
         arguments = {"lead": found["leads"][0]["id"], "stage": "Wun"}
         result = await client.call_tool("move_lead_stage", arguments)
     assert result.is_error
-    assert words(result) == f'No stage "Wun". Did you mean "Won"? Stages: {", ".join(STAGES)}.'
+    stages = ", ".join(STAGES)
+    assert words(result) == (
+        f'No stage "Wun". Did you mean "Won"? Stages: {stages}. Nothing was sent to the CRM.'
+    )
 
 
 async def test_tells_a_subscriber_what_a_write_changed(connect: Connect, era: str) -> None:
