@@ -125,6 +125,12 @@ async def test_a_write_for_which_the_crm_cannot_be_read_says_that_it_failed_and_
     assert (text, failed.tool, failed.outcome) == (says, "delete_lead", "failed")
 
 
+@pytest.mark.parametrize("said", ["Nothing was decided", "x. Nothing was done.", 'x". Nothing was done.'])
+async def test_no_name_keeps_a_refusal_from_saying_that_nothing_was_sent(client: Client, said: str) -> None:
+    text = await text_of(client, "move_lead_stage", lead=said, stage="Won", fails=True)
+    assert text.endswith(" Nothing was sent to the CRM.")
+
+
 @pytest.mark.parametrize(
     ("arguments", "kept"),
     [

@@ -756,12 +756,12 @@ async def test_of_several_open_deals_a_word_for_a_deal_chooses_none(crm: CrmClie
 async def test_what_can_be_read_in_two_ways_means_neither(crm: CrmClient, refs: References) -> None:
     for first, last in (("Thomas", "Jamison"), ("Jamison", "Thomas")):
         await crm.contacts.create(ContactChanges(first_name=first, last_name=last))
-    _, people = await offered(refs.contact("Thomas, Jamison", writing=True))
-    assert sorted(people) == ["Jamison Thomas", "Thomas Jamison"]
     for name, title in (("Vexorba", "Pilot"), ("Vexuill", "Vexorba pilot")):
         company = await crm.companies.create(NewCompany(name=name))
         assert company is not None
         await crm.leads.create(NewLead(title=title, company_id=company.id))
+    _, people = await offered(refs.contact("Thomas, Jamison", writing=True))
+    assert sorted(people) == ["Jamison Thomas", "Thomas Jamison"]
     _, leads = await offered(refs.lead("Pilot (Vexorba)", writing=True))
     assert sorted(leads) == ["Pilot", "Vexorba pilot"]
     assert (await refs.lead("Vexorba pilot", writing=True)).name == "Vexorba pilot"
@@ -1100,7 +1100,7 @@ async def test_a_company_goes_before_part_of_a_title_however_it_is_spelt(
     ("others", "searching", "spelt", "most"),
     # A whole list takes 21 requests, and to see that the CRM cannot search it as many; else that takes one.
     [
-        (2_000, True, "Zephyr deal {}", 3 + 25 * 3),
+        (2_000, True, "Zephyr deal {}", 4 + 25 * 3),
         (2_000, True, "zephyr-deal {}", 4 + 25 * 4 + 2 * 21),
         (2_000, False, "Zephyr deal {}", 2 * 21 + 2 * 21 + 2),
     ],
@@ -1417,6 +1417,48 @@ async def test_a_part_that_says_too_little_is_only_offered_to_a_write(refs: Refe
     assert (await refs.company("de")).id == lumiere
 
 
+class Sensitive(httpx2.AsyncBaseTransport):
+    """A CRM with many contacts whose search tells capitals apart, and a lead of each of the first three."""
+
+    people = (("Anna", "a@vexa.example"), ("ANNA", "b@vexa.example"), ("Eva", "Eva@Vexa.example"))
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        params, kind = request.url.params, request.url.path.rpartition("/")[2]
+        ids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(SEARCH_ROWS + 3)]
+        rows: list[dict[str, Any]] = [
+            {"id": one, "firstName": name, "lastName": "Berg", "email": email}
+            for one, (name, email) in zip(ids, [*self.people, *[("Zoe", "")] * SEARCH_ROWS], strict=True)
+        ]
+        if kind == "pipeline-stages":
+            return httpx2.Response(200, json={"stages": [{"id": LIST_ID, "name": "New", "kind": "open"}]})
+        if kind == "companies":
+            rows = [{"id": LIST_ID, "name": "Vexa", "website": "vexa.example"}]
+        if kind == "leads":
+            of = [{"companyId": LIST_ID}, {}, {}]
+            rows = [
+                {"id": one, "title": f"Deal {one[7]}", "contactId": one, "stageId": LIST_ID, **more}
+                for one, more in zip(ids, of, strict=False)
+            ]
+        shown = [
+            row
+            for row in rows
+            if params.get("q", "") in " ".join(str(value) for value in row.values())
+            and all(row.get(name) == params[name] for name in ("companyId", "contactId") if name in params)
+        ]
+        page, size = int(params.get("page", 1)), int(params.get("pageSize", 25))
+        page_of = shown[(page - 1) * size : page * size]
+        return httpx2.Response(200, json={kind: page_of, "total": len(shown), "page": page, "pageSize": size})
+
+
+async def test_a_search_that_tells_capitals_apart_hides_nobody() -> None:
+    async with CrmClient("http://localhost", "ak_x", LIST_ID, transport=Sensitive()) as client:
+        for said in ("Anna Berg", "ANNA BERG", "anna berg"):
+            _, people = await offered(Tenant(client).refs.contact(said, writing=True))
+            assert sorted(people) == ["ANNA Berg", "Anna Berg"]
+        # And not the one deal of the company that has this domain.
+        assert (await Tenant(client).refs.lead("eva@vexa.example", writing=True)).name == "Deal 2"
+
+
 async def test_a_guess_is_the_best_of_all_where_the_search_brings_only_some(
     crm: CrmClient, refs: References
 ) -> None:
@@ -1629,6 +1671,24 @@ async def test_a_deal_is_not_written_to_where_others_may_be_called_so_that_nobod
         assert (await refs.lead(said)).note == bound
         problem = await refusal(refs.lead(said, writing=True))
     assert problem.startswith(f"{head} {bound} Say the id of the one that is meant:\n- Licence · ")
+
+
+async def test_what_could_not_be_read_whole_is_not_read_again_for_each_way_to_read_a_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(finding, "SCAN_PAGES", 3)
+    monkeypatch.setattr(finding, "FRESH_SECONDS", 0)
+    transport = RecordingTransport(MostlyUnseen())
+    async with CrmClient("http://localhost", "ak_x", LIST_ID, transport=transport) as client:
+        problem = await refusal(Tenant(client).refs.lead("the Xqwzt deal at Nowhere", writing=True))
+        assert "Only 300 leads were looked at, there are more." in problem
+        pages = [sent for sent in transport.sent if sent.path.endswith("/leads") and "q" not in sent.query]
+        # The first page alone, and once all that may be read.
+        assert len(pages) <= 5
+        problem = await refusal(Tenant(client).refs.contact("Xqwzt at Nowhere", writing=True))
+    assert problem.startswith(
+        'No contact "Xqwzt" at "Nowhere": no such company was found. Only 300 contacts were looked at, '
+    )
 
 
 async def test_a_deal_is_not_written_to_where_nobody_can_tell_whose_it_is(
@@ -1918,7 +1978,111 @@ async def test_a_name_before_an_address_has_to_be_the_persons(crm: CrmClient, re
     await crm.leads.create(NewLead(title="One", contact_id=carl))
     for said in ("Carl <carl@vexbeta.example>", "Mr. Carl Vork (Vexa) <carl@vexbeta.example>"):
         assert (await refs.lead(said, writing=True)).name == "One"
-    await refusal(refs.lead("Two <carl@vexbeta.example>", writing=True))
+    _, leads = await offered(refs.lead("Two <carl@vexbeta.example>", writing=True))
+    assert leads == ["One"]
+    _, people = await offered(refs.contact("Anna Berg <carl@vexbeta.example>", writing=True))
+    assert people == ["Carl"]
+
+
+@EVERY_SIZE
+async def test_of_several_with_one_address_the_name_before_it_tells(crm: CrmClient, refs: References) -> None:
+    for first in ("Rosa", "Otto"):
+        theirs = ContactChanges(first_name=first, last_name="Vhal", email="info@vhal.example")
+        await crm.contacts.create(theirs)
+    for said in ("Otto Vhal <info@vhal.example>", "Vhal, Otto (info@vhal.example)", "O. <info@vhal.example>"):
+        assert (await refs.contact(said, writing=True)).name == "Otto Vhal"
+    _, people = await offered(refs.contact("Maria Vhal <info@vhal.example>", writing=True))
+    assert sorted(people) == ["Otto Vhal", "Rosa Vhal"]
+
+
+@EVERY_SIZE
+async def test_an_address_that_is_nobodys_domain_is_of_a_persons_company(
+    crm: CrmClient, refs: References
+) -> None:
+    vexa = await crm.companies.create(NewCompany(name="Vexa"))
+    assert vexa
+    await crm.contacts.create(ContactChanges(first_name="Olaf", email="olaf@gmail.com", company_id=vexa.id))
+    assert (await refs.company("olaf@gmail.com")).name == "Vexa"
+    assert (await offered(refs.company("olaf@gmail.com", writing=True)))[1] == ["Vexa"]
+
+
+@EVERY_SIZE
+async def test_what_may_be_a_name_and_a_company_or_a_whole_name_means_neither(
+    crm: CrmClient, refs: References
+) -> None:
+    vexa = await crm.companies.create(NewCompany(name="Vexa"))
+    beta = await crm.companies.create(NewCompany(name="Vexbeta"))
+    assert vexa
+    assert beta
+    await crm.contacts.create(ContactChanges(first_name="Ida", last_name="Roth", company_id=vexa.id))
+    await crm.contacts.create(ContactChanges(first_name="Ida", last_name="Vexa"))
+    await crm.leads.create(NewLead(title="Overhaul", company_id=vexa.id))
+    await crm.leads.create(NewLead(title="Overhaul Vexa", company_id=beta.id))
+    await crm.leads.create(NewLead(title="Vexa crane rental", company_id=beta.id))
+    await crm.leads.create(NewLead(title="Crane", company_id=vexa.id))
+    for said in ("Ida (Vexa)", "Ida, Vexa"):
+        _, people = await offered(refs.contact(said, writing=True))
+        assert sorted(people) == ["Ida Roth", "Ida Vexa"]
+    assert (await refs.lead("the overhaul at Vexa", writing=True)).name == "Overhaul"
+    for said in ("Overhaul (Vexa)", "Overhaul, Vexa"):
+        _, leads = await offered(refs.lead(said, writing=True))
+        assert sorted(leads) == ["Overhaul", "Overhaul Vexa"]
+    _, leads = await offered(refs.lead("Vexa crane", writing=True))
+    assert sorted(leads) == ["Crane", "Vexa crane rental"]
+    assert (await refs.contact("Ida Vexa", writing=True)).name == "Ida Vexa"
+    assert (await refs.lead("Overhaul Vexa", writing=True)).name == "Overhaul Vexa"
+
+
+@EVERY_SIZE
+async def test_a_company_that_has_a_word_for_a_deal_in_its_name_and_one_that_has_not(
+    crm: CrmClient, refs: References
+) -> None:
+    for name, title in (("Vesper Deal", "Bells"), ("Vesper", "Candles")):
+        company = await crm.companies.create(NewCompany(name=name))
+        assert company
+        await crm.leads.create(NewLead(title=title, company_id=company.id))
+    for said in ("the Vesper deal", "Vesper deal"):
+        _, leads = await offered(refs.lead(said, writing=True))
+        assert sorted(leads) == ["Bells", "Candles"]
+    assert (await refs.lead("Vesper", writing=True)).name == "Candles"
+
+
+@EVERY_SIZE
+async def test_a_deal_is_called_a_deal_before_its_company(crm: CrmClient, refs: References) -> None:
+    company = await crm.companies.create(NewCompany(name="Vorfmoor"))
+    assert company
+    await crm.leads.create(NewLead(title="Crane rental", company_id=company.id))
+    await crm.leads.create(NewLead(title="Hoist", company_id=company.id))
+    for said in ("crane rental deal at Vorfmoor", "the crane rental deal (Vorfmoor)"):
+        assert (await refs.lead(said, writing=True)).name == "Crane rental"
+
+
+@EVERY_SIZE
+async def test_a_part_of_a_title_is_not_meant_where_the_companys_deals_were_not_all_looked_at(
+    crm: CrmClient, refs: References, find: Find
+) -> None:
+    group = await crm.companies.create(NewCompany(name="Vorvex Holding Group"))
+    other = await crm.companies.create(NewCompany(name="Votterbein"))
+    assert group
+    assert other
+    await crm.leads.create(NewLead(title="Licence", company_id=group.id))
+    lost = find("stages", name="Lost")["id"]
+    for number in range(SEARCH_ROWS + 1):
+        await crm.leads.create(NewLead(title=f"Old {number}", company_id=group.id, stage_id=lost))
+    await crm.leads.create(NewLead(title="Vorvex pilot", company_id=other.id))
+    head, _ = await offered(refs.lead("Vorvex", writing=True))
+    assert head.startswith(
+        '"Vorvex" is part of titles, and of a company\'s name. More leads fit it than were'
+    )
+
+
+@pytest.mark.parametrize("others", [0, SEARCH_ROWS], indirect=True)
+async def test_the_deal_of_a_person_is_offered(crm: CrmClient, refs: References) -> None:
+    sven = await crm.contacts.create(ContactChanges(first_name="Sven", last_name="Volf"))
+    assert sven
+    await crm.leads.create(NewLead(title="Toolbox", contact_id=sven.id))
+    for said in ("the deal with Sven Volf", "Sven Volf's deal"):
+        assert (await offered(refs.lead(said, writing=True)))[1] == ["Toolbox"]
 
 
 @EVERY_SIZE

@@ -14,11 +14,11 @@ from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, only
-from crm_mcp.matching import Fit, Matches, is_of
+from crm_mcp.matching import Fit, Matches, core, is_of, is_spelt
 from crm_mcp.memory import Memory
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError
 from crm_mcp.rows import Rows
-from crm_mcp.said import cut, name_before_address, names_and_companies, says_only
+from crm_mcp.said import bare_names, cut, name_before_address, names_and_companies, says_only
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Around(Protocol):
 
     async def split(self, said: str, *, writing: bool) -> Split: ...
 
-    async def at_address(self, said: str) -> tuple[list[Contact], str]: ...
+    async def at_address(self, said: str, *, writing: bool) -> tuple[list[Contact], str]: ...
 
 
 class Deals:
@@ -61,9 +61,7 @@ class Deals:
         companies are only read for it where the CRM's search brings neither such a company nor a title that
         is good enough: writing, one that is spelt so.
         """
-        people, unseen = await self._around.at_address(said)
-        if name := name_before_address(said):
-            people = [one for one in people if is_of(name, one.label)]
+        people, unseen = await self._around.at_address(said, writing=writing)
         if people:
             return await self._only_lead_with(people, unseen, said, writing=writing)
         recent = self._memory.recent
@@ -91,12 +89,15 @@ class Deals:
         looked = await self._open_ones(looked, said, writing=writing)
         if company and not looked.fits(Fit.PART):
             return await self.only_open_lead(said, company, writing=writing)
-        if not looked.fits(Fit.NORMALISED) and (
-            at_company := await self._lead_at(said, looked, writing=writing)
-        ):
+        is_title = any(is_spelt(said, one.label) for one in looked.found)
+        if not is_title and (at_company := await self._lead_at(said, looked, writing=writing)):
             return at_company
+        if writing and looked.is_part:
+            await self._refuse_if_of_another(said, looked)
         if named and named.matches and looked.matches is None:
             return await self._lead_of_one(said, named, looked, writing=writing)
+        if looked.matches is None:
+            looked = replace(looked, bound=joined(looked.bound, self._companies.unseen, unseen))
         return await self._candidates.decided(self._leads, said, looked, writing=writing)
 
     async def _lead_at(self, said: str, titled: Looked[Lead], *, writing: bool) -> Meant | None:
@@ -115,7 +116,10 @@ class Deals:
         if several and several.fit and several.count <= MAX_CANDIDATES:
             homes = list(several.records)
         theirs, bound = await self.leads_at(homes)
-        looked = Looked(self._leads.best(title, theirs), bound)
+        # `deal` may be part of the title, or say what it is.
+        titles = [title, *bare_names(title, self._leads.noun)]
+        ways = [Looked(self._leads.best(one, theirs), bound) for one in titles]
+        looked = next((way for way in ways if way.fits(Fit.PART)), ways[-1])
         if looked.matches is None:
             if len(homes) == 1 and theirs and titled.matches is None:
                 problem = f'{clean(homes[0].label, MAX_NAME_CHARS)} has no lead "{cut(title)}".'
@@ -130,34 +134,60 @@ class Deals:
         meant = await self._candidates.decided(self._leads, said, looked, writing=writing)
         return replace(meant, note=joined(note, meant.note) or None, certain=False)
 
+    async def _refuse_if_of_another(self, said: str, titled: Looked[Lead]) -> None:
+        """`Acme pilot` may be a pilot of Acme, although it is part of another one's title; as far as the
+        companies are at hand."""
+        wanted, found = core(said), {lead.id: lead for lead in titled.found}
+        companies, _ = await self._companies.at_hand()
+        for company in companies:
+            name = core(company.label)
+            rest = wanted.removeprefix(f"{name} ").removesuffix(f" {name}")
+            if rest == wanted or all(lead.company_id == company.id for lead in titled.found):
+                continue
+            theirs = Looked(self._leads.best(rest, (await self.leads_at([company]))[0]))
+            both = found | {lead.id: lead for lead in theirs.found if theirs.fits(Fit.PART)}
+            if len(both) > len(found):
+                called = clean(company.label, MAX_NAME_CHARS)
+                problem = f'"{cut(said)}" is part of a title, and "{cut(rest)}" of one at {called}.'
+                raise await self._candidates.ambiguous(self._leads, problem, list(both.values()))
+
     async def _only_lead_with(self, people: list[Contact], unseen: str, said: str, *, writing: bool) -> Meant:
         """The one open lead of a person; where it is not one, theirs or their companies' to choose from.
 
         `unseen` says who was not looked at: others may have the same address.
         """
+        name = name_before_address(said)
+        named = [one for one in people if is_of(name, one.label, one.email or "")]
+        people = named or people
         if writing:
             # Which stages are open is documented: without them nobody can tell.
             await self._rows.stages()
-        pages = [
-            await self._client.leads.search(LeadFilter(contact_id=person.id), limit=SEARCH_ROWS)
-            for person in people
-        ]
-        ids = {person.id for person in people}
-        theirs = [lead for page in pages for lead in page.records if lead.contact_id in ids]
-        open_leads = await self._rows.open_leads(theirs)
-        bound = joined(unseen, *(self._leads.more_than_seen(page) for page in pages))
-        if len(open_leads) == 1 and not (writing and open_leads[0].stage_id is None):
+        theirs, bound = await self.leads_with(people)
+        open_leads, bound = await self._rows.open_leads(theirs), joined(unseen, bound)
+        if named and len(open_leads) == 1 and not (writing and open_leads[0].stage_id is None):
             looked = Looked(Matches(Fit.PART, open_leads), bound)
             meant = await self._candidates.decided(self._leads, said, looked, writing=writing)
             return replace(meant, note=bound or None, certain=False)
         called = clean(people[0].label, MAX_NAME_CHARS)
         many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
         problem = f"{called} has {'one open lead as far as can be seen' if len(open_leads) == 1 else many}."
+        if not named:
+            problem = f'The address in "{cut(said)}" is of "{called}".'
         homes = {person.company_id for person in people if person.company_id} if not theirs else ()
         theirs = theirs or (await self.leads_at([await self._companies.get(one) for one in homes]))[0]
         if not theirs:
             raise NothingLikeItError(problem, self._leads.plural)
         raise await self._candidates.ambiguous(self._leads, problem, open_leads or theirs)
+
+    async def leads_with(self, people: Sequence[Contact]) -> tuple[list[Lead], str]:
+        """Those of as many people as there are candidates; and what was not looked at."""
+        pages = [
+            await self._client.leads.search(LeadFilter(contact_id=person.id), limit=SEARCH_ROWS)
+            for person in people[:MAX_CANDIDATES]
+        ]
+        ids = {person.id for person in people}
+        theirs = [lead for page in pages for lead in page.records if lead.contact_id in ids]
+        return theirs, joined(*dict.fromkeys(self._leads.more_than_seen(page) for page in pages))
 
     async def leads_at(self, companies: Sequence[Company]) -> tuple[list[Lead], str]:
         """Those of as many companies as there are candidates; and what was not looked at."""
@@ -244,11 +274,11 @@ class Deals:
         """What is part of a title here, and a company's name or part of it there: neither is plainly meant,
         unless both come to one open lead."""
         companies = named.found
-        theirs, _ = await self.leads_at(companies)
+        theirs, bound = await self.leads_at(companies)
         every = list({lead.id: lead for lead in (*titled.found, *theirs)}.values())
         leads = await self._rows.open_leads(every) or every
-        if len(leads) > 1 or len(companies) > MAX_CANDIDATES:
-            problem = f'"{cut(said)}" is part of titles, and of a company\'s name.'
+        if len(leads) > 1 or len(companies) > MAX_CANDIDATES or bound:
+            problem = joined(f'"{cut(said)}" is part of titles, and of a company\'s name.', bound)
             raise await self._candidates.ambiguous(self._leads, problem, leads)
         return replace(titled, matches=Matches(Fit.PART, leads))
 

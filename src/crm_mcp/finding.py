@@ -14,6 +14,7 @@ from crm_mcp.crm.errors import CrmError
 from crm_mcp.crm.paging import Page, Told, Walk
 from crm_mcp.matching import Fit, Matches, best, longest_word, sharing, telling, without_forms
 from crm_mcp.memory import Memory
+from crm_mcp.said import core_name
 
 E = TypeVar("E", bound=Entity)
 
@@ -35,13 +36,14 @@ class Looked(Generic[E]):
 
     matches: Matches[E] | None
     bound: str = ""
-    # By the CRM's search, which may not find what is spelt another way.
+    # By the CRM's search, which may not find what is spelt another way, or with other capitals.
     searched: bool = False
+    minds_case: bool = False
 
     @property
     def sure(self) -> bool:
         """Whether nothing that was not looked at can fit as well: a search finds all that is spelt so."""
-        return not self.searched or (self.fits(Fit.SPELT) and not self.bound)
+        return not self.searched or (self.fits(Fit.SPELT) and not (self.bound or self.minds_case))
 
     @property
     def is_part(self) -> bool:
@@ -120,23 +122,37 @@ class Finder(Generic[E]):
 
     async def called(self, said: str) -> Looked[E]:
         """Those that are called just so, of all that one search shows."""
-        return self.just_so(said, *await self.few_or_spelt_so(said))
+        few = await self.few()
+        return self.just_so(said, few) if few is not None else self.just_so(said, *await self.spelt_so(said))
 
     def just_so(self, said: str, records: Iterable[E], bound: str = "") -> Looked[E]:
         matches = self.best(said, records)
         return Looked(matches if matches and matches.fit <= Fit.NORMALISED else None, bound)
 
-    async def few_or_spelt_so(self, said: str) -> tuple[list[E], str]:
-        few = await self.few()
-        return await self.spelt_so(said) if few is None else (few, "")
-
     async def spelt_so(self, said: str) -> tuple[list[E], str]:
         """Those among which one called just so would be, all that there are where the CRM cannot search; and
         what was not looked at."""
-        if page := await self.searched(said):
+        page = None if self.memory.minds_case.get(self.plural) else await self.searched(said)
+        if page:
             return page.records, self.more_than_seen(page)
         scan = await self.everything()
         return scan.records, scan.bound
+
+    @property
+    def unseen(self) -> str:
+        """What was not looked at, where all were to be read lately and that were too many."""
+        scan: _Scan[E] | None = self.memory.recent.kept(self.plural, "every page")
+        return scan.bound if scan else ""
+
+    async def _minds_case(self, asked: str, found: E) -> bool:
+        """Whether the CRM's search tells capitals apart; asked once, for what it found."""
+        known = self.memory.minds_case
+        if self.plural not in known:
+            other = asked.swapcase()
+            if other == asked:
+                return False
+            known[self.plural] = found.id not in {one.id for one in (await self.page(other)).records}
+        return known[self.plural]
 
     async def search_for(self, said: str, *, writing: bool) -> Looked[E]:
         return await self.among_all_if(said, await self.near(said), writing=writing)
@@ -191,7 +207,7 @@ class Finder(Generic[E]):
             pages = [await self.searched(word) for word in telling(said)[:MAX_WORDS]]
             records = [record for page in pages if page for record in page.records]
         every = {record.id: record for record in records}
-        return sharing(said, every.values(), self.names_of)
+        return sharing(core_name(said, self.noun), every.values(), self.names_of)
 
     async def _each(self, ids: Sequence[str]) -> dict[str, E]:
         """These records, as far as they can be had, asked for at once."""
@@ -237,7 +253,10 @@ class Finder(Generic[E]):
                 more = not spelt.isascii() and matches.fit > Fit.SPELT
                 for other in {spelt, plain(spelt)} - {asked} if more else ():
                     every |= {record.id: record for record in (await self.page(other)).records}
-                return Looked(self.best(said, every.values()), self.more_than_seen(page), searched=True)
+                now, bound = self.best(said, every.values()), self.more_than_seen(page)
+                # Of anything worse all are looked at anyway.
+                minds_case = matches.fit <= Fit.SPELT and await self._minds_case(asked, matches.found[0])
+                return Looked(now, bound, searched=True, minds_case=minds_case)
         return None
 
     async def few(self) -> list[E] | None:
@@ -273,7 +292,9 @@ class Finder(Generic[E]):
         """What `look` finds among all records; what it does not may be newer than those that are kept."""
         scan = await self.everything()
         looked = Looked(look(scan.records), scan.bound)
-        if not looked.fits(Fit.PART) and time.monotonic() - scan.ended > FRESH_SECONDS:
+        old = time.monotonic() - scan.ended > FRESH_SECONDS
+        # Where not even all that are older could be read, it is no use to begin anew.
+        if old and not (looked.fits(Fit.PART) or scan.bound):
             self.memory.recent.drop(self.plural)
             scan = await self.everything()
             looked = Looked(look(scan.records), scan.bound)

@@ -168,3 +168,5 @@ class Memory:
         self.recent = Recent()
         # Whether the CRM knows a search of this kind of records: that does not change.
         self.searches: dict[str, bool] = {}
+        # And whether such a search tells capitals apart.
+        self.minds_case: dict[str, bool] = {}

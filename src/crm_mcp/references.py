@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,7 +20,7 @@ from crm_mcp.crm.paging import Page, Told
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.deals import Deals
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, those
-from crm_mcp.matching import Fit, Matches, best, core, domain, is_of, may_be_called, site_of
+from crm_mcp.matching import Fit, Matches, best, core, domain, is_of, is_spelt, may_be_called, site_of
 from crm_mcp.memory import Memory
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError, find_stage
 from crm_mcp.rows import Rows
@@ -148,7 +149,7 @@ class References:
         name = core_name(said, kind.noun)
         if name == " ".join(said.split()):
             return
-        if kind is self._leads and (await self._companies.called(said)).matches:
+        if kind is self._leads and await self._is_companys_name(said, but_not=name):
             return
         try:
             other = await self._kept(kind, name, writing=True)
@@ -162,6 +163,12 @@ class References:
             both = [await kind.get(one.id) for one in (meant, other)]
             problem = f'"{cut(said)}" may be part of a name, and "{cut(name)}" the name.'
             raise await self.candidates.ambiguous(kind, problem, both)
+
+    async def _is_companys_name(self, said: str, but_not: str) -> bool:
+        """Whether a company is called so, word for the kind and all, and nothing as the rest of it."""
+        if not (await self._companies.called(said)).matches:
+            return False
+        return not any([(await kind.called(but_not)).matches for kind in (self._companies, self._leads)])
 
     async def _bare(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant | None:
         names = bare_names(said, kind.noun)
@@ -194,28 +201,40 @@ class References:
 
     async def _find_contact(self, said: str, *, writing: bool) -> Meant:
         if address := ADDRESS.search(said):
-            looked = await self._of_address(address[1].casefold(), said)
-            meant = await self.candidates.decided(self._contacts, said, looked, writing=writing)
-            self._refuse_other_name(said, meant)
-            return meant
+            looked = await self._of_address(address[1], writing=True)
+            name = name_before_address(said)
+            theirs = [one for one in looked.found if is_of(name, one.label, address[1])]
+            if looked.matches and theirs:
+                looked = replace(looked, matches=replace(looked.matches, found=theirs))
+            elif looked.fits(Fit.EXACT):
+                owner = clean(looked.found[0].label, MAX_NAME_CHARS)
+                problem = joined(f'The address in "{cut(said)}" is of "{owner}".', looked.bound)
+                raise await self.candidates.ambiguous(self._contacts, problem, looked.found)
+            return await self.candidates.decided(self._contacts, said, looked, writing=writing)
         if not names_and_companies(said):
             looked = await self._contacts.search_for(said, writing=writing)
             return await self.candidates.decided(self._contacts, said, looked, writing=writing)
         # `Lefèvre, Luc` has two orders.
         first, comma, last = said.partition(",")
-        orders = [f"{first} {last}", f"{last} {first}"] if comma else [said]
+        orders = [f"{first} {last}", f"{last} {first}"] if comma else [re.sub(r"[()]", " ", said)]
         each = [await self._contacts.called(" ".join(order.split())) for order in orders]
-        if called := {one.id: one for looked in each for one in looked.found}:
-            bound = next((looked.bound for looked in each if looked.bound), "")
-            looked = Looked(Matches(Fit.NORMALISED, list(called.values())), bound)
-            return await self.candidates.decided(self._contacts, said, looked, writing=writing)
+        called = {one.id: one for looked in each for one in looked.found}
         split = await self.split(said, writing=writing)
         name = next(reversed(bare_names(split.name, self._contacts.noun)), split.name)
         company, there = split.company, split.there
-        if split.several:
+        if split.several and not called:
             return await self._at_one_of(split.several, name, said, writing=writing)
         people = await self._client.companies.contacts(there.id) if there else None
         at_company = self._contacts.best(name, people.records) if people else None
+        if called:
+            # Unless it is a name to the letter, who is there and has the rest of it may be meant as well.
+            is_name = any(is_spelt(said, one.label) for one in called.values())
+            is_there = there and at_company and not (there.note or is_name)
+            also = at_company.found if at_company and is_there else []
+            either = list({one.id: one for one in (*called.values(), *also)}.values())
+            unseen = next((looked.bound for looked in each if looked.bound), "")
+            looked = Looked(Matches(Fit.NORMALISED, either), unseen)
+            return await self.candidates.decided(self._contacts, said, looked, writing=writing)
         if there and people and at_company:
             looked = Looked(at_company, joined(*people.notes))
             meant = await self.candidates.decided(self._contacts, said, looked, writing=writing)
@@ -248,20 +267,14 @@ class References:
         raise await self.candidates.ambiguous(self._contacts, problem, found, fit=False)
 
     async def _sharing_a_word(self, kind: Finder[Any], said: str) -> list[Any]:
-        """What may be meant where nothing fits; of leads, those of a company whose name shares a word too."""
+        """What may be meant where nothing fits; of leads, those of who shares a word too."""
         like = await kind.sharing_a_word(said)
         if kind is self._leads and not like:
-            like, _ = await self._deals.leads_at(await self._companies.sharing_a_word(said))
+            companies = await self._companies.sharing_a_word(said)
+            people = [] if companies else await self._contacts.sharing_a_word(said)
+            like = (await self._deals.leads_at(companies))[0] or (await self._deals.leads_with(people))[0]
             like = await self._rows.open_leads(like) or like
         return like
-
-    def _refuse_other_name(self, said: str, meant: Meant) -> None:
-        """A name that stands before an e-mail address has to be the person's."""
-        name = name_before_address(said)
-        if name and meant.name and not is_of(name, meant.name):
-            raise UnresolvedReferenceError(
-                f'The address in "{cut(said)}" is of "{meant.name}": say which one is meant.'
-            )
 
     async def split(self, said: str, *, writing: bool) -> Split:
         """A name and the company that it was said with, by the first way to read it that has one."""
@@ -381,7 +394,7 @@ class References:
             return await self._named_so(kind, known[0], name)
         if name and "·" not in said:
             return await self._bracketed(kind, word, name, writing=writing)
-        return await self._by_start(kind, word, name)
+        return await self._by_start(kind, word, name, writing=writing)
 
     async def _bracketed(self, kind: Finder[E], word: str, name: str, *, writing: bool) -> Meant | None:
         """Who is called so and has an id that begins so; None where nobody is: names may have brackets."""
@@ -394,16 +407,20 @@ class References:
         except UnresolvedReferenceError:
             return None
 
-    async def _by_start(self, kind: Finder[E], word: str, name: str) -> Meant | None:
-        """What has an id that was perhaps shown before this process began; None where there is none, for a
-        name can look like this too."""
-        looked = await kind.among_all(those(lambda record: record.id.startswith(word)))
+    async def _by_start(self, kind: Finder[Any], word: str, name: str, *, writing: bool) -> Meant | None:
+        """What has an id that was perhaps shown before this process began, of a company's its lead; None
+        where there is none, for a name can look like this too."""
+        begin_so = those(lambda record: record.id.startswith(word))
+        looked = await kind.among_all(begin_so)
         if len(looked.found) == 1 and not looked.bound:
             return await self._named_so(kind, looked.found[0].id, name)
         if looked.found:
             raise await self.candidates.ambiguous(
                 kind, joined(f"Ids start with {word}.", looked.bound), looked.found
             )
+        if kind is self._leads:
+            company = await self._by_start(self._companies, word, name, writing=writing)
+            return company and await self._only_lead_of(company.id, writing=writing)
         return None
 
     async def _named_so(self, kind: Finder[E], full: str, name: str) -> Meant:
@@ -423,22 +440,27 @@ class References:
         known = self._memory.names.kind(full)
         if kind is self._leads and known == self._companies.noun:
             await self._named_so(self._companies, full, name)
-            return await self._deals.only_open_lead(full, await self._companies.get(full), writing=writing)
+            return await self._only_lead_of(full, writing=writing)
         raise UnresolvedReferenceError(f"{full} is the id of a {known}, not of a {kind.noun}.")
+
+    async def _only_lead_of(self, full: str, *, writing: bool) -> Meant:
+        return await self._deals.only_open_lead(full, await self._companies.get(full), writing=writing)
 
     async def _company(self, said: str, *, writing: bool) -> Looked[Company]:
         """By name, and by the domain of its website or mail: who is called like a website may not have it."""
         site = _site_in(said)
-        of_site = await self._of_site(site, writing=writing) if site else None
-        if of_site is None or of_site.matches is None:
+        of_site = await self._of_site(site, writing=writing) if site else Looked(None)
+        people, bound = await self.at_address(said, writing=writing)
+        # Who writes from there may be of another one.
+        homes = {person.company_id: person for person in people if person.company_id}
+        found = {company.id: company for company in of_site.found}
+        theirs = [await self._companies.get(home) for home in homes if home not in found]
+        if of_site.matches is None:
+            if theirs:
+                return Looked(Matches(Fit.CLOSE, theirs), bound)
             return await self._companies.search_for(said, writing=writing)
         named = await self._companies.called(said)
-        found = {company.id: company for company in (*named.found, *of_site.found)}
-        people, bound = await self.at_address(said)
-        for person in people:
-            # Who writes from there may be of another one.
-            if person.company_id and person.company_id not in found:
-                found[person.company_id] = await self._companies.get(person.company_id)
+        found |= {company.id: company for company in (*named.found, *theirs)}
         return Looked(Matches(Fit.EXACT, list(found.values())), joined(of_site.bound, bound))
 
     async def near_company(self, said: str, *, writing: bool) -> Looked[Company] | None:
@@ -462,13 +484,17 @@ class References:
                 return Looked(found, self._companies.more_than_seen(page))
         return await self._companies.among_all(theirs)
 
-    async def _of_address(self, address: str, said: str) -> Looked[Contact]:
-        """Whoever has this very address; what is only like it is a close match."""
+    async def _of_address(self, address: str, *, writing: bool) -> Looked[Contact]:
+        """Whoever has this very address; what is only like it is a close match.
+
+        A search may tell capitals apart, or mind names alone: a write looks among all.
+        """
+        wanted = address.casefold()
 
         def look(people: list[Contact]) -> Matches[Contact] | None:
-            if theirs := [one for one in people if (one.email or "").casefold() == address]:
+            if theirs := [one for one in people if (one.email or "").casefold() == wanted]:
                 return Matches(Fit.EXACT, theirs)
-            like = best(said, people, lambda contact: [contact.email or ""], legal=False)
+            like = best(address, people, lambda contact: [contact.email or ""], legal=False)
             return Matches(Fit.CLOSE, like.found) if like else None
 
         few = await self._contacts.few()
@@ -476,15 +502,17 @@ class References:
             return Looked(look(few))
         page = await self._contacts.searched(address)
         found = Looked(look(page.records), self._contacts.more_than_seen(page)) if page else Looked(None)
-        return found if found.fits(Fit.EXACT) else await self._contacts.among_all(look)
+        if found.fits(Fit.EXACT) or (page and not writing):
+            return found
+        return await self._contacts.among_all(look)
 
-    async def at_address(self, said: str) -> tuple[list[Contact], str]:
+    async def at_address(self, said: str, *, writing: bool) -> tuple[list[Contact], str]:
         """Who has the e-mail address that was said, nobody where it is none; and who was not looked at."""
         address = ADDRESS.search(said)
         if address is None:
             return [], ""
-        people, bound = await self._contacts.few_or_spelt_so(address[1])
-        return [one for one in people if (one.email or "").casefold() == address[1].casefold()], bound
+        looked = await self._of_address(address[1], writing=writing)
+        return looked.found if looked.fits(Fit.EXACT) else [], looked.bound
 
     async def _nobody(
         self, name: str, company: str, there: Meant | None, people: Page[Contact] | None
@@ -499,6 +527,7 @@ class References:
             elsewhere = [*(elsewhere if few else []), *people.records]
         else:
             problem = f'No contact "{cut(name)}" at "{cut(company)}": no such company was found.'
+            problem = joined(problem, self._companies.unseen, self._contacts.unseen)
         found = list({one.id: one for one in elsewhere}.values())
         if not found:
             return UnresolvedReferenceError(joined(problem, "search_contacts lists what there is."))

@@ -9,7 +9,9 @@ SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.IGNORECASE)
 # As some programs write a UUID.
 UNDIVIDED_ID = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})")
 # An e-mail address, as a mail client copies it with the name before it, or alone.
-ADDRESS = re.compile(r"(?:^\s*|<|mailto:)([^\s<>@:]+@[^\s<>@]+\.[^\s<>@]+?)(?:>|\s*$)", re.IGNORECASE)
+ADDRESS = re.compile(
+    r"(?:^\s*|[<(]|mailto:)([^\s<>()@:]+@[^\s<>()@]+\.[^\s<>()@]+?)(?:[>)]|\s*$)", re.IGNORECASE
+)
 RESOURCE = re.compile(r"crm://([\w-]+)/([^/?#]+)(?:/timeline)?", re.IGNORECASE)
 NAME_AND_ID = re.compile(rf"(.*\S)\s*[(\[]({SHORT_ID.pattern})[)\]]", re.IGNORECASE)
 NAME_AND_COMPANY = (
@@ -49,8 +51,10 @@ def name_and_id(said: str) -> tuple[str, str]:
 
 
 def name_before_address(said: str) -> str:
-    """`Anna Müller` of `Anna Müller <anna@acme.example>`; empty of what is an address alone."""
-    return said.partition("<")[0].strip(' "') if "<" in said else ""
+    """`Anna Müller` of `Dr. Anna Müller (Acme) <anna@acme.example>`; empty of what is an address alone."""
+    address = ADDRESS.search(said)
+    before = said[: address.start()] if address else ""
+    return core_name(re.sub(r"\([^()]*\)", "", before).strip(' "'), "contact")
 
 
 def names_and_companies(said: str) -> list[tuple[str, str]]:

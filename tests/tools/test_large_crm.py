@@ -50,6 +50,8 @@ def requests(wire: Any) -> list[str]:
             [
                 "GET companies",
                 "GET companies?q=Acme",
+                # Whether the search tells capitals apart; of a process this is asked once.
+                "GET companies?q=aCME",
                 # Of the company; and those that are called so.
                 "GET leads",
                 "GET leads/*",
@@ -61,12 +63,25 @@ def requests(wire: Any) -> list[str]:
         (
             "update_company",
             {"company": "Acme", "phone": "1"},
-            ["GET companies", "GET companies/*", "GET companies?q=Acme", "PATCH companies/*"],
+            [
+                "GET companies",
+                "GET companies/*",
+                "GET companies?q=Acme",
+                "GET companies?q=aCME",
+                "PATCH companies/*",
+            ],
         ),
         (
             "create_lead",
             {"title": "Deal", "company": "Acme", "stage": "New"},
-            ["GET companies", "GET companies?q=Acme", "GET leads", "GET pipeline-stages", "POST leads"],
+            [
+                "GET companies",
+                "GET companies?q=Acme",
+                "GET companies?q=aCME",
+                "GET leads",
+                "GET pipeline-stages",
+                "POST leads",
+            ],
         ),
         (
             "update_contact",
@@ -75,6 +90,7 @@ def requests(wire: Any) -> list[str]:
                 "GET companies",
                 "GET companies/*/contacts",
                 "GET companies?q=Acme",
+                "GET companies?q=aCME",
                 "GET contacts",
                 "GET contacts/*",
                 # Somebody may be called so, company and all.

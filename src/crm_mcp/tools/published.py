@@ -36,6 +36,8 @@ from crm_mcp.tools.surface import published
 BYTES_PER_TOKEN = 4.3
 COUNTED = "Counted is what a model sees: name, description and input schema, not the output schema."
 MAX_ERROR_BYTES = 7_900
+# How an error ends that says what was not done, in words of its own.
+SAYS_NOTHING = re.compile(r"(?:^|\. )Nothing was [a-z ]+(?:; [a-z ]+)?\.$", re.MULTILINE)
 
 # What is remembered for seconds of records.
 RECORDS = ("companies", "contacts", "leads", "companies page", "contacts page", "leads page")
@@ -278,13 +280,13 @@ def _in_one_line(error: ValidationError) -> str:
 
 def _before_sending(error: CrmError) -> str:
     """Of a write that was not sent: nobody shall wonder whether it was done."""
-    from crm_mcp.crm.errors import UnexpectedResponseError  # noqa: PLC0415
+    from crm_mcp.crm.errors import RateLimitedError, RefusedError, UnexpectedResponseError  # noqa: PLC0415
 
-    head, *listed = str(error).splitlines()
-    if "Nothing was" in head or (listed and listed[-1].startswith("Nothing was")):
-        return _cut(str(error))
+    text = str(error)
+    if isinstance(error, RefusedError | RateLimitedError) or SAYS_NOTHING.search(text):
+        return _cut(text)
     later = " Try again later." if isinstance(error, UnexpectedResponseError) else ""
-    return _cut(f"{error}{later}", ("\n" if listed else " ") + NOTHING_SENT)
+    return _cut(text + later, ("\n" if "\n" in text else " ") + NOTHING_SENT)
 
 
 def _cut(text: str, ending: str = "") -> str:
