@@ -278,8 +278,8 @@ async def test_what_was_renamed_since_it_was_looked_up_is_not_what_was_meant(
     sandbox.execute("UPDATE companies SET name = 'Another AG' WHERE id = ?", company)
     text = await text_of(client, "update_company", company="Kestrel Solar", phone="1", fails=True)
     assert text == (
-        'What was called "Kestrel Solar Ltd" is called "Another AG" now. Nothing was sent to the CRM. '
-        f"If it is meant all the same, say {company}."
+        'What was called "Kestrel Solar Ltd" is called "Another AG" now. '
+        f"If it is meant all the same, say {company}. Nothing was sent to the CRM."
     )
     text = await text_of(client, "update_company", company="Kestrel Solar", phone="1", fails=True)
     assert text.startswith('No company "Kestrel Solar"')

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import anyio
@@ -20,14 +19,12 @@ from crm_mcp.calls import (
     Planned,
     Policy,
     digest,
-    done_before,
     kept,
     restored,
     without,
 )
 from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RefusedError, UnexpectedResponseError
-from crm_mcp.memory import MIN_SHORT_CHARS
-from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line, worded
+from crm_mcp.wording import worded
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
@@ -289,15 +286,18 @@ class Gate:
     ) -> None:
         """Raises RefusedError. Before it is sent the claim is held, so that nobody comes in between."""
         from crm_mcp.lost import why_not_now  # noqa: PLC0415
+        from crm_mcp.unwanted import why_namesake, why_renamed, why_too_many  # noqa: PLC0415
 
         kind.refuse(write, seen)
-        if problem := why_not_now(self._ledger(), kind, write, attempt):
-            raise RefusedError(f"{problem} {NOTHING_SENT}")
-        self._refuse_renamed(kind, write, seen, call)
+        ledger = self._ledger()
+        problem = why_not_now(ledger, kind, write, attempt)
+        problem = problem or why_renamed(self._tenant.memory, kind, write, seen, call)
         if kind.is_email:
-            self._refuse_too_many(seen, attempt)
+            problem = problem or why_too_many(ledger, self._policy, seen, attempt)
         if kind.ends:
-            self._refuse_namesake(attempt)
+            problem = problem or why_namesake(ledger, attempt)
+        if problem:
+            raise RefusedError(f"{problem} {NOTHING_SENT}")
         on_purpose = call.arguments.get("allow_duplicate") or (again and call.arguments.get("repeat"))
         if seen.same and not on_purpose:
             problem = (
@@ -309,56 +309,6 @@ class Gate:
             call.notes.append(
                 f"Not every {kind.record} could be compared with it: it may be there twice now."
             )
-
-    def _refuse_renamed(self, kind: Kind, write: Write, seen: Seen, call: Call) -> None:
-        """What was said was looked up some seconds ago, and may be another one's name now."""
-        from crm_mcp.matching import core  # noqa: PLC0415
-
-        memory, about, now = self._tenant.memory, kind.subject(write, None) or "", kind.called(seen.record)
-        known = memory.names.get(about)
-        if not (known and now) or core(known) == core(now) or call.undoes or _says(call.arguments, about):
-            return
-        memory.names.learn(about, now)
-        memory.recent.drop("companies", "contacts", "leads", "stages")
-        raise RefusedError(
-            f'What was called "{clean(known, MAX_NAME_CHARS)}" is called "{clean(now, MAX_NAME_CHARS)}" now. '
-            f"{NOTHING_SENT} If it is meant all the same, say {about}."
-        )
-
-    def _refuse_namesake(self, attempt: Attempt) -> None:
-        """A call made again must not end what is called like the record that it ended before."""
-        done = done_before(self._ledger(), attempt)
-        if done and done.targets != attempt.targets:
-            raise RefusedError(
-                f"The same call did this at {done.opened_at:%H:%M} UTC (change {done.id}): {done.title}. "
-                f"What fits it now is another record: if that one is meant too, say its id. {NOTHING_SENT}"
-            )
-
-    def _refuse_too_many(self, seen: Seen, attempt: Attempt) -> None:
-        """E-mail is bounded by what the ledger has, whatever the arguments say."""
-        now = datetime.now(UTC)
-        day = self._ledger().changes(
-            since=now - timedelta(days=1),
-            outcomes=("applied", "unknown"),
-            tool=attempt.tool,
-            entity=attempt.entity,
-        )
-        sent = [one for one in day if one.operation == attempt.operation]
-        hour = [one for one in sent if one.opened_at >= now - timedelta(hours=1)]
-        to = _address(seen.record)
-        # Where the CRM does not tell, there is one person behind each lead.
-        theirs = [
-            one
-            for one in sent
-            if (to in (_address(one.before), _address(one.after)) if to else one.subject == attempt.subject)
-        ]
-        for what, found, most in (
-            ("an hour", hour, self._policy.emails_per_hour),
-            ("a day", sent, self._policy.emails_per_day),
-            (f"a day to {to or 'this lead'}", theirs, self._policy.emails_per_recipient),
-        ):
-            if len(found) >= most:
-                raise RefusedError(f"At most {most} e-mails {what} are sent from here. {NOTHING_SENT}")
 
     def _check_approval(self, change: Change, call: Call, seen: Seen) -> None:
         """Raises RefusedError for what a person must approve and did not."""
@@ -587,17 +537,5 @@ def _is_about_another(kind: Kind, write: Write, answer: Any) -> bool:
     return record is not None and not kind.is_answer(write, record)
 
 
-def _address(seen: dict[str, Any] | None) -> str:
-    """Where an e-mail goes, as people tell addresses apart."""
-    return on_one_line(str((seen or {}).get("to") or "")).casefold()
-
-
 def _age(change: Change) -> timedelta:
     return datetime.now(UTC) - (change.closed_at or change.opened_at)
-
-
-def _says(arguments: Mapping[str, Any], full: str) -> bool:
-    """Whether one of the arguments is the id, or the start of it."""
-    each = (value if isinstance(value, list | tuple) else [value] for value in arguments.values())
-    said = [one.strip().lower() for one in chain(*each) if isinstance(one, str)]
-    return any(len(start) >= MIN_SHORT_CHARS and full.startswith(start) for start in said)

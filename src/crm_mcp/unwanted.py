@@ -1,0 +1,83 @@
+"""Why a write that could be sent is not wanted: it would reach another record than is meant, or too many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from crm_mcp.calls import Call, Policy, done_before
+from crm_mcp.matching import core
+from crm_mcp.memory import MIN_SHORT_CHARS, Memory
+from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
+
+if TYPE_CHECKING:
+    from crm_mcp.crm.client import Write
+    from crm_mcp.ledger import Attempt, Ledger
+    from crm_mcp.writes import Kind, Seen
+
+
+def why_renamed(memory: Memory, kind: Kind, write: Write, seen: Seen, call: Call) -> str | None:
+    """What was said was looked up some seconds ago, and may be another one's name now."""
+    about, now = kind.subject(write, None) or "", kind.called(seen.record)
+    known = memory.names.get(about)
+    if not (known and now) or core(known) == core(now) or call.undoes or _says(call.arguments, about):
+        return None
+    memory.names.learn(about, now)
+    memory.recent.drop("companies", "contacts", "leads", "stages")
+    return (
+        f'What was called "{clean(known, MAX_NAME_CHARS)}" is called "{clean(now, MAX_NAME_CHARS)}" now. '
+        f"If it is meant all the same, say {about}."
+    )
+
+
+def why_namesake(ledger: Ledger, attempt: Attempt) -> str | None:
+    """A call made again must not end what is called like the record that it ended before."""
+    done = done_before(ledger, attempt)
+    if done is None or done.targets == attempt.targets:
+        return None
+    return (
+        f"The same call did this at {done.opened_at:%H:%M} UTC (change {done.id}): {done.title}. "
+        "What fits it now is another record: if that one is meant too, say its id."
+    )
+
+
+def why_too_many(ledger: Ledger, policy: Policy, seen: Seen, attempt: Attempt) -> str | None:
+    """E-mail is bounded by what the ledger has, whatever the arguments say."""
+    now = datetime.now(UTC)
+    day = ledger.changes(
+        since=now - timedelta(days=1),
+        outcomes=("applied", "unknown"),
+        tool=attempt.tool,
+        entity=attempt.entity,
+    )
+    sent = [one for one in day if one.operation == attempt.operation]
+    hour = [one for one in sent if one.opened_at >= now - timedelta(hours=1)]
+    to = _address(seen.record)
+    # Where the CRM does not tell, there is one person behind each lead.
+    theirs = [
+        one
+        for one in sent
+        if (to in (_address(one.before), _address(one.after)) if to else one.subject == attempt.subject)
+    ]
+    for what, found, most in (
+        ("an hour", hour, policy.emails_per_hour),
+        ("a day", sent, policy.emails_per_day),
+        (f"a day to {to or 'this lead'}", theirs, policy.emails_per_recipient),
+    ):
+        if len(found) >= most:
+            return f"At most {most} e-mails {what} are sent from here."
+    return None
+
+
+def _address(seen: dict[str, Any] | None) -> str:
+    """Where an e-mail goes, as people tell addresses apart."""
+    return on_one_line(str((seen or {}).get("to") or "")).casefold()
+
+
+def _says(arguments: Mapping[str, Any], full: str) -> bool:
+    """Whether one of the arguments is the id, or the start of it."""
+    each = (value if isinstance(value, list | tuple) else [value] for value in arguments.values())
+    said = [one.strip().lower() for one in chain(*each) if isinstance(one, str)]
+    return any(len(start) >= MIN_SHORT_CHARS and full.startswith(start) for start in said)
