@@ -252,6 +252,22 @@ async def test_the_stage_that_the_person_chooses_is_the_one_that_is_meant(
     assert proposals["Própósal"] in (write.path.rpartition("/")[2], (write.body or {}).get("stageId"))
 
 
+async def test_which_stages_are_meant_in_an_order_is_asked_too(
+    open_client: OpenClient, era: Options, wire: Any, proposals: dict[str, str]
+) -> None:
+    person = Person(lambda options: options[-1])
+    client = await open_client(elicitation_callback=person, **era)
+    order = ["Won", "PRÖPOSAL", "New", "Qualified", "Lost", proposals["Proposal"]]
+    await text_of(client, "reorder_pipeline_stages", {"stages": order}, is_error=False)
+    listed = [f"{name} · {stage}" for name, stage in proposals.items()]
+    assert person.asked[0] == ('"PRÖPOSAL" fits more than one stage. Which one is meant?', listed)
+    [write] = wire.writes
+    assert [write.body["stageIds"][place] for place in (1, 5)] == [
+        proposals["Própósal"],
+        proposals["Proposal"],
+    ]
+
+
 async def test_where_the_leads_of_a_deleted_stage_go_is_asked_too(
     open_client: OpenClient, era: Options, wire: Any, proposals: dict[str, str], find: Find
 ) -> None:

@@ -10,6 +10,7 @@ from mcp.types import PromptReference, ResourceTemplateReference
 
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import NewCompany
+from crm_mcp.crm.pipeline import NewStage
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +103,8 @@ async def test_a_crm_that_is_down_completes_nothing_and_is_no_error(
 async def test_a_name_has_nothing_that_cannot_be_seen(complete: Complete, crm: CrmClient) -> None:
     await crm.companies.create(NewCompany(name="Zz\u202eTop\u200b\nLtd"))
     assert await complete("prepare_meeting", "company", "zz") == ["ZzTop Ltd"]
+    await crm.pipeline.create(NewStage(name="Yy\u202eTop\u200b\nLtd"))
+    assert await complete("crm://pipeline-stages/{stage}", "stage", "yy") == ["YyTop Ltd"]
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,16 @@ async def test_a_call_with_arguments_that_the_tool_does_not_take_is_on_record(
     assert wire.sent == []
 
 
+async def test_that_there_are_more_changes_is_said(client: Client) -> None:
+    for number in range(3):
+        await facts_of(client, "update_company", company="Acme Inc.", phone=str(number))
+    found = await facts_of(client, "list_changes", limit=2)
+    assert (len(found["changes"]), found["at_least"]) == (2, 3)
+    text = await text_of(client, "list_changes", limit=2)
+    assert text.startswith("Changes, newest first: 2 of at least 3; `limit` shows more\n")
+    assert "at_least" not in await facts_of(client, "list_changes", limit=3)
+
+
 async def test_a_call_that_only_reads_is_not_on_record(client: Client, changes: Any) -> None:
     await text_of(client, "get_lead", lead="Nobody's", fails=True)
     await text_of(client, "get_lead", lead="Acme", approved=True, fails=True)

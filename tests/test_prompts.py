@@ -1,5 +1,7 @@
+import json
 import re
 from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
 import pytest
 from mcp import Client
@@ -61,6 +63,38 @@ async def test_a_prompt_names_only_tools_and_arguments_that_there_are(read: Read
     assert named <= TOOLS.keys() | PARAMETERS
     assert named & TOOLS.keys()
     assert set(re.findall(r"`([a-z_]+)`", text)) <= PARAMETERS | {"call", "task"}
+
+
+# How a prompt says what a tool is to be called with: `tool("what")`, "tool by stage", "tool with `since` …".
+CALLED = re.compile(r"([a-z]+(?:_[a-z]+)+)(?:\((\".*?\")\)| by (\w+)| with (?:a )?`(\w+)`(?: (\d+))?)?")
+SAID = {"since": "2026-01-31", "lost_reason": "Price"}
+
+
+def calls_of(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Its workflow as calls, as a reader would make them."""
+    calls = []
+    for tool, what, by, name, number in CALLED.findall(text):
+        if tool not in TOOLS:
+            continue
+        first = next(iter(TOOLS[tool]["inputSchema"]["properties"]))
+        said: dict[str, Any] = {first: json.loads(what)} if what else {}
+        said |= {"by": by} if by else {}
+        said |= {name: int(number) if number else SAID.get(name, "x")} if name else {}
+        calls.append((tool, said))
+    return calls
+
+
+@pytest.mark.parametrize("name", LISTED)
+async def test_a_prompt_is_a_workflow_that_can_be_walked(client: Client, read: Read, name: str) -> None:
+    calls = calls_of(await read(name))
+    assert calls
+    for tool, said in calls:
+        schema = TOOLS[tool]["inputSchema"]
+        assert said.keys() <= schema["properties"].keys()
+        reads = TOOLS[tool]["annotations"]["readOnlyHint"]
+        if reads and schema.get("required", []) <= list(said):
+            result = await client.call_tool(tool, said)
+            assert not result.is_error, result.content
 
 
 @pytest.mark.parametrize("name", [name for name, (_, arguments) in LISTED.items() if arguments])

@@ -252,7 +252,7 @@ def test_stages_memberships_and_timelines_are_lines() -> None:
     assert stage_line(stage, READER) == "Won · won · 100 % · 3 leads · aaaaaaaa"
     assert stage_line(PipelineStage(id=A, name="Won"), READER) == "Won · aaaaaaaa"
     membership = Membership(id=A, company_id=B, company_name="Beta", title="CFO", is_primary=True)
-    assert membership_line(membership, READER) == "Beta · CFO · primary"
+    assert membership_line(membership, READER) == "Beta · CFO · primary · bbbbbbbb"
     assert membership_line(Membership(id=A, company_id=B), READER) == "company bbbbbbbb"
     entry = TimelineEntry(type="note", subject="S", body="b" * 301, occurred_at=NOON)
     assert timeline_line(entry, READER) == (
@@ -314,7 +314,7 @@ def test_a_contact_is_told_with_the_name_of_its_company() -> None:
         == """\
 - Anna Berg · Beta · aaaaaaaa
 companies: 1
-- Beta · primary
+- Beta · primary · bbbbbbbb
 leads: none"""
     )
 

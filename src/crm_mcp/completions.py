@@ -85,9 +85,10 @@ async def _names(kind: str, tenant: Tenant, typed: str) -> Names:
 
 async def _stages(tenant: Tenant, typed: str) -> Names:
     from crm_mcp.crm.contract import plain  # noqa: PLC0415
+    from crm_mcp.wording import on_one_line  # noqa: PLC0415
 
-    stages = await tenant.rows.stages()
-    return [stage.name for stage in stages if plain(typed) in plain(stage.name)], False
+    names = [on_one_line(stage.name) for stage in await tenant.rows.stages()]
+    return [name for name in names if plain(typed) in plain(name)], False
 
 
 FINDERS: dict[str, Callable[[Tenant, str], Awaitable[Names]]] = {

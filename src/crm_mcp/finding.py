@@ -20,6 +20,7 @@ E = TypeVar("E", bound=Entity)
 
 SEARCH_ROWS = 100
 SCAN_PAGES = 100
+SEARCH_PAGES = 5
 SCAN_SECONDS = 8.0
 # What was read so lately is not read again for what it lacks.
 FRESH_SECONDS = 5.0
@@ -133,8 +134,12 @@ class Finder(Generic[E]):
         """Those among which one called just so would be, all that there are where the CRM cannot search; and
         what was not looked at."""
         page = None if self.memory.minds_case.get(self.plural) else await self.searched(said)
+        if page and not (page.has_more or page.bounded):
+            return page.records, ""
         if page:
-            return page.records, self.more_than_seen(page)
+            walk = self.walk(said)
+            records = [record async for rows in walk.pages(SEARCH_PAGES) for record in rows]
+            return records, "" if walk.complete else f"More {self.plural} fit it than were looked at."
         scan = await self.everything()
         return scan.records, scan.bound
 

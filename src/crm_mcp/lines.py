@@ -169,7 +169,9 @@ def stage_line(stage: PipelineStage, reader: Reader) -> str:
 
 def membership_line(membership: Membership, reader: Reader) -> str:
     company = reader.called(membership.company_name, membership.company_id, "company")
-    return reader.line(company, reader.name(membership.title), "primary" if membership.is_primary else None)
+    known = membership.company_name and membership.company_id
+    primary = "primary" if membership.is_primary else None
+    return reader.line(company, reader.name(membership.title), primary, known and reader.id(known))
 
 
 def timeline_line(entry: TimelineEntry, reader: Reader) -> str:

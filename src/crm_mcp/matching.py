@@ -199,6 +199,11 @@ def best(
     if min(graded, default=None) is Fit.PART and Fit.CLOSE in graded:
         # All of one name in another legal form, part of another in this one: neither is plainly meant.
         return Matches(Fit.CLOSE, graded[Fit.PART] + graded[Fit.CLOSE])
+    if min(graded, default=None) is Fit.SPELT and said.isascii():
+        # Who has no keys for accents may mean those that have them.
+        accented = [one for one in graded.get(Fit.NORMALISED, []) if not all(map(str.isascii, names_of(one)))]
+        if accented:
+            return Matches(Fit.NORMALISED, graded[Fit.SPELT] + accented)
     for fit in sorted(graded):
         rivals = graded.get(Fit.CLOSE, []) if legal and fit in (Fit.SPELT, Fit.NORMALISED) else []
         rivals = [one for one in rivals if any(core(said) == core(name) for name in names_of(one))]

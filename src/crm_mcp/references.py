@@ -336,7 +336,9 @@ class References:
         companies = (await self._client.companies.search(limit=SEARCH_ROWS)).records
         owners = [*(lead.owner_user_id for lead in leads), *(one.owner_user_id for one in companies)]
         seen = Counter(owner for owner in owners if owner)
-        starting = [owner for owner in seen if SHORT_ID.fullmatch(word) and owner.startswith(word)]
+        shown = self._memory.shown.starting_with(word)
+        every = dict.fromkeys([*seen, *(one for one in shown if self._memory.names.kind(one) is None)])
+        starting = [owner for owner in every if SHORT_ID.fullmatch(word) and owner.startswith(word)]
         if len(starting) == 1:
             return starting[0]
         if starting:

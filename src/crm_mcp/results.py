@@ -221,7 +221,12 @@ class LeadResult(RecordResult):
     def lines(self, reader: Reader) -> Iterable[str]:
         row = LeadRow.of(self.lead, title=self.lead.label) if self.lead else None
         line = lead_line(row, reader) if row else ""
-        yield from self._facts(self.lead, line, {*LeadRow.model_fields, "contact_id"}, reader)
+        shown = {*LeadRow.model_fields, "contact_id"}
+        if self.lead and self.lead.closed_at:
+            shown.remove("expected_close_date")
+        if self.lead and self.lead.value is None:
+            shown.remove("currency")
+        yield from self._facts(self.lead, line, shown, reader)
         yield from _part("contact", [self.contact] if self.contact else None, contact_line, reader)
 
     def prose(self, reader: Reader) -> Iterable[str]:
@@ -443,10 +448,14 @@ class ChangeRow(Row):
 
 
 class ChangeList(Result):
+    """The latest; `at_least` so many there are, where they are not all."""
+
     changes: list[ChangeRow]
+    at_least: int | None = None
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        yield f"Changes, newest first: {len(self.changes)}"
+        more = f" of at least {self.at_least}; `limit` shows more" if self.at_least else ""
+        yield f"Changes, newest first: {len(self.changes)}{more}"
         yield from (f"- {change_line(change, reader)}" for change in self.changes)
 
 
@@ -502,6 +511,7 @@ class PipelineGroup(BaseModel):
     """Leads that are alike; `values` per currency, `weighted` by their probability."""
 
     name: str
+    id: str | None = None
     leads: int
     values: list[Money]
 
@@ -519,6 +529,9 @@ class PipelineSummary(Result):
     stale_total: int
     overdue_tasks: list[ActivityRow]
     overdue_total: int
+    # What they were narrowed to, as it was said.
+    company: str | None = None
+    owner: str | None = None
 
     def lines(self, reader: Reader) -> Iterable[str]:
         of = "" if self.complete else " (there are more)"
@@ -526,12 +539,16 @@ class PipelineSummary(Result):
         yield from listed(self.groups, _group_line, reader)
         yield _group_line(self.total, reader)
         at_least = "" if self.complete else "at least "
-        all_idle = f"search_leads(idle_days={self.idle_days}) lists all"
-        shown = f", {len(self.stale)} shown; {all_idle}" if self.stale_total > len(self.stale) else ""
+        said = {"idle_days": self.idle_days, "company": self.company, "owner": self.owner}
+        narrowed = {name: json.dumps(value, ensure_ascii=False) for name, value in said.items() if value}
+        call = ", ".join(f"{name}={clean(value, MAX_NAME_CHARS)}" for name, value in narrowed.items())
+        few = self.stale_total > len(self.stale)
+        shown = f", {len(self.stale)} shown; search_leads({call}) lists all" if few else ""
         yield f"Without activity for {self.idle_days} days: {at_least}{self.stale_total}{shown}"
         yield from listed(self.stale, lead_line, reader)
         count = len(self.overdue_tasks)
-        more = f", {count} shown; list_tasks lists all" if self.overdue_total > count else ""
+        all_tasks = "everybody's" if self.company or self.owner else "all"
+        more = f", {count} shown; list_tasks lists {all_tasks}" if self.overdue_total > count else ""
         yield f"Overdue tasks: {self.overdue_total}{more}"
 
     def prose(self, reader: Reader) -> Iterable[str]:
@@ -545,7 +562,7 @@ def _group_line(group: PipelineGroup, reader: Reader) -> str:
     leads = f"{group.leads} lead{'s' * (group.leads != 1)}"
     # An owner has no name.
     name = reader.id(group.name) if UUID_PATTERN.fullmatch(group.name) else reader.name(group.name)
-    return reader.line(name, leads, *values)
+    return reader.line(name, leads, *values, group.id and reader.id(group.id))
 
 
 def _part(name: str, rows: list[T] | None, line: Callable[[T, Reader], str], reader: Reader) -> Iterator[str]:

@@ -59,7 +59,7 @@ async def test_create_contact_answers_with_its_row_and_get_contact_shows_all_of_
         f"""\
 - {row}
 companies: 1
-- Acme Inc. · primary
+- Acme Inc. · primary · {short(acme)}
 leads: none
 {prose("notes: Prefers e-mail.")}""",
         {
@@ -83,8 +83,8 @@ async def test_get_contact_brings_its_companies_and_leads(
         f"""\
 - Anna Müller · {anna["job_title"]} · Acme Inc. · {anna["email"]} · {anna["phone"]} · {short(anna["id"])}
 companies: 2
-- Acme Inc. · {homes[0]["title"]} · primary
-- Acme Industries GmbH · {homes[1]["title"]}
+- Acme Inc. · {homes[0]["title"]} · primary · {short(acme)}
+- Acme Industries GmbH · {homes[1]["title"]} · {short(industries)}
 leads: 1
 - Acme annual licence · Acme Inc. · Qualified · USD 48,000 · close {day(licence["expected_close_date"])}\
  · last activity {day(licence["last_activity_at"])} · {short(licence["id"])}""",
@@ -117,7 +117,7 @@ async def test_a_contact_of_many_leads_says_where_the_rest_is(call: Call, mira: 
 
 
 async def test_get_contact_in_full_brings_fields_that_nobody_documented(
-    call: Call, wire: Any, find: Find, mira: str
+    call: Call, wire: Any, find: Find, mira: str, acme: str
 ) -> None:
     at = moment(find("contacts", id=mira)["created_at"])
     wire.inner = adding(f"/{mira}", {"linkedIn": "mira-stone"}, wire.inner)
@@ -128,7 +128,7 @@ async def test_get_contact_in_full_brings_fields_that_nobody_documented(
 created_at: {at}
 updated_at: {at}
 companies: 1
-- Acme Inc. · primary
+- Acme Inc. · primary · {short(acme)}
 leads: none
 {prose("linkedIn: mira-stone")}""",
         {**normal.facts, "other": {"linkedIn": "mira-stone"}},
@@ -286,11 +286,12 @@ async def test_link_creates_a_membership_and_then_updates_it(
             "is_primary": False,
         }
     }
-    assert text == "Contact Mira Stone linked.\n- Harbour & Pine Trading Ltd · Adviser"
+    assert text == f"Contact Mira Stone linked.\n- Harbour & Pine Trading Ltd · Adviser · {short(harbour)}"
 
     text, updated = await call("link_contact_to_company", contact=mira, company=harbour, is_primary=True)
     assert updated == {"membership": {**membership, "is_primary": True}}
-    assert text == "Membership of Mira Stone updated.\n- Harbour & Pine Trading Ltd · Adviser · primary"
+    line = f"- Harbour & Pine Trading Ltd · Adviser · primary · {short(harbour)}"
+    assert text == f"Membership of Mira Stone updated.\n{line}"
 
     _, read = await call("get_contact", contact=mira)
     assert read["contact"]["company_id"] == harbour

@@ -528,3 +528,21 @@ async def test_delete_lead_deletes_once(call: Call, refusal: Call, licence: dict
 async def test_a_lead_is_not_deleted_by_its_company(refusal: Refusal, wire: Any) -> None:
     assert (await refusal("delete_lead", lead="Acme Industries")).endswith("Nothing was deleted.")
     assert wire.writes == []
+
+
+async def test_in_full_nothing_of_a_lead_is_left_out(call: Call, sandbox: Any, find: Find) -> None:
+    lead = find("leads", title="Acme annual licence")["id"]
+    at = "2026-03-04T00:00:00+00:00"
+    sandbox.execute("UPDATE leads SET closed_at = ?, value = NULL WHERE id = ?", at, lead)
+    text, facts = await call("get_lead", lead=lead, detail="full")
+    assert f"expected_close_date: {day(facts['lead']['expected_close_date'])}" in text.splitlines()
+    assert "currency: USD" in text.splitlines()
+
+
+@pytest.mark.parametrize("tool", ["create_lead", "update_lead"])
+async def test_a_fraction_for_a_probability_is_refused(refusal: Refusal, wire: Any, tool: str) -> None:
+    said = {"title": "Deal"} if tool == "create_lead" else {"lead": "Acme"}
+    assert await refusal(tool, **said, probability=0.6) == (
+        "`probability`: say it in per cent: 60 rather than 0.6. Nothing was done."
+    )
+    assert wire.sent == []

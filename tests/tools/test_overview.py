@@ -98,6 +98,29 @@ async def test_owners_have_short_ids_in_text_and_whole_ones_in_facts(call: Call)
         assert f"\n- {owner[:8]} · " in text
 
 
+async def test_companies_of_one_name_are_told_apart_by_their_ids(call: Call, crm: CrmClient) -> None:
+    ids = []
+    for number in range(2):
+        twin = await crm.companies.create(NewCompany(name="Twin Works", email=f"{number}@{number}.example"))
+        assert twin
+        await crm.leads.create(NewLead(title="Deal", company_id=twin.id, value=9_000_000.0))
+        ids.append(twin.id)
+    text, facts = await call("summarize_pipeline", by="company")
+    twins = [group for group in facts["groups"] if group["name"] == "Twin Works"]
+    assert sorted(group["id"] for group in twins) == sorted(ids)
+    assert all(any(line.endswith(f" · {one[:8]}") for line in text.splitlines()) for one in ids)
+
+
+async def test_an_owner_whose_short_id_was_shown_is_found_by_it(call: Call, sandbox: Store) -> None:
+    owner = "abcdef12-0000-4000-8000-000000000001"
+    lead = min(open_leads(sandbox), key=lambda lead: lead["created_at"])
+    for number in range(100):
+        await call("create_lead", title=f"Newer {number}")
+    sandbox.execute("UPDATE leads SET owner_user_id = ? WHERE id = ?", owner, lead["id"])
+    assert "- abcdef12 · 1 lead" in (await call("summarize_pipeline", by="owner")).text
+    assert (await call("search_leads", owner="abcdef12")).facts["total"] == 1
+
+
 async def test_the_largest_companies_are_shown_and_how_many_there_are(call: Call, sandbox: Store) -> None:
     expected = grouped(open_leads(sandbox), "company")
     text, facts = await call("summarize_pipeline", by="company")
@@ -120,11 +143,15 @@ async def test_only_my_leads_or_those_of_a_company_are_counted_where_asked(
     me = sandbox.caller(sandbox.credentials.api_key)
     assert me is not None
     leads = open_leads(sandbox)
-    for arguments, wanted in [
+    each = [
         ({"owner": "me"}, [lead for lead in leads if lead["owner_user_id"] == me.user_id]),
         ({"owner": "unassigned"}, [lead for lead in leads if lead["owner_user_id"] is None]),
         ({"company": "Kestrel"}, [lead for lead in leads if lead["company"] == "Kestrel Solar Ltd"]),
-    ]:
+    ]
+    for _, wanted in each:
+        late = {"type": "task", "subject": "Overdue", "due_at": "2020-01-31"}
+        await call("log_activity", **late, lead=wanted[0]["id"], repeat=True)
+    for arguments, wanted in each:
         _, facts = await call("summarize_pipeline", **arguments)
         assert facts["total"] == {"name": "total", **sums(wanted)}
         ids = {lead["id"] for lead in wanted}
@@ -134,7 +161,7 @@ async def test_only_my_leads_or_those_of_a_company_are_counted_where_asked(
             "SELECT lead_id FROM activities WHERE type = 'task' AND completed_at IS NULL AND due_at < ?",
             sandbox.now(),
         )
-        assert facts["overdue_total"] == sum(task["lead_id"] in ids for task in tasks)
+        assert 0 < facts["overdue_total"] == sum(task["lead_id"] in ids for task in tasks) < len(tasks)
 
 
 async def test_leads_that_nobody_worked_on_come_longest_first(call: Call, sandbox: Store) -> None:
@@ -148,6 +175,10 @@ async def test_leads_that_nobody_worked_on_come_longest_first(call: Call, sandbo
     assert (facts["stale_total"], facts["idle_days"]) == (len(stale), 20)
     more = "5 shown; search_leads(idle_days=20) lists all"
     assert f"Without activity for 20 days: {len(stale)}, {more}\n" in text
+    text, facts = await call("summarize_pipeline", idle_days=20, owner="me")
+    more = 'search_leads(idle_days=20, owner="me") lists all'
+    assert f"Without activity for 20 days: {facts['stale_total']}, 5 shown; {more}\n" in text
+    assert (await call("search_leads", idle_days=20, owner="me")).facts["total"] == facts["stale_total"]
 
 
 async def test_a_group_is_a_line_with_value_and_forecast(call: Call, sandbox: Store) -> None:
@@ -236,7 +267,9 @@ async def test_the_pages_of_a_summary_are_asked_for_several_at_once(
     assert most == 4
 
 
-async def test_idle_leads_are_looked_for_among_ten_thousand(large: Store, large_client: Client) -> None:
+async def test_leads_of_an_owner_are_looked_for_among_ten_thousand(
+    large: Store, large_client: Client
+) -> None:
     told_progress: list[str | None] = []
 
     async def progress(_done: float, _total: float | None, message: str | None) -> None:

@@ -36,8 +36,9 @@ def latest_changes(
     ledger: Ledger, entity: str, principal: str, outcome: Outcome | None, limit: int
 ) -> ChangeList:
     outcomes = [outcome] if outcome else None
-    found = ledger.changes(entity=entity, principal=principal, outcomes=outcomes, limit=limit)
-    return ChangeList(changes=[row(change) for change in found])
+    found = ledger.changes(entity=entity, principal=principal, outcomes=outcomes, limit=limit + 1)
+    rows = [row(change) for change in found[:limit]]
+    return ChangeList(changes=rows, at_least=len(found) if len(found) > limit else None)
 
 
 def row(change: Change) -> ChangeRow:

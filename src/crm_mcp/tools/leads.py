@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from crm_mcp.candidates import Meant
 from crm_mcp.crm.contacts import Contact
@@ -54,6 +54,7 @@ from crm_mcp.tools.parameters import (
     PageNumber,
     Repeat,
     StageRef,
+    per_cent,
 )
 from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, or_error, page_of
 from crm_mcp.tools.searching import Search, searched
@@ -63,7 +64,7 @@ MAX_TIMELINE = 15
 
 Value = Annotated[float | None, Field(description="Amount, without currency.", ge=0, allow_inf_nan=False)]
 Currency = Annotated[str, Field(description="ISO code, e.g. `EUR`.")]
-Probability = Annotated[float | None, Field(description="Per cent.", ge=0, le=100)]
+Probability = Annotated[float | None, AfterValidator(per_cent), Field(description="Per cent.", ge=0, le=100)]
 CloseDate = Annotated[date | None, Field(description="YYYY-MM-DD.")]
 LeadRefs = Annotated[
     tuple[str, ...], Field(description="For up to 25 at once, instead of `lead`.", max_length=MAX_BATCH)

@@ -157,6 +157,8 @@ async def summarize_pipeline(
         complete=walk.complete,
         by=by,
         groups=tally.groups(partial(_name, crm, stages, by)),
+        company=company or None,
+        owner=owner or None,
         total=tally.total(),
         idle_days=idle_days,
         stale=await crm.rows.leads(tally.stalest()),
@@ -214,12 +216,12 @@ class _Sums:
             self.value[currency] += lead.value
             self.weighted[currency] += lead.value * probability_pct / 100
 
-    def group(self, name: str) -> PipelineGroup:
+    def group(self, name: str, record_id: str | None = None) -> PipelineGroup:
         values = [
             Money(currency=currency, value=round(value, 2), weighted=round(self.weighted[currency], 2))
             for currency, value in sorted(self.value.items())
         ]
-        return PipelineGroup(name=name, leads=self.leads, values=values)
+        return PipelineGroup(name=name, id=record_id, leads=self.leads, values=values)
 
 
 class _Tally:
@@ -299,7 +301,9 @@ class _Tally:
         return [note for note, holds in said.items() if holds]
 
     def groups(self, name_of: Callable[[str | None], str]) -> list[PipelineGroup]:
-        return [self._sums[key].group(name_of(key)) for key in self.keys()]
+        # Companies may be called alike.
+        is_company = self._by == "company"
+        return [self._sums[key].group(name_of(key), key if is_company else None) for key in self.keys()]
 
     def total(self) -> PipelineGroup:
         return self._total.group("total")

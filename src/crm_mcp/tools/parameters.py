@@ -30,6 +30,13 @@ def _no_number(value: Any) -> Any:
     return value
 
 
+def per_cent(value: float | None) -> float | None:
+    """A half is 50 per cent, and hardly ever half a one."""
+    if value is not None and 0 < value < 1:
+        raise ValueError(f"say it in per cent: {value * 100:g} rather than {value:g}")
+    return value
+
+
 When = Annotated[
     datetime | None, BeforeValidator(_no_number), Field(description="ISO 8601; UTC if no offset.")
 ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from mcp.server.mcpserver import Resolve
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from crm_mcp.crm.errors import InvalidInputError
+from crm_mcp.crm.errors import CrmError, InvalidInputError
 from crm_mcp.crm.pipeline import NewStage, PipelineStage, StageChanges, StageKind
 from crm_mcp.picking import find_stage
 from crm_mcp.results import (
@@ -19,14 +19,16 @@ from crm_mcp.results import (
     StageResult,
 )
 from crm_mcp.tenant import Tenant
-from crm_mcp.tools.asking import Found, asked, one
+from crm_mcp.tools.asking import Found, asked, asked_each, each, one
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
-from crm_mcp.tools.parameters import Crm, StageRef
+from crm_mcp.tools.parameters import Crm, StageRef, per_cent
 from crm_mcp.tools.parts import if_possible
 
 DefaultProbability = Annotated[
-    float | None, Field(description="Of winning, per cent, for leads that enter.", ge=0, le=100)
+    float | None,
+    AfterValidator(per_cent),
+    Field(description="Of winning, per cent, for leads that enter.", ge=0, le=100),
 ]
 ColorKey = Annotated[str, Field(description="E.g. `blue`.")]
 
@@ -56,6 +58,15 @@ async def _new_home(move_leads_to: str, stages: Stages) -> Found[PipelineStage]:
     return await _found(move_leads_to, stages)
 
 
+@asked_each
+async def _order(stages: list[str], existing: Stages) -> Found[PipelineStage]:
+    async def find(name: str) -> PipelineStage:
+        return find_stage(existing, name)
+
+    return await each(stages, find)
+
+
+MeantOrder = Annotated[Found[PipelineStage], Resolve(_order)]
 ChangedStage = Annotated[PipelineStage, Resolve(_changed)]
 NewHome = Annotated[PipelineStage | None, Resolve(_new_home)]
 
@@ -124,11 +135,19 @@ async def update_pipeline_stage(
 
 @tool(effect=Effect.UPDATE, toolset=Toolset.PIPELINE, title="Reorder the pipeline's stages")
 async def reorder_pipeline_stages(
-    crm: Crm, stages: Annotated[list[StageRef], Field(description="All stages, in the new order.")]
+    crm: Crm,
+    stages: Annotated[list[StageRef], Field(description="All stages, in the new order.")],
+    *,
+    existing: Stages,
+    meant: MeantOrder,
 ) -> StageList:
     """Set the order of the stages."""
-    existing = await crm.client.pipeline.stages()
-    ids = [find_stage(existing, stage).id for stage in stages]
+    ids = []
+    for said in stages:
+        found = meant[said]
+        if isinstance(found, CrmError):
+            raise found
+        ids.append(found.id)
     missing = ", ".join(stage.name for stage in existing if stage.id not in ids)
     if missing:
         raise InvalidInputError(f"Name every stage; missing: {missing}. Nothing was reordered.")
