@@ -1,5 +1,6 @@
 """Answers over everything: the pipeline in numbers, a search of all kinds, records with all of theirs."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -193,6 +194,37 @@ async def test_a_group_is_a_line_with_value_and_forecast(call: Call, sandbox: St
         f"- New · {first['leads']} leads · {money}",
     ]
     assert [group["name"] for group in facts["groups"]] == ["New", "Qualified", "Proposal", "Negotiation"]
+
+
+async def test_a_lead_without_a_probability_has_its_stages_and_one_without_a_currency_its_own_sum(
+    call: Call, crm: CrmClient, sandbox: Store
+) -> None:
+    home = await crm.companies.create(NewCompany(name="Zzorn"))
+    assert home
+    for value in (100.0, 300.0):
+        await crm.leads.create(NewLead(title=f"Deal {value}", company_id=home.id, value=value))
+    sandbox.execute("UPDATE stages SET default_probability_pct = 20 WHERE name = 'New'")
+    where = "company_id = ? AND value = 300"
+    sandbox.execute("UPDATE leads SET probability_pct = NULL WHERE company_id = ?", home.id)
+    sandbox.execute(f"UPDATE leads SET currency = NULL WHERE {where}", home.id)  # noqa: S608
+    sandbox.execute("UPDATE leads SET currency = 'EUR' WHERE company_id = ? AND value = 100", home.id)
+    _, facts = await call("summarize_pipeline", company="Zzorn")
+    assert facts["total"]["values"] == [
+        {"currency": "?", "value": 300, "weighted": 60},
+        {"currency": "EUR", "value": 100, "weighted": 20},
+    ]
+
+
+async def test_what_a_summary_took_the_company_for_is_said(call: Call) -> None:
+    _, facts = await call("summarize_pipeline", company="Kestrell Solr")
+    assert facts["notes"] == ['No company is called "Kestrell Solr"; taken for Kestrel Solar Ltd.']
+
+
+async def test_leads_that_do_not_show_their_owner_are_said_to_be_left_out(call: Call, wire: Any) -> None:
+    wire.inner = hiding("ownerUserId", wire.inner)
+    text, facts = await call("summarize_pipeline", owner="unassigned")
+    assert facts["counted"] == 0
+    assert re.search(r"Note: \d+ leads do not show their owner, and were left out\.", text)
 
 
 @pytest.fixture
@@ -446,6 +478,7 @@ async def test_a_kind_that_cannot_be_searched_is_named(call: Call, wire: Any) ->
     wire.inner = failing("/contacts", wire.inner)
     _, facts = await call("search_crm", query="Acme Industries")
     assert facts["notes"] == [failed("contacts")]
+    assert ("total" in facts, facts["at_least"]) == (False, len(facts["hits"]))
     assert {hit["kind"] for hit in facts["hits"]} == {"company"}
 
 
