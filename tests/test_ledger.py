@@ -536,6 +536,18 @@ def test_changes_are_filtered(ledger: Ledger) -> None:
     assert ledger.changes(since=create.opened_at) == [lapsed, other, create]
 
 
+def test_changes_are_found_by_their_arguments(ledger: Ledger) -> None:
+    said = {"lead": 'Müller "A"', "leads": ["a", {"b": None}], "n": 1.5}
+    wanted = applied(ledger, replace(numbered(1), arguments=said))
+    # The same text elsewhere, and more of the same.
+    applied(ledger, replace(numbered(2), body={"arguments": said}, arguments={}))
+    applied(ledger, replace(numbered(3), arguments=said | {"more": 1}))
+    none = applied(ledger, replace(numbered(4), arguments={}))
+    assert ledger.changes(arguments=said) == [wanted]
+    assert none in ledger.changes(arguments={})
+    assert wanted not in ledger.changes(arguments={})
+
+
 # Nothing altered unseen
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -139,25 +139,25 @@ def attempted(call: Call, principal: str, entity: str, title: str, policy: Polic
 def done_before(ledger: Ledger, attempt: Attempt) -> Change | None:
     """What the same call did within the time of a repeat, whatever its arguments mean now."""
     since = datetime.now(UTC) - timedelta(seconds=REPEAT_SECONDS)
-    return next(_of_the_same_call(ledger, attempt, "applied", since), None)
+    return next(iter(_of_the_same_call(ledger, attempt, "applied", since)), None)
 
 
-def lost_before(ledger: Ledger, attempt: Attempt) -> Iterator[Change]:
+def lost_before(ledger: Ledger, attempt: Attempt) -> list[Change]:
     """What the same call may have done whose answer was lost."""
     return _of_the_same_call(ledger, attempt, "unknown", None)
 
 
 def _of_the_same_call(
     ledger: Ledger, attempt: Attempt, outcome: Outcome, since: datetime | None
-) -> Iterator[Change]:
-    found = ledger.changes(
+) -> list[Change]:
+    return ledger.changes(
         since=since,
         outcomes=[outcome],
         tool=attempt.tool,
         principal=attempt.principal,
         entity=attempt.entity,
+        arguments=attempt.arguments,
     )
-    return (one for one in found if one.arguments == attempt.arguments)
 
 
 def kept(call: Call, hidden: Sequence[str]) -> dict[str, Any]:

@@ -181,10 +181,12 @@ class Journal:
         id_start: str = "",
         since: str = "",
         before: str = "",
+        saying: Mapping[str, object] | None = None,
     ) -> Iterator[Record]:
         """The records whose columns have one of the wanted values, newest first.
 
-        `since` is the earliest moment, `before` the id of the record where the last page ended.
+        `since` is the earliest moment, `before` the id of the record where the last page ended. Of those that
+        do not say `saying`, which is looked for in their events' text, most are left out.
         """
         bounds = {
             "id >= ?": id_start,
@@ -194,9 +196,11 @@ class Journal:
         }
         conditions = [condition for condition, bound in bounds.items() if bound]
         conditions += [f"{column} IN ({', '.join('?' * len(values))})" for column, values in wanted.items()]
+        texts = [_canonical({name: value})[1:-1] for name, value in (saying or {}).items()]
+        conditions += ["EXISTS (SELECT 1 FROM events WHERE about = id AND instr(data, ?))"] * len(texts)
         found = self._connection.execute(
             f"SELECT id FROM {table} WHERE {' AND '.join(conditions) or 1} ORDER BY seq DESC",  # noqa: S608
-            [bound for bound in bounds.values() if bound] + list(chain(*wanted.values())),
+            [*filter(None, bounds.values()), *chain(*wanted.values()), *texts],
         )
         return (self._told(record_id) for (record_id,) in found)
 

@@ -333,11 +333,15 @@ class Ledger:
         principal: str | None = None,
         entity: str | None = None,
         subject: Subject | None = None,
+        arguments: Json = None,
     ) -> list[Change]:
         """The changes, newest first; for the next page, those opened before the change `before`."""
         wanted = _wanted(tool=tool, principal=principal, entity=entity, subject=subject)
+        saying = None if arguments is None else {"arguments": arguments}
         with self._journal.transaction(write=False):
-            return list(islice(self._changes(wanted, outcomes, _now(), since, before), limit))
+            found = self._changes(wanted, outcomes, _now(), since, before, saying)
+            every = (one for one in found if arguments is None or one.arguments == arguments)
+            return list(islice(every, limit))
 
     def verify(self) -> Verification:
         return self._journal.verify()
@@ -410,12 +414,13 @@ class Ledger:
         now: datetime,
         since: datetime | None = None,
         before: str = "",
+        saying: Record | None = None,
     ) -> Iterator[Change]:
         if outcomes is not None:
             # What is kept as pending may read as one of these.
             wanted = wanted | {"outcome": {*outcomes, *(["pending"] if {*outcomes} & ENDED else [])}}
         earliest = _stamp(since) if since else ""
-        for record in self._journal.find("changes", wanted, since=earliest, before=before):
+        for record in self._journal.find("changes", wanted, since=earliest, before=before, saying=saying):
             change = _change(record, now)
             if outcomes is None or change.outcome in outcomes:
                 yield change
