@@ -1990,6 +1990,20 @@ async def test_a_name_before_an_address_has_to_be_the_persons(crm: CrmClient, re
     assert leads == ["One"]
     _, people = await offered(refs.contact("Anna Berg <carl@vexbeta.example>", writing=True))
     assert people == ["Carl"]
+    assert (await refs.contact("carl@vexbeta.example <carl@vexbeta.example>", writing=True)).name == "Carl"
+    for said in ("Carla <carl@vexbeta.example>", "Vexbeta <carl@vexbeta.example>"):
+        await refusal(refs.contact(said, writing=True))
+
+
+@EVERY_SIZE
+async def test_a_whole_title_with_another_sign_in_its_numbers_goes_before_a_part(
+    crm: CrmClient, refs: References
+) -> None:
+    for title in ("Vumpen 3.5 bar", "Vumpen 3,5 bar Ersatzteile", "Vesse 12.03.2026", "Vesse Nachtrag 2026"):
+        await crm.leads.create(NewLead(title=title))
+    assert (await refs.lead("Vumpen 3,5 bar", writing=True)).name == "Vumpen 3.5 bar"
+    _, leads = await offered(refs.lead("Vesse 2026", writing=True))
+    assert sorted(leads) == ["Vesse 12.03.2026", "Vesse Nachtrag 2026"]
 
 
 @EVERY_SIZE

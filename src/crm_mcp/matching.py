@@ -105,7 +105,7 @@ SHORT = range(4, 6)
 MIN_START_CHARS = 3
 MIN_PART_CHARS = 5
 # With the vowel signs of India's and South-East Asia's scripts, which are no letters to `\w`.
-WORD = re.compile(r"\d+(?:\.\d+)+|[\w\u0900-\u0963\u0966-\u1aaf]+|[+#]+")
+WORD = re.compile(r"[\w\u0900-\u0963\u0966-\u1aaf]+|[+#]+")
 # Scripts that put no spaces between words: Thai to Burmese, Khmer, kana, Han, and Hangul's compounds.
 UNSPACED = re.compile(
     r"[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]{2,}"
@@ -251,22 +251,18 @@ def is_spelt(said: str, name: str) -> bool:
 
 
 def is_of(said: str, name: str, address: str) -> bool:
-    """Whether a name that was said with a person's address can be theirs, which people spell in many ways:
-    each of its words is one of theirs, the beginning of one or like it, or stands in the address; or it has
-    more words than are known."""
+    """Whether a name that was said with a person's address can be theirs: each of its words is one of theirs,
+    or its letter, or stands in the address before the `@`; or it has more words than are known."""
     theirs, every = words(name), words(said)
-    there = [*theirs, *re.findall(r"\w+", plain(address))]
+    there = [*theirs, *re.findall(r"\w+", plain(address.partition("@")[0]))]
     known = bool(theirs) and all(any(_is_like(one, word) for word in every) for one in theirs)
     return known or "@" in name or all(any(_is_like(word, one) for one in there) for word in every)
 
 
 def _is_like(word: str, other: str) -> bool:
-    """Whether they are one but for a slip or how an umlaut is written, or it begins the other: `S.`."""
-    short = min(word, other, key=len)
-    if other.startswith(word) or (len(short) >= MIN_START_CHARS and word.startswith(other)):
-        return True
+    """Whether they are one but for how an umlaut is written, or it is the other's letter: `S.`."""
     same = re.sub("([aou])e", r"\1", word) == re.sub("([aou])e", r"\1", other)
-    return same or (len(short) >= MIN_START_CHARS and _one_slip(word, other))
+    return same or (len(word) == 1 and other.startswith(word))
 
 
 def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
@@ -310,22 +306,20 @@ def _counts_alike(wanted: str, known: str) -> bool:
     pairs, there = [*pairwise(wanted.split())], [*pairwise(known.split())]
     for pair in pairs:
         word, number = pair
-        counted = {after for before, after in there if before == word and _is_number(after)}
-        if _is_number(number) and counted and number not in counted:
+        # `12.03.2026` and `2025/2026` are several.
+        runs = re.findall(rf"\b{re.escape(word)}((?: \d+)+)\b", known)
+        counted = set(" ".join(runs).split())
+        if number.isdecimal() and counted and number not in counted:
             return False
     return not pairs or all(
         any(word in pair and pair in there for pair in pairs)
         for word in wanted.split()
-        if _is_number(word) and len(word) < 4
+        if word.isdecimal() and len(word) < 4
     )
 
 
-def _is_number(word: str) -> bool:
-    return word.replace(".", "").isdecimal()
-
-
 def _says_little(word: str) -> bool:
-    return word in SMALL or _is_number(word) or (len(word) < MIN_START_CHARS and not UNSPACED.fullmatch(word))
+    return word in SMALL or word.isdecimal() or (len(word) < MIN_START_CHARS and not UNSPACED.fullmatch(word))
 
 
 def _spelling(name: str, *, legal: bool) -> str:

@@ -54,6 +54,8 @@ def name_before_address(said: str) -> str:
     """`Anna Müller` of `Dr. Anna Müller (Acme) <anna@acme.example>`; empty of what is an address alone."""
     address = ADDRESS.search(said)
     before = said[: address.start()] if address else ""
+    if "@" in before:  # the address once more
+        return ""
     return core_name(re.sub(r"\([^()]*\)", "", before).strip(' "'), "contact")
 
 
