@@ -2172,3 +2172,170 @@ async def test_the_deal_of_a_company_is_not_one_elsewhere_that_is_called_like_it
     for said in ("Vlobex deal", "the Vlobex deal"):
         _, leads = await offered(refs.lead(said, writing=True))
         assert sorted(leads) == ["Annual licence 7", "Deal for Vlobex"]
+
+
+@EVERY_SIZE
+async def test_part_of_a_title_may_be_the_whole_of_one_at_the_company_before_it(
+    crm: CrmClient, tenant: Tenant
+) -> None:
+    """Although other companies come first in the list, and the names of all are known."""
+    for home, title in (("Vuokka Inc.", "Merger"), ("Vumbat", "Vuokka Vumbat merger")):
+        company = await crm.companies.create(NewCompany(name=home))
+        assert company
+        await crm.leads.create(NewLead(title=title, company_id=company.id))
+    for said in ("Vuokka merger", "merger Vuokka"):
+        head, leads = await offered(tenant.refs.lead(said, writing=True))
+        assert "of one at Vuokka Inc." in head or "may be one at Vuokka Inc." in head
+        assert sorted(leads) == ["Merger", "Vuokka Vumbat merger"]
+    assert (await tenant.refs.lead("Vumbat merger", writing=True)).name == "Vuokka Vumbat merger"
+
+
+@pytest.mark.parametrize("searching", [True, False], indirect=True)
+async def test_where_not_all_companies_are_looked_at_part_of_a_title_may_begin_with_one(
+    crm: CrmClient, refs: References, monkeypatch: pytest.MonkeyPatch, searching: bool
+) -> None:
+    for home, title in (("Vuokka", "Merger"), ("Vumbat", "Vuokka Vumbat merger"), ("Vixen", "Vole racing 7")):
+        company = await crm.companies.create(NewCompany(name=home))
+        assert company
+        await crm.leads.create(NewLead(title=title, company_id=company.id))
+    for number in range(SEARCH_ROWS):
+        await crm.companies.create(NewCompany(name=f"Zephyr {number}"))
+    monkeypatch.setattr(finding, "SCAN_PAGES", 1)
+    _, leads = await offered(refs.lead("Vuokka merger", writing=True))
+    assert sorted(leads) == ["Merger", "Vuokka Vumbat merger"]
+    if searching:
+        assert (await refs.lead("Vole racing", writing=True)).name == "Vole racing 7"
+    else:
+        problem = await refusal(refs.lead("Vole racing", writing=True))
+        assert "may begin with a company. Only 100 companies were looked at, there are more." in problem
+    assert (await refs.lead("racing", writing=True)).name == "Vole racing 7"
+
+
+@EVERY_SIZE
+async def test_a_whole_title_with_other_signs_goes_before_part_of_one_at_a_company(
+    crm: CrmClient, refs: References
+) -> None:
+    home = await crm.companies.create(NewCompany(name="Vuokka Inc."))
+    other = await crm.companies.create(NewCompany(name="Vumbat"))
+    assert home
+    assert other
+    for title in ("Réunion (Vuokka)", "Réunion annuelle", "Licences, Vuokka"):
+        await crm.leads.create(NewLead(title=title, company_id=home.id))
+    await crm.leads.create(NewLead(title="Lizenzverlängerung, Vuokka", company_id=other.id))
+    await crm.leads.create(NewLead(title="Lizenzverlängerung", company_id=other.id))
+    for said, title in (
+        ("Réunion, Vuokka", "Réunion (Vuokka)"),
+        ("reunion (Vuokka)", "Réunion (Vuokka)"),
+        ("Licences Vuokka", "Licences, Vuokka"),
+        ("Lizenzverlangerung, Vuokka", "Lizenzverlängerung, Vuokka"),
+    ):
+        meant = await refs.lead(said, writing=True)
+        assert (meant.name, meant.certain) == (title, True)
+        assert (await refs.lead(said)).name == title
+    # All of one at the company is as good as that.
+    await crm.leads.create(NewLead(title="Reunion", company_id=home.id))
+    _, leads = await offered(refs.lead("Reunion (Vuokka)", writing=True))
+    assert sorted(leads) == ["Reunion", "Réunion (Vuokka)"]
+
+
+@EVERY_SIZE
+async def test_a_title_before_a_name_and_a_company_after_it_are_no_part_of_who_has_an_address(
+    crm: CrmClient, refs: References
+) -> None:
+    person = ContactChanges(first_name="Jutta", last_name="Vüller", email="jv@vhal.example")
+    await crm.contacts.create(person)
+    for name in (
+        "Prof. Dr. Vüller",
+        "Fr. Vüller",
+        "Dr. med. Jutta Vueller",
+        "Mme Vuller",
+        "Jutta - Vhal Solutions",
+        "Jutta Vüller | Vhal",
+        "'Vüller, Jutta'",
+        "Jutta Vüller from Vhal",
+    ):
+        assert (await refs.contact(f"{name} <jv@vhal.example>", writing=True)).name == "Jutta Vüller"
+    _, people = await offered(refs.contact("Peter Vüller <jv@vhal.example>", writing=True))
+    assert people == ["Jutta Vüller"]
+
+
+@EVERY_SIZE
+async def test_a_read_goes_by_the_address_and_says_whose_it_is(crm: CrmClient, refs: References) -> None:
+    robert = await crm.contacts.create(ContactChanges(first_name="Robert", email="bob@vhal.example"))
+    assert robert
+    meant = await refs.contact("Maria <bob@vhal.example>")
+    assert (meant.name, meant.note) == ("Robert", 'The address in "Maria <bob@vhal.example>" is of "Robert".')
+    await crm.leads.create(NewLead(title="Toolbox", contact_id=robert.id))
+    meant = await refs.lead("Maria <bob@vhal.example>")
+    assert (meant.name, meant.note) == (
+        "Toolbox",
+        'The address in "Maria <bob@vhal.example>" is of "Robert".',
+    )
+    _, leads = await offered(refs.lead("Maria <bob@vhal.example>", writing=True))
+    assert leads == ["Toolbox"]
+
+
+@EVERY_SIZE
+async def test_of_two_with_one_address_whoever_is_called_just_so_is_meant(
+    crm: CrmClient, refs: References
+) -> None:
+    for first in ("Jan", "Jana"):
+        await crm.contacts.create(
+            ContactChanges(first_name=first, last_name="Vuhn", email="jan.vuhn@vhal.example")
+        )
+    for name in ("Jan Vuhn", "Jana Vuhn"):
+        assert (await refs.contact(f"{name} <jan.vuhn@vhal.example>", writing=True)).name == name
+    await refusal(refs.contact("jan.vuhn@vhal.example"))
+
+
+@EVERY_SIZE
+async def test_who_has_neither_a_deal_nor_a_company_is_told_without_others_deals(
+    crm: CrmClient, refs: References
+) -> None:
+    await crm.contacts.create(ContactChanges(first_name="Zora", last_name="Vhal", email="zora@vhal.example"))
+    await crm.contacts.create(ContactChanges(first_name="Zora", last_name="Vexa"))
+    other = (await refs.contact("Zora Vexa")).id
+    await crm.leads.create(NewLead(title="Toolbox", contact_id=other))
+    assert await refusal(refs.lead("Zora <zora@vhal.example>", writing=True)) == "Zora Vhal has no open lead."
+
+
+@EVERY_SIZE
+async def test_a_number_with_a_point_is_another_number(crm: CrmClient, refs: References) -> None:
+    await crm.leads.create(NewLead(title="Velease 2.1"))
+    await crm.leads.create(NewLead(title="Vesse 12.03.2026"))
+    await crm.leads.create(NewLead(title="10.000 Vizenzen"))
+    await crm.companies.create(NewCompany(name="Veb 2.0 GmbH"))
+    for said in ("Velease 2.1", "velease 2,1"):
+        assert (await refs.lead(said, writing=True)).name == "Velease 2.1"
+    for said in ("10,000 Vizenzen", "10 000 Vizenzen"):
+        assert (await refs.lead(said, writing=True)).name == "10.000 Vizenzen"
+    assert (await refs.lead("Vesse 2026", writing=True)).name == "Vesse 12.03.2026"
+    assert (await refs.company("Veb2.0", writing=True)).name == "Veb 2.0 GmbH"
+    for call in (refs.lead("Velease 2", writing=True), refs.lead("Velease 21", writing=True)):
+        await refusal(call)
+    await refusal(refs.company("Veb 2", writing=True))
+
+
+@pytest.mark.parametrize("others", [2_000], indirect=True)
+async def test_a_name_in_both_orders_is_found_without_reading_all_companies(
+    crm: CrmClient, refs: References, wire: Any
+) -> None:
+    await crm.contacts.create(ContactChanges(first_name="Anna", last_name="Vuux"))
+    wire.sent.clear()
+    assert (await refs.contact("Vuux, Anna", writing=True)).name == "Anna Vuux"
+    assert len(wire.sent) <= 5
+    await crm.companies.create(NewCompany(name="Anna"))
+    home = await refs.company("Anna", writing=True)
+    await crm.contacts.create(ContactChanges(first_name="Vuux", last_name="Roth", company_id=home.id))
+    _, people = await offered(Tenant(crm).refs.contact("Vuux, Anna", writing=True))
+    assert sorted(people) == ["Anna Vuux", "Vuux Roth"]
+
+
+@pytest.mark.parametrize("others", [2_000], indirect=True)
+async def test_a_letter_without_a_capital_does_not_make_a_search_mind_capitals(
+    crm: CrmClient, refs: References, wire: Any
+) -> None:
+    await crm.companies.create(NewCompany(name="Voß"))
+    wire.sent.clear()
+    assert (await refs.company("Voß", writing=True)).name == "Voß"
+    assert len(wire.sent) <= 5

@@ -7,18 +7,19 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from crm_mcp.candidates import Candidates, Meant, NothingLikeItError, Split, joined
+from crm_mcp.candidates import Candidates, Meant, Split, joined
 from crm_mcp.crm.companies import Company
 from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, only
-from crm_mcp.matching import Fit, Matches, core, is_of, is_spelt
+from crm_mcp.matching import Fit, Matches, core, is_spelt
 from crm_mcp.memory import Memory
+from crm_mcp.people import People, of_one_address
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError
 from crm_mcp.rows import Rows
-from crm_mcp.said import bare_names, cut, name_before_address, names_and_companies, says_only
+from crm_mcp.said import bare_names, cut, names_and_companies, says_only
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 
 if TYPE_CHECKING:
@@ -26,13 +27,11 @@ if TYPE_CHECKING:
 
 
 class Around(Protocol):
-    """What finds the companies and people by which deals are called."""
+    """What finds the companies by which deals are called."""
 
     async def near_company(self, said: str, *, writing: bool) -> Looked[Company] | None: ...
 
     async def split(self, said: str, *, writing: bool) -> Split: ...
-
-    async def at_address(self, said: str, *, writing: bool) -> tuple[list[Contact], str]: ...
 
 
 class Deals:
@@ -47,6 +46,7 @@ class Deals:
         leads: Finder[Lead],
         candidates: Candidates,
         around: Around,
+        people: People,
     ) -> None:
         self._client = client
         self._memory = memory
@@ -55,13 +55,14 @@ class Deals:
         self._leads = leads
         self._candidates = candidates
         self._around = around
+        self._people = people
 
     async def find(self, said: str, *, writing: bool) -> Meant:
         """A company that is called just so goes first, unless the lead of another one is called that too. All
         companies are only read for it where the CRM's search brings neither such a company nor a title that
         is good enough: writing, one that is spelt so.
         """
-        people, unseen = await self._around.at_address(said, writing=writing)
+        people, unseen = await self._people.at_address(said, writing=writing)
         if people:
             return await self._only_lead_with(people, unseen, said, writing=writing)
         recent = self._memory.recent
@@ -89,7 +90,9 @@ class Deals:
         looked = await self._open_ones(looked, said, writing=writing)
         if company and not looked.fits(Fit.PART):
             return await self.only_open_lead(said, company, writing=writing)
+        # A read may take a whole title as it is; of a write it has to be spelt so.
         is_title = any(is_spelt(said, one.label) for one in looked.found)
+        is_title = is_title or (looked.fits(Fit.NORMALISED) and not writing)
         if not is_title and (at_company := await self._lead_at(said, looked, writing=writing)):
             return at_company
         if writing and looked.is_part:
@@ -101,9 +104,10 @@ class Deals:
         return await self._candidates.decided(self._leads, said, looked, writing=writing)
 
     async def _lead_at(self, said: str, titled: Looked[Lead], *, writing: bool) -> Meant | None:
-        """Of `pilot project at Acme` the lead there; None where there is none.
+        """Of `pilot project at Acme` the lead there; None where there is none, or where it is a whole title
+        and but part of one there.
 
-        Raises AmbiguousReferenceError where `titled` fits too, or nothing does and there are leads.
+        Raises AmbiguousReferenceError where `titled` fits as well, or nothing does and there are leads.
         """
         if not names_and_companies(said):
             return None
@@ -127,6 +131,9 @@ class Deals:
                     self._leads, problem, await self._rows.open_leads(theirs) or theirs
                 )
             return None
+        is_better = titled.matches and titled.matches.fit < looked.matches.fit >= Fit.PART
+        if is_better and titled.fits(Fit.PART) and not bound:
+            return None
         looked = await self._open_ones(looked, said, writing=writing)
         if titled.matches and titled.fits(Fit.PART) and looked.matches:
             found = {lead.id: lead for lead in (*looked.matches.found, *titled.matches.found)}
@@ -135,48 +142,56 @@ class Deals:
         return replace(meant, note=joined(note, meant.note) or None, certain=False)
 
     async def _refuse_if_of_another(self, said: str, titled: Looked[Lead]) -> None:
-        """`Acme pilot` may be a pilot of Acme, although it is part of another one's title; as far as the
-        companies are at hand."""
+        """`Acme pilot` may be a pilot of Acme, although it is part of another one's title."""
         wanted, found = core(said), {lead.id: lead for lead in titled.found}
-        companies, _ = await self._companies.at_hand()
-        for company in companies:
-            name = core(company.label)
+        ends = _ends(wanted)
+        if not ends:
+            return
+        names, unseen = await self._companies.every_name()
+        if unseen and self._companies.may_search:
+            every = [await self._companies.called(name) for name in ends]
+            names = names | {one.id: one.label for looked in every for one in looked.found}
+            unseen = joined(*dict.fromkeys(looked.bound for looked in every))
+        for company, label in names.items():
+            name = core(label)
             rest = wanted.removeprefix(f"{name} ").removesuffix(f" {name}")
-            if rest == wanted or all(lead.company_id == company.id for lead in titled.found):
+            if rest == wanted or all(lead.company_id == company for lead in titled.found):
                 continue
-            theirs = Looked(self._leads.best(rest, (await self.leads_at([company]))[0]))
+            leads, bound = await self.leads_at([await self._companies.get(company)])
+            theirs = Looked(self._leads.best(rest, leads))
             both = found | {lead.id: lead for lead in theirs.found if theirs.fits(Fit.PART)}
-            if len(both) > len(found):
-                called = clean(company.label, MAX_NAME_CHARS)
-                problem = f'"{cut(said)}" is part of a title, and "{cut(rest)}" of one at {called}.'
-                raise await self._candidates.ambiguous(self._leads, problem, list(both.values()))
+            if bound or len(both) > len(found):
+                called = clean(label, MAX_NAME_CHARS)
+                problem = f'"{cut(said)}" is part of a title, and "{cut(rest)}" may be one at {called}:'
+                raise await self._candidates.ambiguous(self._leads, joined(problem, bound), [*both.values()])
+        if unseen:
+            problem = joined(f'"{cut(said)}" is part of a title, and may begin with a company.', unseen)
+            raise await self._candidates.ambiguous(self._leads, problem, titled.found)
 
     async def _only_lead_with(self, people: list[Contact], unseen: str, said: str, *, writing: bool) -> Meant:
         """The one open lead of a person; where it is not one, theirs or their companies' to choose from.
 
         `unseen` says who was not looked at: others may have the same address.
         """
-        name = name_before_address(said)
-        named = [one for one in people if is_of(name, one.label, one.email or "")]
-        people = named or people
+        people, of_another = of_one_address(said, people)
         if writing:
             # Which stages are open is documented: without them nobody can tell.
             await self._rows.stages()
         theirs, bound = await self.leads_with(people)
         open_leads, bound = await self._rows.open_leads(theirs), joined(unseen, bound)
-        if named and len(open_leads) == 1 and not (writing and open_leads[0].stage_id is None):
+        plain = not (writing and (of_another or any(one.stage_id is None for one in open_leads)))
+        if len(open_leads) == 1 and plain:
             looked = Looked(Matches(Fit.PART, open_leads), bound)
             meant = await self._candidates.decided(self._leads, said, looked, writing=writing)
-            return replace(meant, note=bound or None, certain=False)
+            return replace(meant, note=joined(of_another, bound) or None, certain=False)
         called = clean(people[0].label, MAX_NAME_CHARS)
         many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
         problem = f"{called} has {'one open lead as far as can be seen' if len(open_leads) == 1 else many}."
-        if not named:
-            problem = f'The address in "{cut(said)}" is of "{called}".'
+        problem = of_another or problem
         homes = {person.company_id for person in people if person.company_id} if not theirs else ()
         theirs = theirs or (await self.leads_at([await self._companies.get(one) for one in homes]))[0]
         if not theirs:
-            raise NothingLikeItError(problem, self._leads.plural)
+            raise UnresolvedReferenceError(problem)
         raise await self._candidates.ambiguous(self._leads, problem, open_leads or theirs)
 
     async def leads_with(self, people: Sequence[Contact]) -> tuple[list[Lead], str]:
@@ -302,3 +317,10 @@ class Deals:
             return of_company, self._leads.just_so(said, *await self._leads.spelt_so(said))
         own = [one for one in of_company.records if one.company_id == company.id]
         return replace(of_company, records=own), self._leads.just_so(said, of_company.records)
+
+
+def _ends(wanted: str) -> list[str]:
+    """What may be a company's name at either end of it, of up to three words."""
+    every = wanted.split()
+    counts = range(1, min(len(every), 4))
+    return [" ".join(part) for count in counts for part in (every[:count], every[-count:])]

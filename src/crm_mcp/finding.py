@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -97,6 +98,15 @@ class Finder(Generic[E]):
         page = await self._first_page()
         return page.records, page.has_more or page.bounded
 
+    async def every_name(self) -> tuple[dict[str, str], str]:
+        """What all are called, by their ids, as of a minute ago or later; and what was not looked at."""
+        few, names = await self.few(), self.memory.names
+        if few is not None:
+            return {one.id: self.name_of(one) for one in few}, ""
+        if names.every(self.noun) is None:
+            await self.everything()
+        return names.every(self.noun) or ({}, self.unseen)
+
     async def having(self, text: str) -> tuple[list[E], bool]:
         """Those that have it in their names but for case and accents, which a CRM's search may tell apart;
         and whether there are some that were not looked at."""
@@ -153,7 +163,8 @@ class Finder(Generic[E]):
         """Whether the CRM's search tells capitals apart; asked once, for what it found."""
         known = self.memory.minds_case
         if self.plural not in known:
-            other = asked.swapcase()
+            # `ß` has no capital that a search has to know.
+            other = re.sub("[A-Za-z]+", lambda word: word[0].swapcase(), asked)
             if other == asked:
                 return False
             known[self.plural] = found.id not in {one.id for one in (await self.page(other)).records}

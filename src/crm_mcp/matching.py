@@ -104,6 +104,8 @@ CLOSE_ENOUGH = 85.0
 SHORT = range(4, 6)
 MIN_START_CHARS = 3
 MIN_PART_CHARS = 5
+# One number, and no date or thousands.
+DECIMAL = re.compile(r"(?<!\d)(?<!\d[.,])(\d+)[.,](\d{1,2})(?!\d|,\d|\.)")
 # With the vowel signs of India's and South-East Asia's scripts, which are no letters to `\w`.
 WORD = re.compile(r"[\w\u0900-\u0963\u0966-\u1aaf]+|[+#]+")
 # Scripts that put no spaces between words: Thai to Burmese, Khmer, kana, Han, and Hangul's compounds.
@@ -134,8 +136,10 @@ class Matches(Generic[T]):
 
 
 def words(text: str) -> list[str]:
-    """The words of a name as people compare them; `Müller & Söhne GmbH` is `muller sohne gmbh`."""
+    """The words of a name as people compare them; `Müller & Söhne GmbH` is `muller sohne gmbh`, and
+    `Release 2.1` is `release 2_1`."""
     joined = SPLIT_FORMS.sub(lambda form: re.sub(r"\W", "", form[0]), text)
+    joined = DECIMAL.sub(r"\1_\2", joined)
     return WORD.findall(plain(re.sub(r"(?<=[^\W\d])\.(?=\w|\s|$)|['’]", "", joined)))
 
 
@@ -307,19 +311,23 @@ def _counts_alike(wanted: str, known: str) -> bool:
     for pair in pairs:
         word, number = pair
         # `12.03.2026` and `2025/2026` are several.
-        runs = re.findall(rf"\b{re.escape(word)}((?: \d+)+)\b", known)
+        runs = re.findall(rf"\b{re.escape(word)}((?: [\d_]+)+)\b", known)
         counted = set(" ".join(runs).split())
-        if number.isdecimal() and counted and number not in counted:
+        if _is_number(number) and counted and number not in counted:
             return False
     return not pairs or all(
         any(word in pair and pair in there for pair in pairs)
         for word in wanted.split()
-        if word.isdecimal() and len(word) < 4
+        if _is_number(word) and len(word) < 4
     )
 
 
+def _is_number(word: str) -> bool:
+    return word.replace("_", "").isdecimal()
+
+
 def _says_little(word: str) -> bool:
-    return word in SMALL or word.isdecimal() or (len(word) < MIN_START_CHARS and not UNSPACED.fullmatch(word))
+    return word in SMALL or _is_number(word) or (len(word) < MIN_START_CHARS and not UNSPACED.fullmatch(word))
 
 
 def _spelling(name: str, *, legal: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,27 +15,25 @@ from crm_mcp.crm.contacts import Contact, ContactFilter
 from crm_mcp.crm.contract import UUID_PATTERN, Entity, searchable
 from crm_mcp.crm.errors import CrmError, NotFoundError, UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
-from crm_mcp.crm.paging import Page, Told
+from crm_mcp.crm.paging import Told
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.deals import Deals
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, those
-from crm_mcp.matching import Fit, Matches, best, core, domain, is_of, is_spelt, may_be_called, site_of
+from crm_mcp.matching import Fit, Matches, core, domain, may_be_called, site_of
 from crm_mcp.memory import Memory
+from crm_mcp.people import People
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError, find_stage
 from crm_mcp.rows import Rows
 from crm_mcp.said import (
-    ADDRESS,
     SHORT_ID,
     bare_names,
     core_name,
     cut,
     kind_and_said,
     name_and_id,
-    name_before_address,
     names_and_companies,
     says_only,
 )
-from crm_mcp.wording import MAX_NAME_CHARS, clean
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
@@ -97,7 +94,12 @@ class References:
         kinds: tuple[Finder[Any], ...] = (self._companies, self._contacts, self._leads)
         self.kinds: dict[str, Finder[Any]] = {kind.plural: kind for kind in kinds}
         self.candidates = Candidates(memory, rows)
-        self._deals = Deals(client, memory, rows, self._companies, self._leads, self.candidates, self)
+        self._people = People(
+            client.companies.contacts, self._companies, self._contacts, self.candidates, self.split
+        )
+        self._deals = Deals(
+            client, memory, rows, self._companies, self._leads, self.candidates, self, self._people
+        )
 
     async def company(self, said: str, *, writing: bool = False) -> Meant:
         """By id, short id, name, website or e-mail domain, or part of the name."""
@@ -187,7 +189,7 @@ class References:
         return None
 
     async def _kept(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant:
-        each = {"company": self._find_company, "contact": self._find_contact, "lead": self._deals.find}
+        each = {"company": self._find_company, "contact": self._people.find, "lead": self._deals.find}
         find = each[kind.noun]
         if writing and kind is self._leads:
             # Which lead is the company's only open one may change at any time.
@@ -198,73 +200,6 @@ class References:
     async def _find_company(self, said: str, *, writing: bool) -> Meant:
         looked = await self._company(said, writing=writing)
         return await self.candidates.decided(self._companies, said, looked, writing=writing)
-
-    async def _find_contact(self, said: str, *, writing: bool) -> Meant:
-        if address := ADDRESS.search(said):
-            looked = await self._of_address(address[1], writing=True)
-            name = name_before_address(said)
-            theirs = [one for one in looked.found if is_of(name, one.label, address[1])]
-            if looked.matches and theirs:
-                looked = replace(looked, matches=replace(looked.matches, found=theirs))
-            elif looked.fits(Fit.EXACT):
-                owner = clean(looked.found[0].label, MAX_NAME_CHARS)
-                problem = joined(f'The address in "{cut(said)}" is of "{owner}".', looked.bound)
-                raise await self.candidates.ambiguous(self._contacts, problem, looked.found)
-            return await self.candidates.decided(self._contacts, said, looked, writing=writing)
-        if not names_and_companies(said):
-            looked = await self._contacts.search_for(said, writing=writing)
-            return await self.candidates.decided(self._contacts, said, looked, writing=writing)
-        # `Lefèvre, Luc` has two orders.
-        first, comma, last = said.partition(",")
-        orders = [f"{first} {last}", f"{last} {first}"] if comma else [re.sub(r"[()]", " ", said)]
-        each = [await self._contacts.called(" ".join(order.split())) for order in orders]
-        called = {one.id: one for looked in each for one in looked.found}
-        split = await self.split(said, writing=writing)
-        name = next(reversed(bare_names(split.name, self._contacts.noun)), split.name)
-        company, there = split.company, split.there
-        if split.several and not called:
-            return await self._at_one_of(split.several, name, said, writing=writing)
-        people = await self._client.companies.contacts(there.id) if there else None
-        at_company = self._contacts.best(name, people.records) if people else None
-        if called:
-            # Unless it is a name to the letter, who is there and has the rest of it may be meant as well.
-            is_name = any(is_spelt(said, one.label) for one in called.values())
-            is_there = there and at_company and not (there.note or is_name)
-            also = at_company.found if at_company and is_there else []
-            either = list({one.id: one for one in (*called.values(), *also)}.values())
-            unseen = next((looked.bound for looked in each if looked.bound), "")
-            looked = Looked(Matches(Fit.NORMALISED, either), unseen)
-            return await self.candidates.decided(self._contacts, said, looked, writing=writing)
-        if there and people and at_company:
-            looked = Looked(at_company, joined(*people.notes))
-            meant = await self.candidates.decided(self._contacts, said, looked, writing=writing)
-            return replace(meant, note=joined(there.note, meant.note) or None)
-        looked = await self._contacts.search_for(said, writing=writing)
-        if looked.matches is None:
-            raise await self._nobody(name, company, there, people)
-        return await self.candidates.decided(self._contacts, said, looked, writing=writing)
-
-    async def _at_one_of(
-        self, companies: AmbiguousReferenceError, name: str, said: str, *, writing: bool
-    ) -> Meant:
-        """Who is called so at those companies that may be meant, where they all fit and are few; else those
-        to choose from: who is called so there or elsewhere, or who is there."""
-        few = companies.records[:MAX_CANDIDATES]
-        each = [await self._client.companies.contacts(company.id) for company in few]
-        bound = joined(*dict.fromkeys(note for page in each for note in page.notes))
-        people = {one.id: one for page in each for one in page.records}
-        there = Looked(self._contacts.best(name, people.values()), bound)
-        if there.matches and companies.fit and companies.count <= MAX_CANDIDATES:
-            return await self.candidates.decided(self._contacts, said, there, writing=writing)
-        every = (await self._contacts.search_for(name, writing=False)).found
-        ids = {company.id for company in companies.records}
-        called = {one.id: one for one in (*there.found, *every) if one.id in people or one.company_id in ids}
-        nobody = "" if called else f'Nobody called "{cut(name)}" was found there.'
-        problem = joined(companies.problem, nobody, bound)
-        found = list((called or {one.id: one for one in every} or people).values())
-        if not found:
-            raise NothingLikeItError(problem, self._contacts.plural)
-        raise await self.candidates.ambiguous(self._contacts, problem, found, fit=False)
 
     async def _sharing_a_word(self, kind: Finder[Any], said: str) -> list[Any]:
         """What may be meant where nothing fits; of leads, those of who shares a word too."""
@@ -452,7 +387,7 @@ class References:
         """By name, and by the domain of its website or mail: who is called like a website may not have it."""
         site = _site_in(said)
         of_site = await self._of_site(site, writing=writing) if site else Looked(None)
-        people, bound = await self.at_address(said, writing=writing)
+        people, bound = await self._people.at_address(said, writing=writing)
         # Who writes from there may be of another one.
         homes = {person.company_id: person for person in people if person.company_id}
         found = {company.id: company for company in of_site.found}
@@ -485,55 +420,6 @@ class References:
             if page and (found := theirs(page.records)):
                 return Looked(found, self._companies.more_than_seen(page))
         return await self._companies.among_all(theirs)
-
-    async def _of_address(self, address: str, *, writing: bool) -> Looked[Contact]:
-        """Whoever has this very address; what is only like it is a close match.
-
-        A search may tell capitals apart, or mind names alone: a write looks among all.
-        """
-        wanted = address.casefold()
-
-        def look(people: list[Contact]) -> Matches[Contact] | None:
-            if theirs := [one for one in people if (one.email or "").casefold() == wanted]:
-                return Matches(Fit.EXACT, theirs)
-            like = best(address, people, lambda contact: [contact.email or ""], legal=False)
-            return Matches(Fit.CLOSE, like.found) if like else None
-
-        few = await self._contacts.few()
-        if few is not None:
-            return Looked(look(few))
-        page = await self._contacts.searched(address)
-        found = Looked(look(page.records), self._contacts.more_than_seen(page)) if page else Looked(None)
-        if found.fits(Fit.EXACT) or (page and not writing):
-            return found
-        return await self._contacts.among_all(look)
-
-    async def at_address(self, said: str, *, writing: bool) -> tuple[list[Contact], str]:
-        """Who has the e-mail address that was said, nobody where it is none; and who was not looked at."""
-        address = ADDRESS.search(said)
-        if address is None:
-            return [], ""
-        looked = await self._of_address(address[1], writing=writing)
-        return looked.found if looked.fits(Fit.EXACT) else [], looked.bound
-
-    async def _nobody(
-        self, name: str, company: str, there: Meant | None, people: Page[Contact] | None
-    ) -> UnresolvedReferenceError:
-        """What to say where a company has nobody of that name: who it has, and who is called so elsewhere."""
-        looked = await self._contacts.search_for(name, writing=False)
-        elsewhere = looked.found
-        if there and people:
-            at = clean(there.name or company, MAX_NAME_CHARS)
-            problem = joined(f'Nobody at {at} is called "{cut(name)}".', *people.notes)
-            few = len(elsewhere) == 1 or not people.records
-            elsewhere = [*(elsewhere if few else []), *people.records]
-        else:
-            problem = f'No contact "{cut(name)}" at "{cut(company)}": no such company was found.'
-            problem = joined(problem, self._companies.unseen, self._contacts.unseen)
-        found = list({one.id: one for one in elsewhere}.values())
-        if not found:
-            return UnresolvedReferenceError(joined(problem, "search_contacts lists what there is."))
-        return await self.candidates.ambiguous(self._contacts, problem, found)
 
 
 def _site_in(said: str) -> str:

@@ -20,12 +20,16 @@ NAME_AND_COMPANY = (
     re.compile(r"(.+)\s+(?:at|@|bei|chez)\s+(.+)", re.IGNORECASE),
     re.compile(r"(.+?)\s+(?:from|of)\s+(.+)", re.IGNORECASE),
 )
+# What parts a name from a company or a role in what mail programs show.
+APART = re.compile(r"\s[-–—|/]\s|\s+(?:at|@|bei|chez|from|via)\s+", re.IGNORECASE)
 ARTICLES = frozenset(["the", "my", "our"])
 LINKS = frozenset(["with", "for", "from", "of", "at", "by", "called", "named"])
 # What people say before the name of one of a kind.
 BEFORE = {
     "company": frozenset(["company", "account"]),
-    "contact": frozenset(["contact", "mr", "mrs", "ms", "dr", "herr", "frau"]),
+    "contact": frozenset(
+        "contact mr mrs ms miss mx sir dr prof med ing herr hr frau fr mme mlle madame monsieur".split()  # noqa: SIM905
+    ),
     "lead": frozenset(["deal", "lead", "opportunity"]),
 }
 # And behind it: companies are called `Ford Motor Company`, and people `Wolfram Herr`.
@@ -51,12 +55,14 @@ def name_and_id(said: str) -> tuple[str, str]:
 
 
 def name_before_address(said: str) -> str:
-    """`Anna Müller` of `Dr. Anna Müller (Acme) <anna@acme.example>`; empty of what is an address alone."""
+    """`Anna Müller` of `Dr. Anna Müller (Acme) <anna@acme.example>` and of `Anna Müller - Acme <…>`; empty of
+    what is an address alone."""
     address = ADDRESS.search(said)
     before = said[: address.start()] if address else ""
     if "@" in before:  # the address once more
         return ""
-    return core_name(re.sub(r"\([^()]*\)", "", before).strip(' "'), "contact")
+    name = APART.split(re.sub(r"\([^()]*\)", "", before).strip(" \"'"), maxsplit=1)[0]
+    return core_name(name, "contact")
 
 
 def names_and_companies(said: str) -> list[tuple[str, str]]:
