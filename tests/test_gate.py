@@ -11,6 +11,7 @@ import pytest
 from mcp import Client
 
 from crm_mcp import gate, same
+from crm_mcp.calls import Policy
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import NewCompany
 from crm_mcp.crm.contacts import ContactChanges
@@ -56,6 +57,19 @@ async def test_the_same_write_again_is_answered_and_not_sent(
     second = await facts_of(client, tool, **arguments)
     assert second == first | {"repeat": True}
     assert len(wire.writes) == 1
+
+
+async def test_what_goes_with_a_record_is_looked_for_where_somebody_is_shown_it(
+    client: Client, open_client: OpenClient, wire: Any
+) -> None:
+    paths = {"leads", "companies", "activities"}
+    trusting = {"contact": "anna.muller@acme-inc.example"}
+    asking = await open_client(policy=Policy())
+    shown = await text_of(asking, "delete_contact", fails=True, contact="quinn.muller@bruma-print-ag.example")
+    assert "Goes with it:" in shown
+    wire.sent.clear()
+    await facts_of(client, "delete_contact", **trusting)
+    assert not paths & {sent.path.rpartition("/")[2] for sent in wire.sent}
 
 
 async def test_a_delete_made_again_does_not_reach_a_namesake(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -110,7 +111,7 @@ class Gate:
     async def _rehearsed(self, kind: Kind, write: Write, call: Call, rehearsal: list[Planned]) -> Any:
         """Nothing is sent; what would be goes into the rehearsal, and a repeat would not."""
         while True:
-            seen = await kind.seen(self._crm, write)
+            seen = await self._seen_whole(kind, write)
             await self._learn_names(write, seen)
             attempt = self._attempt(kind, write, seen, call)
             earlier = self._ledger().earlier(attempt, window_seconds=DAY_SECONDS)
@@ -310,9 +311,17 @@ class Gate:
                 f"Not every {kind.record} could be compared with it: it may be there twice now."
             )
 
+    def _needs_a_person(self, call: Call) -> bool:
+        return call.guarded and not self._policy.trusts_client(call.tool, call.arguments)
+
+    async def _seen_whole(self, kind: Kind, write: Write) -> Seen:
+        """With what hangs on the record, for a person is shown that."""
+        seen = await kind.seen(self._crm, write)
+        return replace(seen, hanging=await kind.hanging(self._crm, write)) if seen.record else seen
+
     def _check_approval(self, change: Change, call: Call, seen: Seen) -> None:
         """Raises RefusedError for what a person must approve and did not."""
-        if not call.guarded or self._policy.trusts_client(call.tool, call.arguments):
+        if not self._needs_a_person(call):
             return
         if change.key not in call.approved:
             raise RefusedError(f"Nobody approved: {change.title}. {NOTHING_SENT}")
@@ -365,7 +374,8 @@ class Gate:
         """The change, renewed right after it was seen that it may be sent; None where its lease is over."""
         for _ in range(LOOKS):
             if seen is None:
-                seen = await kind.seen(self._crm, write)
+                whole = self._needs_a_person(call)
+                seen = await (self._seen_whole(kind, write) if whole else kind.seen(self._crm, write))
             if call.check:
                 await call.check()
             self._check_approval(change, call, seen)

@@ -46,8 +46,8 @@ class Seen:
     """What there was before a write: the record as the CRM sent it, or what else tells."""
 
     record: Wire | None = None
-    # What would go with the record, each in words.
-    hanging: tuple[str, ...] = ()
+    # What would go with the record, where somebody is to know it.
+    hanging: Sequence[str] = ()
     # The records there are of what it would create.
     same: tuple[Entity, ...] = ()
     # Whether there may be some that nobody looked at.
@@ -158,6 +158,10 @@ class Kind:
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
         """What there is before it."""
         return Seen()
+
+    async def hanging(self, crm: CrmClient, write: Write) -> list[str]:
+        """What would go with the record, each in words."""
+        return []
 
     def refuse(self, write: Write, seen: Seen) -> None:
         """Raises RefusedError for what can come to no good."""
@@ -406,8 +410,10 @@ class Delete(OfRecord):
     ends = True
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
-        record = await self.now(crm, write.ids)
-        return Seen(record, tuple(await hanging(crm, self.record, write.ids)) if record else ())
+        return Seen(await self.now(crm, write.ids))
+
+    async def hanging(self, crm: CrmClient, write: Write) -> list[str]:
+        return await hanging(crm, self.record, write.ids)
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         yield "This cannot be taken back."

@@ -16,7 +16,7 @@ from itertools import count
 from math import isfinite
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import anyio
 import httpx2
@@ -140,7 +140,6 @@ class CrmClient:
         self._gate: Gate | None = None
         self._slots = anyio.Semaphore(max_in_flight, fast_acquire=True)
         self._http = httpx2.AsyncClient(
-            base_url=self.base_url,
             headers={
                 "Authorization": f"Bearer {api_key}",
                 "Accept": "application/json",
@@ -220,10 +219,11 @@ class CrmClient:
         """
         if self.read_only and operation.method != "GET":
             raise ReadOnlyError("This connection is read-only. Nothing was sent to the CRM.")
+        query = {"entityId": self.entity_id, **(query or {})}
         request = self._http.build_request(
             operation.method,
-            operation.url_path(**ids),
-            params={"entityId": self.entity_id, **(query or {})},
+            # One text, so that it is parsed once.
+            f"{self.base_url}{operation.url_path(**ids)}?{urlencode(query)}",
             json=None if body is None else body.to_wire(),
         )
         if self._gate is None or operation.method == "GET":
