@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from mcp.types import ElicitRequestParams, ElicitResult, InputRequiredResult
 
 from crm_mcp.access import CrmAccess
 from crm_mcp.calls import GUARDED, Policy
+from crm_mcp.crm.errors import InvalidInputError
 from crm_mcp.ledger import Ledger, Question
 from crm_mcp.preview import email_lines
 from crm_mcp.server import build_server
 from crm_mcp.tools.catalogue import Toolset
-from crm_mcp.tools.outreach import email_html
+from crm_mcp.tools.outreach import _fits_a_line, email_html
 from crm_mcp.tools.surface import published
 
 pytestmark = pytest.mark.anyio
@@ -264,6 +266,43 @@ def test_what_reads_otherwise_than_it_is_written_is_marked() -> None:
 )
 def test_what_turns_letters_round_is_not_sent(turned: str) -> None:
     assert email_html(f"<p>{turned}</p>", "html") == "<p>321 NABI</p>"
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<p title='secret' lang='secret'>Hi</p>",
+        "<p>Hi<a href='https://q.example' title='secret' hreflang='secret'></a></p>",
+        "<p>Hi<img src='https://q.example/p' title='secret' width='secret' height='12345'></p>",
+        "<p>Hi</p><del datetime='secret'></del><hr size='secret'><blockquote cite='https://secret.example'>",
+        "<table summary='secret'><tr><td headers='secret' colspan='secret'>Hi</td></tr></table>",
+        "Hi<!-- secret --><abbr title='secret'></abbr><ol start='secret'></ol>",
+    ],
+)
+def test_what_no_reader_of_the_preview_sees_is_not_sent(html: str) -> None:
+    sent = email_html(html, "html")
+    assert "Hi" in sent
+    assert "secret" not in sent
+    assert "12345" not in sent
+    assert 'width="40"' in email_html("<p>Hi<img src='https://q.example/p' width='40'></p>", "html")
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    [*"\u200b\u200c\u200d\u2060\ufeff\u00ad\u115f\u3164\u034f\u200e\ufe01\ufe0f\U000e0101\x1b\x08\x7f\u2800"],
+)
+def test_letters_that_nobody_sees_are_not_sent(unseen: str) -> None:
+    assert email_html(f"x{unseen * 5}y", "markdown") == "<p>xy</p>"
+    assert email_html(f"x&#{ord(unseen)};y", "html") in ("xy", "x\ufffdy")
+    with pytest.raises(InvalidInputError, match="that can be seen"):
+        _fits_a_line(f"Of{unseen}fer")
+
+
+@pytest.mark.parametrize(
+    "text", ["می\u200cخواهم", "👩\u200d💻 ❤\ufe0f 1\ufe0f\u20e3", "क्\u200dष", "a b\xa0c"]
+)
+def test_letters_that_scripts_and_emojis_need_are_sent(text: str) -> None:
+    assert unescape(email_html(text, "markdown")) == f"<p>{text}</p>"
 
 
 async def test_a_person_sees_all_of_what_is_written(open_client: OpenClient, ledger: Ledger) -> None:

@@ -31,12 +31,31 @@ from crm_mcp.tools.parts import unclear_ones
 MAX_COMPANIES = 100
 # What a person may have to read before they approve it.
 MAX_BODY_CHARS = 100_000
-# What shows letters in another order than they are approved in, or writes what nobody sees.
+# What shows letters in another order than they are approved in.
 TURNING_TAGS = {"bdo", "bdi"}
-ADDRESS_IN_HTML = re.compile(r'\b(?:href|src|cite)="([^"]*)"')
+# All that may stand in a tag is shown to whoever approves it, but for sizes.
+SIZES = frozenset(["width", "height", "colspan", "rowspan", "start"])
+ATTRIBUTES: dict[str, set[str]] = {
+    "*": set(),
+    "a": {"href"},
+    "img": {"src", "alt", "width", "height"},
+    "ol": {"start"},
+    "td": {"colspan", "rowspan"},
+    "th": {"colspan", "rowspan"},
+}
+SIZE = re.compile(r"[0-9]{1,4}%?")
+ADDRESS_IN_HTML = re.compile(r'\b(?:href|src)="([^"]*)"')
 # A host in plain sight: no user before it, no escapes in it, nothing that only a browser takes for a slash.
 PLAIN_ADDRESS = re.compile(r"https?://[^\s/\\?#@%]+(?:[/?#][^\s\\]*)?$|mailto:|tel:|#", re.IGNORECASE)
-TURNING = re.compile("[\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
+# What nobody sees, or what turns letters round; but joiners within scripts and emojis that are written with
+# them, each once.
+JOINED = "\u0590-\u1fff\u2190-\u2bff\u3030-\u3299\ufe0f\U0001f000-\U0001faff"
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    f"|(?<![{JOINED}])[\u200c\u200d]|(?<![{JOINED}#*0-9])\ufe0f|(?<=\ufe0f)\ufe0f"
+)
 
 
 def email_html(body: str, body_format: str) -> str:
@@ -54,7 +73,10 @@ def email_html(body: str, body_format: str) -> str:
     if body_format == "markdown":
         body = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").render(body)
     tags, schemes = nh3.ALLOWED_TAGS - TURNING_TAGS, {"http", "https", "mailto", "tel"}
-    cleaned = TURNING.sub("", nh3.clean(body, tags=tags, url_schemes=schemes)).strip()
+    cleaned = nh3.clean(
+        body, tags=tags, attributes=ATTRIBUTES, attribute_filter=_of_known_size, url_schemes=schemes
+    )
+    cleaned = UNSEEN.sub("", cleaned).strip()
     odd = [link for link in map(unescape, ADDRESS_IN_HTML.findall(cleaned)) if not PLAIN_ADDRESS.match(link)]
     if odd:
         raise InvalidInputError(
@@ -64,6 +86,11 @@ def email_html(body: str, body_format: str) -> str:
     if not unescape(nh3.clean(cleaned, tags=set())).strip():
         raise InvalidInputError("The e-mail has no text. Nothing was sent.")
     return cleaned
+
+
+def _of_known_size(_tag: str, name: str, value: str) -> str | None:
+    """Sizes are numbers: anything else would be a text that nobody sees."""
+    return value if name not in SIZES or SIZE.fullmatch(value) else None
 
 
 # Made first, before anyone is asked about what cannot be sent anyway.
@@ -77,8 +104,8 @@ async def list_email_connections(crm: Crm) -> ConnectionList:
 
 
 def _fits_a_line(subject: str, **_: object) -> None:
-    if not subject.isprintable():
-        raise InvalidInputError("The subject must be one line of text. Nothing was sent.")
+    if not subject.isprintable() or UNSEEN.search(subject):
+        raise InvalidInputError("The subject must be one line of text that can be seen. Nothing was sent.")
 
 
 @tool(effect=Effect.REACH_OUT, toolset=Toolset.EMAIL, title="Send an e-mail", check=_fits_a_line)
