@@ -704,8 +704,9 @@ def not_told(question: str, request: Any, names: dict[str, str]) -> list[tuple[s
     """What a request tells the CRM, and the question does not tell the person."""
     sent = [("", part) for part in request.path.split("/") if part in names]
     for field, value in (request.body or {}).items():
-        # A whole number is told as one.
+        # A whole number is told as one, and true as yes.
         whole = int(value) if isinstance(value, float) and value.is_integer() else value
+        whole = {True: "yes", False: "no"}[value] if isinstance(value, bool) else whole
         sent += [(field, one) for one in (value if isinstance(value, list) else [whole])]
     return [one for one in sent if not is_told(question, *one, names)]
 

@@ -377,7 +377,10 @@ async def test_an_answer_to_another_question_is_none(
         more = {"input_responses": {KEY: YES}, "request_state": harmless.request_state}
         with pytest.raises(MCPError, match="requestState"):
             await begin(client, tool, arguments, **more)
-    assert (wire.writes, ledger.changes()) == NO_WRITE
+    assert wire.writes == []
+    assert [(one.tool, one.outcome) for one in ledger.changes()] == [
+        (tool, "refused") for tool, _ in reversed(others)
+    ]
 
 
 async def test_a_state_of_another_server_or_an_altered_one_is_none(
@@ -392,7 +395,10 @@ async def test_a_state_of_another_server_or_an_altered_one_is_none(
     for forged in (foreign, f"{state[:middle]}{swapped}{state[middle + 1 :]}", state[:-4], "", "x" * 10_000):
         with pytest.raises(MCPError, match="requestState"):
             await begin(client, "send_outbound_email", MAIL, input_responses={KEY: YES}, request_state=forged)
-    assert (wire.writes, ledger.changes()) == NO_WRITE
+    assert (wire.writes, outcomes(ledger)) == ([], ["refused"] * 5)
+    assert (
+        ledger.changes()[0].detail == "The answer was given to another call, or altered, or comes too late."
+    )
 
 
 async def test_a_replayed_answer_sends_nothing(open_client: OpenClient, wire: Any, ledger: Ledger) -> None:
@@ -406,7 +412,7 @@ async def test_a_replayed_answer_sends_nothing(open_client: OpenClient, wire: An
         assert again.structured_content == done.structured_content | {"repeat": True}
     with pytest.raises(MCPError, match="requestState"):
         await begin(client, "send_outbound_email", MAIL | {"repeat": True}, **answer)
-    assert (len(wire.writes), outcomes(ledger)) == (1, ["applied"])
+    assert (len(wire.writes), outcomes(ledger)) == (1, ["applied", "refused"])
 
 
 async def test_an_answer_that_comes_too_late_is_asked_again(

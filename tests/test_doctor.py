@@ -278,7 +278,7 @@ def fails(_: httpx2.Request) -> httpx2.Response:
     [
         (
             answers(401, json={"error": "Unknown key."}),
-            'The CRM does not accept the API key: "Unknown key.". '
+            'The CRM does not accept the API key: "Unknown key". '
             "Create a key in the CRM's settings and configure that one.",
         ),
         (

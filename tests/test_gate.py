@@ -424,9 +424,12 @@ async def test_what_is_there_already_is_not_created_but_on_purpose(
     text = await text_of(client, tool, **arguments, fails=True)
     kind = tool.rpartition("_")[2]
     head, candidate = text.splitlines()
+    another = "another one needs another name:"
+    if tool != "create_pipeline_stage":
+        another = "if it is another one, say `allow_duplicate`:"
     assert head == (
         f"This {kind} seems to be there already. Nothing was sent to the CRM. Use the one that is there; "
-        "if it is another one, say `allow_duplicate`:"
+        f"{another}"
     )
     assert candidate.startswith("- ")
     assert [change.outcome for change in changes()] == ["refused"]
@@ -550,3 +553,46 @@ async def test_a_create_whose_record_is_another_by_now_is_no_repeat(
     assert "repeat" not in facts
     assert sandbox.number("SELECT count(*) FROM companies WHERE name = 'Newcomer AG'") == 1
     assert [one.outcome for one in changes()] == ["applied", "applied"]
+
+
+async def test_a_call_on_purpose_that_is_made_once_more_while_it_is_on_its_way_is_one(
+    client: Client, wire: Any, sandbox: Any
+) -> None:
+    held = Held(wire.inner, lambda request: request.method == "POST")
+    wire.inner = httpx2.MockTransport(held)
+    again = {"name": "Newcomer AG", "repeat": True}
+    answers: list[Any] = []
+
+    async def make() -> None:
+        answers.append(await facts_of(client, "create_company", **again))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(make)
+        await held.met.wait()
+        await anyio.sleep(0.1)
+        held.let_go.set()
+    assert len(wire.writes) == 1
+    assert sorted(one.get("repeat", False) for one in answers) == [False, True, True]
+    await facts_of(client, "create_company", **again, allow_duplicate=True)
+    assert len(wire.writes) == 2
+
+
+async def test_a_contact_is_linked_once(client: Client, wire: Any) -> None:
+    link = {"contact": "Anna Müller", "company": "Kestrel Solar Ltd", "title": "CTO"}
+    await facts_of(client, "link_contact_to_company", **link)
+    assert "is a member of Kestrel Solar Ltd as CTO already. Nothing was sent" in await text_of(
+        client, "link_contact_to_company", **link
+    )
+    assert len(wire.writes) == 1
+    await facts_of(client, "link_contact_to_company", **link | {"title": "CEO"})
+    assert len(wire.writes) == 2
+
+
+async def test_a_lead_without_a_contact_gets_no_email(client: Client, wire: Any, sandbox: Any) -> None:
+    sandbox.execute("UPDATE leads SET contact_id = NULL WHERE title = 'Acme annual licence'")
+    text = await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    assert text == (
+        "Acme annual licence has no contact to write to: set one with update_lead. Nothing was sent."
+    )
+    assert wire.writes == []

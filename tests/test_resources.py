@@ -140,9 +140,9 @@ async def test_a_stage_is_read_by_name_system_key_or_id(assistant: Client, find:
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        (f"crm://leads/{UNKNOWN}", f'The CRM has no such record: "There is no lead {UNKNOWN}.".'),
-        (f"crm://leads/{UNKNOWN}/timeline", f'The CRM has no such record: "There is no lead {UNKNOWN}.".'),
-        (f"crm://companies/{UNKNOWN}", f'The CRM has no such record: "There is no company {UNKNOWN}.".'),
+        (f"crm://leads/{UNKNOWN}", f'The CRM has no such record: "There is no lead {UNKNOWN}".'),
+        (f"crm://leads/{UNKNOWN}/timeline", f'The CRM has no such record: "There is no lead {UNKNOWN}".'),
+        (f"crm://companies/{UNKNOWN}", f'The CRM has no such record: "There is no company {UNKNOWN}".'),
         ("crm://contacts/Nobody", 'No contact "Nobody". search_contacts lists what there is.'),
         (
             "crm://companies/Xqwzt%20Nowhere",

@@ -125,7 +125,11 @@ def test_wrong_crm_is_refused(name: str, value: str, sentence: str) -> None:
         ("READ_ONLY", "perhaps", "Input should be a valid boolean, unable to interpret input"),
         ("LEDGER", ":memory:", "must be a file: what is kept in memory nobody could approve or find again"),
         ("APPROVAL", "always", "Input should be 'ask', 'client' or 'never'"),
-        ("GUARD", "update_company", f"{ONLY_WRITING} 'update_company' is not; did you mean update_company?"),
+        (
+            "GUARD",
+            "update_company",
+            f"{ONLY_WRITING} 'update_company' is not; say +update_company or -update_company",
+        ),
         ("GUARD", "+update_compny", f"{ONLY_WRITING} '+update_compny' is not; did you mean update_company?"),
         ("GUARD", "+search_crm", f"{ONLY_WRITING} '+search_crm' is not"),
         ("GUARD", "+", f"{ONLY_WRITING} '+' is not"),

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from mcp import Client
 
-from crm_mcp.calls import Policy
+from crm_mcp.calls import GUARDED, Policy
 
 from .tools.crms import dropping
 from .writing import (
@@ -76,7 +76,9 @@ async def test_what_an_undo_would_do_is_shown_on_demand_and_nothing_done(
     before = find("companies", name="Acme Inc.")["phone"]
     done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
     shown = await facts_of(client, "undo_change", change=done["change_ids"][0], preview=True)
-    assert shown["did"] == ["Update company Acme Inc.", f"phone: 1 → {before}"]
+    title, takes_back, phone = shown["did"]
+    assert (title, phone) == ("Update company Acme Inc.: phone", f"phone: 1 → {before}")
+    assert takes_back.startswith(f'Takes back "{title}" (change {done["change_ids"][0]}, ')
     assert (shown["undone"]["outcome"], "change_ids" in shown) == ("applied", False)
     assert [change.outcome for change in changes()] == ["applied"]
     await facts_of(client, "update_company", company="Acme Inc.", phone="2")
@@ -91,7 +93,7 @@ async def test_what_the_crm_changed_along_and_does_not_change_back_is_told(
     sandbox.execute("UPDATE leads SET probability_pct = 33 WHERE title = 'Acme annual licence'")
     done = await facts_of(client, "move_lead_stage", lead="Acme annual licence", stage="Won")
     undone = await facts_of(client, "undo_change", change=done["change_ids"][0])
-    assert undone["notes"] == ["Other than before the change: probability."]
+    assert undone["notes"] == ["Other than before the change: probability is 25, and was 33."]
 
 
 async def test_what_was_created_is_removed_or_archived(client: Client, sandbox: Any, find: Find) -> None:
@@ -155,7 +157,7 @@ async def test_who_changed_it_since_is_told_where_it_was_us(client: Client) -> N
     second = await facts_of(client, "update_company", company="Acme Inc.", phone="2")
     text = await text_of(client, "undo_change", change=first["change_ids"][0], fails=True)
     assert text == (
-        f"It was changed since by local (change {second['change_ids'][0]}: Update company Acme Inc.): "
+        f"It was changed since by local (change {second['change_ids'][0]}: Update company Acme Inc.: phone): "
         "phone is 2 now. Nothing was undone."
     )
 
@@ -455,3 +457,115 @@ async def test_what_the_crm_shows_in_an_odd_form_cannot_be_sent_back(client: Cli
     assert text.endswith(
         "cannot be undone. The CRM showed what cannot be sent to it: value. Nothing was undone."
     )
+
+
+# What a contact's company ends, and what takes that back
+
+
+def places_of(sandbox: Any, email: str) -> list[tuple[str, str | None, int]]:
+    rows = sandbox.all(
+        "SELECT companies.name, m.title, m.is_primary FROM memberships m JOIN companies"
+        " ON companies.id = m.company_id JOIN contacts ON contacts.id = m.contact_id"
+        " WHERE contacts.email = ? ORDER BY companies.name",
+        email,
+    )
+    return [(row["name"], row["title"], row["is_primary"]) for row in rows]
+
+
+ANNA = "anna.muller@acme-inc.example"
+
+
+@pytest.mark.parametrize("change", [{"company": "Kestrel Solar Ltd"}, {"clear": ["company"]}])
+async def test_what_ends_a_membership_needs_the_persons_word(
+    open_client: OpenClient, wire: Any, sandbox: Any, ledger: Any, change: dict[str, Any]
+) -> None:
+    before = places_of(sandbox, ANNA)
+    client = await open_client(policy=Policy())
+    text = await text_of(client, "update_contact", contact=ANNA, **change, fails=True)
+    assert "May end with it: membership of Acme Inc. as Plant Manager" in text
+    assert (wire.writes, places_of(sandbox, ANNA)) == ([], before)
+    [waiting] = ledger.waiting()
+    ledger.decide(waiting.id, approved=True, by="page")
+    done = await facts_of(client, "update_contact", contact=ANNA, **change)
+    assert "It may have ended the contact's membership of Acme Inc. as Plant Manager." in done["notes"]
+    # Nor does taking it back end what is there now, without a word.
+    now = places_of(sandbox, ANNA)
+    if "clear" in change:
+        text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+        assert "May end with it: membership of Acme Industries GmbH as Plant Manager" in text
+        assert "The contact's memberships may be others than before" in text
+        assert places_of(sandbox, ANNA) == now
+
+
+async def test_a_contacts_other_fields_and_first_company_need_no_word(
+    open_client: OpenClient, wire: Any, sandbox: Any
+) -> None:
+    client = await open_client(policy=Policy())
+    await facts_of(client, "update_contact", contact=ANNA, phone="1")
+    await facts_of(client, "update_contact", contact=ANNA, company="Acme Inc.")
+    await facts_of(client, "create_contact", first_name="Zoe", email="zoe@zoe.example")
+    await facts_of(client, "update_contact", contact="zoe@zoe.example", company="Kestrel Solar Ltd")
+    # One without a title is put back as it was.
+    done = await facts_of(client, "update_contact", contact="zoe@zoe.example", company="Acme Inc.")
+    await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert places_of(sandbox, "zoe@zoe.example") == [("Kestrel Solar Ltd", None, 1)]
+    assert len(wire.writes) == 6
+
+
+async def test_an_operator_may_let_memberships_end_without_a_word(open_client: OpenClient, wire: Any) -> None:
+    client = await open_client(policy=Policy(guard=GUARDED - {"unlink_contact_from_company"}))
+    await facts_of(client, "update_contact", contact=ANNA, company="Kestrel Solar Ltd")
+    assert len(wire.writes) == 1
+
+
+async def test_what_changed_nothing_is_not_undone(
+    client: Client, find: Find, wire: Any, changes: Any
+) -> None:
+    industry = find("companies", name="Acme Inc.")["industry"]
+    same = await facts_of(client, "update_company", company="Acme Inc.", industry=industry)
+    text = await text_of(client, "undo_change", change=same["change_ids"][0], fails=True)
+    assert text == "It changed nothing: the CRM had it so before. Nothing was undone."
+    assert ([one.outcome for one in changes()], len(wire.writes)) == (["applied", "refused"], 1)
+
+
+async def test_the_former_primary_company_is_made_it_again(
+    client: Client, sandbox: Any, changes: Any
+) -> None:
+    before = places_of(sandbox, ANNA)
+    done = await facts_of(
+        client, "link_contact_to_company", contact=ANNA, company="Acme Industries GmbH", is_primary=True
+    )
+    assert places_of(sandbox, ANNA) != before
+    undone = await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert places_of(sandbox, ANNA) == before
+    # And that can be taken back, too.
+    await facts_of(client, "undo_change", change=undone["change_ids"][0])
+    assert [one.outcome for one in changes()] == ["undone", "undone", "applied"]
+    assert [name for name, _, is_primary in places_of(sandbox, ANNA) if is_primary] == [
+        "Acme Industries GmbH"
+    ]
+
+
+async def test_a_company_on_which_something_was_logged_is_not_archived(client: Client, find: Find) -> None:
+    made = await facts_of(client, "create_company", name="Newcomer AG")
+    await facts_of(client, "log_activity", type="note", subject="Hi", company="Newcomer AG")
+    text = await text_of(client, "undo_change", change=made["change_ids"][0], fails=True)
+    assert "there is 1 timeline entry" in text
+    assert find("companies", name="Newcomer AG")["status"] == "active"
+
+
+async def test_what_was_changed_since_is_told_by_name(client: Client) -> None:
+    moved = await facts_of(client, "move_lead_stage", lead="Acme annual licence", stage="Negotiation")
+    await facts_of(client, "move_lead_stage", lead="Acme annual licence", stage="Won")
+    text = await text_of(client, "undo_change", change=moved["change_ids"][0], fails=True)
+    assert "): stage is Won now. Nothing was undone." in text
+
+
+async def test_the_preview_of_an_undoing_says_what_it_takes_back(
+    open_client: OpenClient, ledger: Any
+) -> None:
+    client = await open_client(policy=Policy())
+    made = await facts_of(client, "create_contact", first_name="Zed", email="zed@zed.example")
+    await text_of(client, "undo_change", change=made["change_ids"][0], fails=True)
+    [waiting] = ledger.waiting()
+    assert f'Takes back "Create contact Zed" (change {made["change_ids"][0]}, ' in waiting.preview

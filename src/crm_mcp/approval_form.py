@@ -150,10 +150,11 @@ class ApprovalForm:
             or headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE
         ):
             raise HTTPException(HTTPStatus.FORBIDDEN)
-        said = dict(parse_qsl((await _body(request)).decode("ascii", "replace")))
+        fields = parse_qsl((await _body(request)).decode("ascii", "replace"))
+        said = dict(fields)
         proof, decision = said.get("proof", ""), said.get("decision")
         is_ours = hmac.compare_digest(proof.encode(), self._proof(approval_id).encode())
-        if not is_ours or decision not in _DECISIONS:
+        if not is_ours or decision not in _DECISIONS or len(said) != len(fields):
             raise HTTPException(HTTPStatus.FORBIDDEN)
         return _DECISIONS[decision]
 

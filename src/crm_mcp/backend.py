@@ -119,7 +119,9 @@ def check_ledger(settings: Settings) -> None:
     path = Path(settings.ledger)
     problem = ""
     try:
-        if path.is_file():
+        if settings.sandbox and path.absolute() == Path(settings.sandbox).absolute():
+            problem = "the embedded CRM is kept there"
+        elif path.is_file():
             with path.open("r+b") as file:
                 head = file.read(len(SQLITE_HEAD))
             problem = "it is no ledger" if head not in (b"", SQLITE_HEAD) else ""

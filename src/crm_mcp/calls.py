@@ -63,6 +63,12 @@ class Policy:
         listed = tool in self.guard or is_email_again(tool, arguments)
         return listed or any(len(value) > MAX_UNGUARDED_BATCH for value in many)
 
+    def may_guard(self, tool: str, arguments: Mapping[str, Any]) -> bool:
+        """Whether only a look at the record tells that: what is taken back, and what another company ends."""
+        moves = bool(arguments.get("company")) or "company" in (arguments.get("clear") or ())
+        undoes = tool == "undo_change" and not arguments.get("preview")
+        return undoes or (tool == "update_contact" and moves)
+
     def trusts_client(self, tool: str, arguments: Mapping[str, Any]) -> bool:
         """Whether a client that calls it has asked a person; of the same e-mail again we ask ourselves."""
         return self.approval == "client" and not is_email_again(tool, arguments)

@@ -295,10 +295,15 @@ def _principal_of(settings: Settings) -> Callable[[], str]:
 
 
 def _local_user() -> str:
-    import getpass  # noqa: PLC0415
-
+    """Whom this process belongs to: what the environment says may be anybody."""
     try:
-        return getpass.getuser()
+        if sys.platform == "win32":
+            import getpass  # noqa: PLC0415
+
+            return getpass.getuser()
+        import pwd  # noqa: PLC0415  # Windows has none
+
+        return pwd.getpwuid(os.getuid()).pw_name
     except (KeyError, OSError):
         return "local"
 

@@ -49,11 +49,12 @@ LEASE_MARGIN_SECONDS = 5.0
 PROMPT_SECONDS = 0.5
 LOOKS = 3
 MAX_CANDIDATES = 5
+UNLINK = "unlink_contact_from_company"
 # The tools that do what these operations do; others are called like their operations.
 TOOL_OF = {
     "create_company_membership": "link_contact_to_company",
     "update_company_membership": "link_contact_to_company",
-    "delete_company_membership": "unlink_contact_from_company",
+    "delete_company_membership": UNLINK,
 }
 
 
@@ -112,6 +113,7 @@ class Gate:
         """Nothing is sent; what would be goes into the rehearsal, and a repeat would not."""
         while True:
             seen = await self._seen_whole(kind, write)
+            self._guard_what_ends(kind, write, seen, call)
             await self._learn_names(write, seen)
             attempt = self._attempt(kind, write, seen, call)
             earlier = self._ledger().earlier(attempt, window_seconds=DAY_SECONDS)
@@ -127,7 +129,7 @@ class Gate:
             await self._record(attempt, "refused", str(error))
             raise
         details = list(kind.details(write, seen, self._named))
-        if earlier:
+        if earlier and not call.undoes:
             was = "may have been" if earlier.outcome == "unknown" else "was"
             details.insert(0, f"The same {was} done at {earlier.opened_at:%H:%M} UTC already.")
         done = earlier.id if earlier else ""
@@ -147,6 +149,7 @@ class Gate:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
         from crm_mcp.writes import Seen  # noqa: PLC0415
 
+        met: set[str] = set()
         while True:
             # To whom it goes makes it another e-mail; all else is seen when nobody else can change it.
             seen = await kind.seen(self._crm, write) if kind.is_email else None
@@ -155,7 +158,13 @@ class Gate:
             again = False
             try:
                 begun = await self._begun(kind, write, attempt)
-                if not begun.is_new and await self._goes_anew(kind, write, call, begun.change, attempt):
+                # A call that is made once more while it is on its way is no second one on purpose.
+                other = begun.change
+                is_ours = other.id in met and other.arguments == attempt.arguments
+                is_done = is_ours and other.outcome == "applied"
+                if not (begun.is_new or is_done) and await self._goes_anew(
+                    kind, write, call, begun.change, attempt
+                ):
                     # One that another process began since then still stands in the way.
                     begun, again = await self._begun(kind, write, attempt, despite=begun.change), True
             except LedgerError as error:
@@ -169,6 +178,7 @@ class Gate:
             if begun.change.outcome == "applied" and begun.change.key == attempt.key:
                 call.repeats.append(begun.change.id)
                 return restored(begun.change.after, write)
+            met.add(begun.change.id)
             await self._until_closed(begun.change, attempt)
 
     async def _begun(
@@ -291,7 +301,7 @@ class Gate:
 
         kind.refuse(write, seen)
         ledger = self._ledger()
-        problem = why_not_now(ledger, kind, write, attempt)
+        problem = await why_not_now(self._crm, ledger, kind, write, attempt)
         problem = problem or why_renamed(self._tenant.memory, kind, write, seen, call)
         if kind.is_email:
             problem = problem or why_too_many(ledger, self._policy, seen, attempt)
@@ -301,15 +311,23 @@ class Gate:
             raise RefusedError(f"{problem} {NOTHING_SENT}")
         on_purpose = call.arguments.get("allow_duplicate") or (again and call.arguments.get("repeat"))
         if seen.same and not on_purpose:
+            another = "if it is another one, say `allow_duplicate`:"
+            if kind.record == "stage":
+                another = "another one needs another name:"
             problem = (
                 f"This {kind.record} seems to be there already. {NOTHING_SENT} Use the one that is there; "
-                "if it is another one, say `allow_duplicate`:"
+                f"{another}"
             )
             raise RefusedError("\n".join([problem, *await self._listed(kind, seen.same)]))
         if seen.unsure and not on_purpose and call.rehearsal is None:
             call.notes.append(
                 f"Not every {kind.record} could be compared with it: it may be there twice now."
             )
+
+    def _guard_what_ends(self, kind: Kind, write: Write, seen: Seen, call: Call) -> None:
+        """What ends a membership on the way is guarded as the end of one is."""
+        if kind.also_ends(write, seen) and UNLINK in self._policy.guard:
+            call.guarded = True
 
     def _needs_a_person(self, call: Call) -> bool:
         return call.guarded and not self._policy.trusts_client(call.tool, call.arguments)
@@ -378,6 +396,7 @@ class Gate:
                 seen = await (self._seen_whole(kind, write) if whole else kind.seen(self._crm, write))
             if call.check:
                 await call.check()
+            self._guard_what_ends(kind, write, seen, call)
             self._check_approval(change, call, seen)
             await self._refuse_unwanted(kind, write, seen, call, change, again=again)
             asked_at = time.monotonic()

@@ -16,6 +16,7 @@ from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line, worded
 from crm_mcp.writes import (
     CLOCK_TOLERANCE,
     MAX_PART_CHARS,
+    MAX_TITLE_CHARS,
     THERE_BEFORE,
     CannotTell,
     Create,
@@ -33,6 +34,7 @@ from crm_mcp.writes import (
     facts,
     is_alike,
     is_older,
+    leads_in,
     sent_by,
     written,
 )
@@ -52,7 +54,7 @@ class Move(Update):
         return (line for line in super().details(write, seen, named) if not line.startswith("stage: "))
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
-        lead = clean(super()._called(write, seen, named), MAX_PART_CHARS)
+        lead = clean(self.called(seen.record) or named(write.ids["lead_id"]), MAX_PART_CHARS)
         before, after = (seen.record or {}).get("stageId"), sent_by(write).get("stageId")
         from_there, there = (clean(named(str(stage)), MAX_PART_CHARS) for stage in (before, after))
         return f"{lead} from {from_there} to {there}" if seen.record else f"{lead} to {there}"
@@ -65,12 +67,60 @@ class Move(Update):
         return written(self.operation, done.ids, sent_by(back) | ({"lostReason": why} if why else {}))
 
 
+class CreateCompany(Create):
+    """A new company, which the CRM can archive and not delete."""
+
+    def left_behind(self, done: Done) -> Iterator[str]:
+        yield "The company is archived, and still there: the CRM deletes none."
+
+
 class UpdateContact(Update):
-    """A change of a contact, whose company is its primary membership, too."""
+    """A change of a contact, whose company is its primary membership, too: another company may end that."""
+
+    async def seen(self, crm: CrmClient, write: Write) -> Seen:
+        seen = await super().seen(crm, write)
+        if seen.record is None or "companyId" not in sent_by(write):
+            return seen
+        every = await crm.contacts.memberships(write.ids["contact_id"])
+        return Seen(seen.record | {MEMBERSHIPS: [one.wire for one in every]})
+
+    def also_ends(self, write: Write, seen: Seen) -> bool:
+        return bool(_ending(write, seen.record))
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        yield from super().details(write, seen, named)
+        if ending := _ending(write, seen.record):
+            yield f"May end with it: {_place(ending, named)}"
+
+    def notes(self, before: Wire | None, after: Wire | None) -> Iterator[str]:
+        for place in (before or {}).get(MEMBERSHIPS, ()):
+            if place.get("isPrimary") and (after or {}).get("companyId") != place.get("companyId"):
+                yield f"It may have ended the contact's {_place(place, str)}."
 
     def left_behind(self, done: Done) -> Iterator[str]:
         if "companyId" in done.body:
             yield "The contact's memberships may be others than before: only the company is taken back."
+
+
+# Where the memberships of a contact are kept.
+MEMBERSHIPS = "memberships"
+
+
+def _ending(write: Write, record: Wire | None) -> Wire | None:
+    """The membership that another company takes the place of, where that could not be taken back: it has a
+    title, or others would be in its place."""
+    company, places = sent_by(write).get("companyId"), (record or {}).get(MEMBERSHIPS, ())
+    for place in places:
+        if place.get("isPrimary") and place.get("companyId") != company:
+            return place if place.get("title") or len(places) > 1 else None
+    return None
+
+
+def _place(place: Wire, named: Named) -> str:
+    company = named(str(place.get("companyId")))
+    called = place.get("companyName") or company
+    title = f" as {place['title']}" if place.get("title") else ""
+    return clean(f"membership of {called}{title}", MAX_TITLE_CHARS)
 
 
 class Link(Create):
@@ -100,6 +150,8 @@ class Link(Create):
         return f"of {named(write.ids['contact_id'])} in {named(str(sent_by(write).get('companyId')))}"
 
 
+# Where the id of the contact's primary membership is kept.
+PRIMARY_BEFORE = "primary_before"
 PRIMARY_IS_LEFT = "The contact's primary company may be another one than before."
 
 
@@ -117,14 +169,42 @@ class Relink(Update):
     """A change of a contact's membership, whose title is the contact's there."""
 
     def left_behind(self, done: Done) -> Iterator[str]:
-        if "isPrimary" in done.body:
+        if "isPrimary" in done.body and _beside_primary(done.body):
             yield PRIMARY_IS_LEFT
 
     def claim(self, write: Write) -> str:
         return _contact_of(write)
 
+    async def seen(self, crm: CrmClient, write: Write) -> Seen:
+        every = await crm.contacts.memberships(write.ids["contact_id"])
+        record = next((one.wire for one in every if one.id == write.ids["membership_id"]), None)
+        primary = next((one.id for one in every if one.is_primary), None)
+        return Seen(record and record | {PRIMARY_BEFORE: primary})
+
+    def undoing(self, done: Done) -> Write:
+        """The CRM does not let a contact have no primary company: the former one is made it again."""
+        former = (done.before or {}).get(PRIMARY_BEFORE)
+        if not _becomes_primary(done) or _beside_primary(done.body):
+            return super().undoing(done)
+        if not former:
+            raise NotUndoableError("Nobody knows which company was the contact's primary one before.")
+        body = contacts.MembershipChanges(is_primary=True)
+        return Write(self.operation, {**done.ids, "membership_id": former}, body)
+
+    def _undoable(self, body: Wire) -> list[str]:
+        return _beside_primary(body) or list(body)
+
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         return _membership_called(write, seen, named)
+
+
+def _becomes_primary(done: Done) -> bool:
+    return done.body.get("isPrimary") is True and (done.before or {}).get("isPrimary") is False
+
+
+def _beside_primary(body: Wire) -> list[str]:
+    """What is changed of a membership beside whether it is the primary one."""
+    return [name for name in body if name != "isPrimary"]
 
 
 class Unlink(Delete):
@@ -156,6 +236,25 @@ class Unlink(Delete):
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         return _membership_called(write, seen, named)
+
+
+class DeleteStage(Delete):
+    """A stage's end; its leads go to another one."""
+
+    def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        yield "This cannot be taken back."
+        target = sent_by(write).get("reassignToStageId")
+        where = f"moved to {clean(named(str(target)), MAX_NAME_CHARS)}" if target else "left without a stage"
+        yield from (f"{one[0].upper()}{one[1:]}: {where}" for one in seen.hanging)
+        yield from facts(seen.record, named)
+
+    def refuse(self, write: Write, seen: Seen) -> None:
+        count = (seen.record or {}).get("leadCount")
+        if count and not sent_by(write).get("reassignToStageId"):
+            raise RefusedError(
+                f"There {'is' if count == 1 else 'are'} {leads_in(count)}: say where to in `move_leads_to`. "
+                "Nothing was deleted."
+            )
 
 
 class Log(Kind):
@@ -262,7 +361,8 @@ class Send(Kind):
         return Seen(
             {
                 "lead": lead.label,
-                "contactId": lead.contact_id,
+                # Empty where the CRM says that there is none.
+                "contactId": lead.contact_id or ("" if "contact_id" in lead.model_fields_set else None),
                 "contact": contact and contact.label,
                 "to": contact and contact.email,
                 THERE_BEFORE: [entry.id for entry in await _emails(crm, write)],
@@ -271,6 +371,11 @@ class Send(Kind):
 
     def refuse(self, write: Write, seen: Seen) -> None:
         found = seen.record or {}
+        if found.get("contactId") == "":
+            lead = clean(str(found["lead"]), MAX_NAME_CHARS)
+            raise RefusedError(
+                f"{lead} has no contact to write to: set one with update_lead. Nothing was sent."
+            )
         if found.get("contactId") and not found.get("to"):
             contact = clean(str(found["contact"]), MAX_NAME_CHARS)
             raise RefusedError(f"{contact} has no e-mail address. Nothing was sent.")
@@ -403,7 +508,7 @@ def _archiving(ids: Mapping[str, str]) -> Write:
 KINDS: dict[str, Kind] = {
     kind.operation.name: kind
     for kind in (
-        Create(companies.CREATE_COMPANY, "company", _company, COMPANIES, _archiving),
+        CreateCompany(companies.CREATE_COMPANY, "company", _company, COMPANIES, _archiving),
         Update(companies.UPDATE_COMPANY, "company", _company, "Update"),
         Create(
             contacts.CREATE_CONTACT,
@@ -436,7 +541,7 @@ KINDS: dict[str, Kind] = {
         ),
         Update(pipeline.UPDATE_STAGE, "stage", _stage, "Update"),
         Reorder(pipeline.REORDER_STAGES, "the stages", "Reorder"),
-        Delete(pipeline.DELETE_STAGE, "stage", _stage, "Delete"),
+        DeleteStage(pipeline.DELETE_STAGE, "stage", _stage, "Delete"),
         Log(activities.LOG_LEAD_ACTIVITY, "activity", "Log"),
         Log(activities.LOG_ACTIVITY, "activity", "Log"),
         Send(outreach.SEND_EMAIL, "e-mail", "Send"),

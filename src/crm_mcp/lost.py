@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from crm_mcp.calls import DIGEST, TEXTS
 from crm_mcp.crm.client import Write
+from crm_mcp.crm.errors import CrmError
 from crm_mcp.kinds import KINDS
 from crm_mcp.ledger import Subject, patiently
 from crm_mcp.preview import Wire
@@ -97,12 +99,18 @@ def why_not_again(kind: Kind, arguments: Mapping[str, Any], earlier: Change, ver
     return None
 
 
-def why_not_now(ledger: Ledger, kind: Kind, write: Write, attempt: Attempt) -> str | None:
+async def why_not_now(
+    crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, attempt: Attempt
+) -> str | None:
     """What keeps a write from being done now: another that may come after it, and undo or double it."""
     for other in ledger.may_be_late(attempt):
         ours = other.principal == attempt.principal or kind.is_idempotent
         is_equal = other.key == attempt.key and ours
-        if not is_equal and kind.meets(write, other.body):
+        if is_equal or not kind.meets(write, other.body):
+            continue
+        with suppress(CrmError):
+            other = await settle_recorded(crm, ledger, other)  # noqa: PLW2901  # what it is by now
+        if other.outcome == "unknown":
             return (
                 f'"{other.title}" (change {other.id}) may still be on its way in the CRM. {_wait_for(other)}'
             )

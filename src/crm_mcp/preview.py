@@ -54,6 +54,10 @@ def whole(value: Any, named: Named) -> str:
 
 
 def _said(value: Any, named: Named) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(_said(one, named) for one in value)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return named(value) if isinstance(value, str) else str(value)

@@ -152,7 +152,7 @@ def take_back(settings: Settings, ledger: Ledger, principal: str, change_id: str
     if policy.approval == "never" and call.guarded:
         problem = f"`{call.tool}` needs a person's approval, and CRM_MCP_APPROVAL is never. {NOTHING_SENT}"
         anyio.run(refuse, ledger, call, planned, "refused", RefusedError(problem))
-    _ask_to_undo(ledger, call, planned, change, question_of(call, planned).preview)
+    _ask_to_undo(ledger, call, planned, question_of(call, planned).preview)
     approval = anyio.run(approval_of, ledger, call, planned, policy.approval_seconds)
     if approval.state == "waiting":
         approval = ledger.decide(approval.id, approved=True, by=BY)
@@ -163,13 +163,10 @@ def take_back(settings: Settings, ledger: Ledger, principal: str, change_id: str
     return plain("\n".join([f'"{change.title}" is undone, by change {done}.', *call.notes]))
 
 
-def _ask_to_undo(
-    ledger: Ledger, call: Call, planned: Sequence[Planned], change: Change, preview: str
-) -> None:
+def _ask_to_undo(ledger: Ledger, call: Call, planned: Sequence[Planned], preview: str) -> None:
     """Raises DeclinedError or NoTerminalError, on record, unless the person says yes."""
-    text = f'This takes back "{change.title}" (change {change.id}, {_moment(change.opened_at)}):\n\n{preview}'
     try:
-        answer = ask(text, "Do it? Type yes or no: ")
+        answer = ask(preview, "Do it? Type yes or no: ")
     except NoTerminalError as error:
         anyio.run(refuse, ledger, call, planned, "refused", error)
         raise
@@ -188,7 +185,7 @@ async def _undo(settings: Settings, ledger: Ledger, principal: str, call: Call, 
     async with backend.opener(settings)() as crm:
         tenant = Tenant(crm, memory, settings.marketing_lists)
         gate = Gate(tenant, lambda: ledger, replace(settings.policy, approval="ask"), principal)
-        return await undo(crm.through(gate), ledger, call.arguments["change"])
+        return await undo(replace(tenant, client=crm.through(gate)), ledger, call.arguments["change"])
 
 
 def _moment(at: datetime) -> str:

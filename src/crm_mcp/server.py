@@ -20,7 +20,7 @@ from crm_mcp.prompts import add_prompts
 from crm_mcp.resources import CACHE_HINTS, Subscriptions, add_resources
 from crm_mcp.tools.catalogue import Toolset
 from crm_mcp.tools.forgiving import closest
-from crm_mcp.tools.published import load_tools
+from crm_mcp.tools.published import keeping_refused, load_tools
 
 MAX_UNKNOWN_CHARS = 60
 
@@ -119,4 +119,6 @@ def build_server(
     add_prompts(server, {tool.name for tool in tools})
     add_completions(server, access)
     subscriptions.serve_on(server)
+    # Outside all others: what they refuse is on record.
+    server.middleware.insert(0, keeping_refused(access, tools))
     return server

@@ -129,6 +129,8 @@ def _guarded_tools(value: Any) -> Any:
         ):
             close = difflib.get_close_matches(name, writing, n=1)
             hint = f"; did you mean {close[0]}?" if close and name not in writing else ""
+            if part in writing:
+                hint = f"; say +{part} or -{part}"
             raise ValueError(f"must be +TOOL or -TOOL of a writing tool, once each; {part!r} is not{hint}")
         (guarded.add if part[0] == "+" else guarded.discard)(name)
     return frozenset(guarded)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from crm_mcp.calls import CALL
+from crm_mcp.crm.client import NOTHING_DONE
+from crm_mcp.crm.contract import UUID_PATTERN
 from crm_mcp.crm.errors import CrmError, RateLimitedError, RefusedError, RejectedError
 from crm_mcp.journal import LedgerError
 from crm_mcp.kinds import KINDS
 from crm_mcp.lost import settle_recorded
-from crm_mcp.wording import worded
-from crm_mcp.writes import KEPT_BY_CRM, Done, Kind, NotUndoableError, Update
+from crm_mcp.preview import shown
+from crm_mcp.wording import MAX_NAME_CHARS, clean, worded
+from crm_mcp.writes import KEPT_BY_CRM, Done, Kind, NotUndoableError, Update, sent_by
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
     from crm_mcp.ledger import Change, Ledger
+    from crm_mcp.memory import Names
+    from crm_mcp.tenant import Tenant
 
 NOTHING_UNDONE = "Nothing was undone."
 WHY_NOT: Mapping[str, str] = {
@@ -26,11 +32,12 @@ WHY_NOT: Mapping[str, str] = {
 }
 
 
-async def undo(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
+async def undo(tenant: Tenant, ledger: Ledger, change_id: str) -> Change:
     """Take back what the change did, through the client's gate; the change that was taken back.
 
     Raises RefusedError where that cannot be or where the record was changed since.
     """
+    crm = tenant.client
     try:
         change = ledger.get(change_id)
     except LedgerError as error:
@@ -47,35 +54,49 @@ async def undo(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
         write = kind.undoing(done)
     except NotUndoableError as error:
         raise RefusedError(f'"{change.title}" cannot be undone. {error} {NOTHING_UNDONE}') from error
-    await _refuse_if_changed(crm, ledger, change, kind, done)
+    if isinstance(kind, Update) and (dict(write.ids), sent_by(write)) == (change.targets, change.body):
+        raise RefusedError(f"It changed nothing: the CRM had it so before. {NOTHING_UNDONE}")
+    await _refuse_if_changed(tenant, ledger, change, kind, done)
     call = CALL.get()
     call.undoes = change.id
     # Once more when nobody else can change it.
-    call.check = lambda: _refuse_if_changed(crm, ledger, change, kind, done)
+    call.check = lambda: _refuse_if_changed(tenant, ledger, change, kind, done)
     ids: dict[str, Any] = dict(write.ids)
     try:
         await crm.call(write.operation, body=write.body, **ids)
     except RateLimitedError:
         raise  # it says so itself, and when it can be done
     except RejectedError as error:
-        raise RefusedError(f"{error} {NOTHING_UNDONE}") from error
-    if call.rehearsal is None:
-        call.notes += kind.left_behind(done)
-    if isinstance(kind, Update) and call.rehearsal is None:
+        said = str(error).removesuffix(NOTHING_DONE).rstrip()
+        raise RefusedError(f"{said} {NOTHING_UNDONE}") from error
+    if call.rehearsal:
+        takes_back = f'Takes back "{change.title}" (change {change.id}, {change.opened_at:%H:%M} UTC).'
+        last = call.rehearsal[-1]
+        details = [takes_back, *last.details, *kind.left_behind(done)]
+        call.rehearsal[-1] = replace(last, details=details)
+    if call.rehearsal is not None:
+        return change
+    call.notes += kind.left_behind(done)
+    if isinstance(kind, Update):
         # It is taken back, whether or not anybody can look at it.
         with suppress(CrmError):
-            call.notes += _still_other(change.before or {}, await kind.now(crm, change.targets))
+            now = await kind.now(crm, change.targets)
+            call.notes += _still_other(change.before or {}, now, tenant.memory.names)
     return change
 
 
-def _still_other(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> list[str]:
+def _still_other(before: Mapping[str, Any], now: Mapping[str, Any] | None, names: Names) -> list[str]:
     """What the CRM changed along with the write, and did not change back."""
-    names = [
-        worded(name)
+
+    def named(said: str) -> str:
+        return names.get(said) or said
+
+    other = [
+        f"{worded(name)} is {shown(now[name], named)}, and was {shown(value, named)}"
         for name, value in before.items()
         if name not in KEPT_BY_CRM and now is not None and name in now and now[name] != value
     ]
-    return [f"Other than before the change: {', '.join(names)}."] if names else []
+    return [f"Other than before the change: {'; '.join(other)}."] if other else []
 
 
 async def _settled(crm: CrmClient, ledger: Ledger, change: Change) -> Change:
@@ -87,12 +108,16 @@ async def _settled(crm: CrmClient, ledger: Ledger, change: Change) -> Change:
     return ledger.get(change.id)
 
 
-async def _refuse_if_changed(crm: CrmClient, ledger: Ledger, change: Change, kind: Kind, done: Done) -> None:
-    since = await kind.since(crm, done, change.subject.id if change.subject else "")
+async def _refuse_if_changed(tenant: Tenant, ledger: Ledger, change: Change, kind: Kind, done: Done) -> None:
+    since = await kind.since(tenant.client, done, change.subject.id if change.subject else "")
     if not since:
         return
     by = _by_whom(ledger, change, {one.field for one in since})
     what = "; ".join(one.what for one in since)
+    ids, names = UUID_PATTERN.findall(what), tenant.memory.names
+    await tenant.rows.known_stages()
+    await tenant.rows.learn_companies(one for one in ids if not names.get(one))
+    what = UUID_PATTERN.sub(lambda found: clean(names.get(found[0]) or found[0], MAX_NAME_CHARS), what)
     raise RefusedError(f"It was changed since{by}: {what}. {NOTHING_UNDONE}")
 
 

@@ -163,6 +163,10 @@ class Kind:
         """What would go with the record, each in words."""
         return []
 
+    def also_ends(self, write: Write, seen: Seen) -> bool:
+        """Whether it may end another record, too, for good."""
+        return False
+
     def refuse(self, write: Write, seen: Seen) -> None:
         """Raises RefusedError for what can come to no good."""
 
@@ -255,6 +259,10 @@ class Update(OfRecord):
     """A change of a record's fields."""
 
     is_idempotent = True
+
+    def _called(self, write: Write, seen: Seen, named: Named) -> str:
+        called = clean(super()._called(write, seen, named), MAX_NAME_CHARS)
+        return f"{called}: {', '.join(map(worded, sent_by(write)))}"
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         for name, value in sent_by(write).items():
@@ -436,7 +444,9 @@ async def hanging(crm: CrmClient, kind: str, ids: Mapping[str, str], *, home: st
     if kind == "company":
         deals = await crm.leads.search(leads.LeadFilter(company_id=ids["company_id"]), limit=100)
         people = (await crm.companies.contacts(ids["company_id"])).records
-        return [*map(_deal, deals.records), *(f"its contact {_called(one)}" for one in people)]
+        wanted = activities.ActivityFilter(company_id=ids["company_id"])
+        logged = _entries(len((await crm.activities.search(wanted, limit=100)).records))
+        return [*map(_deal, deals.records), *(f"its contact {_called(one)}" for one in people), *logged]
     if kind == "contact":
         deals = await crm.leads.search(leads.LeadFilter(contact_id=ids["contact_id"]), limit=100)
         places = await crm.contacts.memberships(ids["contact_id"])
@@ -448,7 +458,7 @@ async def hanging(crm: CrmClient, kind: str, ids: Mapping[str, str], *, home: st
         return _entries(len([entry for entry in entries if entry.type in ACTIVITY_TYPES]))
     if kind == "stage":
         counts = [one.lead_count for one in await crm.pipeline.stages() if one.id == ids["stage_id"]]
-        return [_leads_in_it(count) for count in counts if count != 0]
+        return [leads_in(count) for count in counts if count != 0]
     return []
 
 
@@ -474,7 +484,7 @@ def _membership(one: contacts.Membership) -> str:
     return clean(f"its membership of {one.company_name or one.company_id}{title}", MAX_TITLE_CHARS)
 
 
-def _leads_in_it(count: int | None) -> str:
+def leads_in(count: int | None) -> str:
     return "an unknown number of leads in it" if count is None else f"{count} lead{'s' * (count != 1)} in it"
 
 
@@ -484,7 +494,9 @@ def _called(record: Any) -> str:
 
 def facts(record: Wire | None, named: Named) -> Iterator[str]:
     for name, value in (record or {}).items():
-        if value not in (None, "", []) and name not in KEPT_BY_CRM and name != "id":
+        # Its company is named by its id already.
+        told = name in ("id", "companyName")
+        if value not in (None, "", []) and name not in KEPT_BY_CRM and not told:
             yield f"{worded(name)}: {shown(value, named)}"
 
 

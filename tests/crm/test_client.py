@@ -171,14 +171,14 @@ async def test_a_call_that_had_no_effect_is_tried_again_until_it_succeeds(
     ("code", "message"),
     [
         (301, "The CRM redirects (301); redirects are not followed with the key. Is the base URL right?"),
-        (400, 'The CRM found the input invalid: "Because.".'),
-        (401, 'The CRM does not accept the API key: "Because.".'),
-        (403, 'The CRM denied it: the key lacks the scope or belongs to another entity: "Because.".'),
-        (404, 'The CRM has no such record: "Because.".'),
-        (409, 'The CRM says that the record\'s state does not allow it: "Because.".'),
-        (418, 'The CRM rejected it with status 418: "Because.".'),
-        (429, 'The CRM\'s rate limit is reached: "Because.". Nothing was done. Try again in a minute.'),
-        (500, 'The CRM failed with status 500: "Because.". Try again later.'),
+        (400, 'The CRM found the input invalid: "Because".'),
+        (401, 'The CRM does not accept the API key: "Because".'),
+        (403, 'The CRM denied it: the key lacks the scope or belongs to another entity: "Because".'),
+        (404, 'The CRM has no such record: "Because".'),
+        (409, 'The CRM says that the record\'s state does not allow it: "Because".'),
+        (418, 'The CRM rejected it with status 418: "Because".'),
+        (429, 'The CRM\'s rate limit is reached: "Because". Nothing was done. Try again in a minute.'),
+        (500, 'The CRM failed with status 500: "Because". Try again later.'),
     ],
 )
 async def test_messages_quote_the_crm_and_say_what_next(connect: Connect, code: int, message: str) -> None:
@@ -190,7 +190,7 @@ async def test_message_of_a_write_without_outcome_says_to_look_first(connect: Co
     after_500 = await failure(write, connect(Crm(status(500, json={"error": "Because."}))))
     after_timeout = await failure(write, connect(Crm(httpx2.ReadTimeout)))
     assert [str(after_500), str(after_timeout)] == [
-        'The CRM failed with status 500: "Because.": it may or may not have been done. '
+        'The CRM failed with status 500: "Because": it may or may not have been done. '
         "Look before doing it again.",
         "The request was sent, but no answer came (ReadTimeout): it may or may not have been done. "
         "Look before doing it again.",
@@ -200,7 +200,7 @@ async def test_message_of_a_write_without_outcome_says_to_look_first(connect: Co
 @pytest.mark.parametrize(
     ("body", "quoted"),
     [
-        (b'{"error": "No name."}', ': "No name."'),
+        (b'{"error": "No name."}', ': "No name"'),
         (b'{"error": "two\\n lines\\u001b[31m\\u202e"}', ': "two lines [31m"'),
         (json.dumps({"error": "x" * 200}).encode(), f': "{"x" * 200}"'),
         (json.dumps({"error": "x" * 201}).encode(), f': "{"x" * 199}…"'),

@@ -10,7 +10,7 @@ import pytest
 from .programs import SECONDS, Program
 
 CANARY_KEY = "ak_canary-7f3a"
-NOT_ACCEPTED = 'The CRM does not accept the API key: "Missing or unknown API key.".'
+NOT_ACCEPTED = 'The CRM does not accept the API key: "Missing or unknown API key".'
 
 
 def call(server: Program, tool: str, **arguments: Any) -> tuple[bool, str, Any]:

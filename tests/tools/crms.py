@@ -63,7 +63,7 @@ def cutting(
 # What the model reads of a part that `refusing` keeps back.
 REFUSED = (
     "could not be fetched: The CRM denied it: the key lacks the scope or belongs to another entity: "
-    '"Not this.".'
+    '"Not this".'
 )
 
 

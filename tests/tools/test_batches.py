@@ -115,7 +115,7 @@ async def test_the_rate_limit_stops_it_and_the_rest_is_named(
             {
                 "item": ids[1],
                 "outcome": "failed",
-                "detail": 'The CRM\'s rate limit is reached: "Slow down.". Nothing was done. '
+                "detail": 'The CRM\'s rate limit is reached: "Slow down". Nothing was done. '
                 "Try again in a minute.",
             },
             {"item": ids[2], "outcome": "not attempted", "detail": ""},
@@ -140,7 +140,7 @@ async def test_a_rate_limit_before_all_are_found_ends_it_before_the_first_is_don
     wire.inner = httpx2.MockTransport(answer)
     with stamina.set_testing(True, attempts=1):
         assert await refusal("move_lead_stage", leads=[ids[0], "Umbra annual licence"], stage="Won") == (
-            'The CRM\'s rate limit is reached: "Slow down.". Nothing was done. Try again in a minute.'
+            'The CRM\'s rate limit is reached: "Slow down". Nothing was done. Try again in a minute.'
         )
     assert wire.writes == []
 

@@ -47,10 +47,10 @@ async def test_a_result_names_its_change_and_the_ledger_has_all_of_it(
 
 async def test_what_was_undone_is_said_in_a_sentence(client: Client) -> None:
     """One that ends with a name that ends with a full stop."""
-    changed = await client.call_tool("update_company", {"company": "Acme Inc.", "phone": "1"})
+    changed = await client.call_tool("create_company", {"name": "Newcomer Inc."})
     [change] = changed.structured_content["change_ids"]  # type: ignore[index]
     [block] = (await client.call_tool("undo_change", {"change": change})).content
-    assert block.text.splitlines()[0] == "Undone: Update company Acme Inc."  # type: ignore[union-attr]
+    assert block.text.splitlines()[0] == "Undone: Create company Newcomer Inc."  # type: ignore[union-attr]
 
 
 async def test_changes_are_listed_newest_first_with_what_became_of_them(
@@ -63,8 +63,8 @@ async def test_changes_are_listed_newest_first_with_what_became_of_them(
     [block] = result.content
     text = block.text.splitlines()  # type: ignore[union-attr]
     assert text[0] == "Changes, newest first: 4"
-    assert text[1] == f"- {when[back]} · Update company Acme Inc. · applied · {back}"
-    assert text[2] == f"- {when[phone]} · Update company Acme Inc. · undone · {phone}"
+    assert text[1] == f"- {when[back]} · Update company Acme Inc.: phone · applied · {back}"
+    assert text[2] == f"- {when[phone]} · Update company Acme Inc.: phone · undone · {phone}"
     assert text[3].startswith(f"- {when[refused.id]} · Create company Acme · refused · This company seems")
     assert text[4] == f"- {when[company]} · Create company Newcomer AG · applied · {company}"
     assert result.structured_content is not None
@@ -74,7 +74,7 @@ async def test_changes_are_listed_newest_first_with_what_became_of_them(
         "id": phone,
         "at": "",
         "tool": "update_company",
-        "title": "Update company Acme Inc.",
+        "title": "Update company Acme Inc.: phone",
         "outcome": "undone",
         "record_id": find("companies", name="Acme Inc.")["id"],
         "undone_by": back,

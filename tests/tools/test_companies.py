@@ -264,7 +264,7 @@ async def test_search_companies_page_by_page_shows_each_once(call: Call, sandbox
 
 async def test_get_company_that_is_not_there(refusal: Call) -> None:
     assert await refusal("get_company", company=UNKNOWN) == (
-        f'The CRM has no such record: "There is no company {UNKNOWN}.".'
+        f'The CRM has no such record: "There is no company {UNKNOWN}".'
     )
 
 

@@ -330,7 +330,7 @@ async def test_delete_contact_deletes_once(call: Call, refusal: Call, mira: str)
     text, found = await call("delete_contact", contact="Mira Stone at Acme")
     assert text == "Contact Mira Stone deleted."
     assert found == {"removed": "contact", "id": mira}
-    gone = f'The CRM has no such record: "There is no contact {mira}.".'
+    gone = f'The CRM has no such record: "There is no contact {mira}".'
     assert await refusal("get_contact", contact=mira) == gone
     assert (await call("delete_contact", contact=mira)).text == (
         "Done before, so that nothing was sent again. Contact Mira Stone deleted."

@@ -499,7 +499,7 @@ async def test_move_lead_quotes_the_crm_when_it_refuses(
     refusal: Call, find: Find, licence: dict[str, Any]
 ) -> None:
     assert await refusal("move_lead_stage", lead=licence["id"], stage="won", lost_reason="Price") == (
-        'The CRM found the input invalid: "lostReason: Won is not a lost stage.".'
+        'The CRM found the input invalid: "lostReason: Won is not a lost stage". Nothing was done.'
     )
     assert find("leads", id=licence["id"]) == licence
 
@@ -518,7 +518,7 @@ async def test_delete_lead_deletes_once(call: Call, refusal: Call, licence: dict
     text, found = await call("delete_lead", lead="Acme annual licence")
     assert text == "Lead Acme annual licence deleted."
     assert found == {"removed": "lead", "id": licence["id"]}
-    gone = f'The CRM has no such record: "There is no lead {licence["id"]}.".'
+    gone = f'The CRM has no such record: "There is no lead {licence["id"]}".'
     assert await refusal("get_lead", lead=licence["id"]) == gone
     assert (await call("delete_lead", lead=licence["id"])).text == (
         "Done before, so that nothing was sent again. Lead Acme annual licence deleted."

@@ -393,7 +393,7 @@ async def test_without_aliases_a_marketing_list_is_an_id(refusal: Call, wire: An
 async def test_an_id_that_no_company_has_is_the_crms_refusal(refusal: Call, sandbox: Any) -> None:
     """Ids are not looked up, and the CRM takes all of a request or nothing."""
     assert await refusal("add_to_marketing_list", list_id=LIST_ID, companies=["Acme Inc", LIST_ID]) == (
-        f'The CRM found the input invalid: "companyIds: there is no company {LIST_ID}.".'
+        f'The CRM found the input invalid: "companyIds: there is no company {LIST_ID}". Nothing was done.'
     )
     assert sandbox.all("SELECT * FROM marketing_list_companies") == []
 

@@ -44,7 +44,7 @@ def failing(path: str, crm: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
 
 
 def failed(part: str) -> str:
-    return f'{part} could not be fetched: The CRM failed with status 500: "Broken.". Try again later.'
+    return f'{part} could not be fetched: The CRM failed with status 500: "Broken". Try again later.'
 
 
 # The pipeline in numbers

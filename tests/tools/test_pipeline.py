@@ -168,8 +168,7 @@ async def test_a_stage_with_leads_goes_only_with_a_place_for_them(
     leads = [row["id"] for row in sandbox.all("SELECT id FROM leads WHERE stage_id = ?", proposal)]
 
     assert await refusal("delete_pipeline_stage", stage="Proposal") == (
-        "The CRM says that the record's state does not allow it: "
-        '"The stage has leads; name another stage for them in reassignToStageId.".'
+        f"There are {len(leads)} leads in it: say where to in `move_leads_to`. Nothing was deleted."
     )
     assert await names() == STANDARD
 

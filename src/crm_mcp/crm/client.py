@@ -57,6 +57,7 @@ LONGEST_BACKOFF_SECONDS = 0.7
 # A reset from here on is a point in time, a smaller one a number of seconds.
 FIRST_EPOCH = 1_000_000_000
 MAX_WAIT_SECONDS = 86_400
+NOTHING_DONE = "Nothing was done."
 # Many servers hang up after 5 s: a write sent just then would have an unknown outcome.
 KEEPALIVE_SECONDS = 3.0
 API_KEY = re.compile(r"ak_[!-~]+")
@@ -423,7 +424,8 @@ def _raise_for_status(response: httpx2.Response, content: bytes) -> NoReturn:
         )
     if status < 500:
         kind, text = REJECTIONS.get(status, (RejectedError, f"The CRM rejected it with status {status}"))
-        raise kind(f"{text}{said}.", status=status)
+        nothing = "" if response.request.method == "GET" else f" {NOTHING_DONE}"
+        raise kind(f"{text}{said}.{nothing}", status=status)
     if response.request.method == "GET":
         raise UnavailableError(
             f"The CRM failed with status {status}{said}. Try again later.",
@@ -449,7 +451,7 @@ def _quoted_error(content: bytes) -> str:
     printable = "".join(char if char.isprintable() else " " for char in API_KEY.sub("ak_…", said))
     one_line = " ".join(printable.split())
     cut = one_line if len(one_line) <= MAX_QUOTED_CHARS else one_line[: MAX_QUOTED_CHARS - 1] + "…"
-    return f': "{cut}"'
+    return f': "{cut.rstrip(".")}"'
 
 
 def _retry_after_seconds(headers: httpx2.Headers) -> float | None:

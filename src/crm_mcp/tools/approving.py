@@ -47,9 +47,7 @@ def approving(function: ToolFunction) -> ToolFunction:
         call, policy = CALL.get(), ctx.request_context.lifespan_context.policy
         call.guarded = policy.guards(call.tool, call.arguments)
         trusted = policy.trusts_client(call.tool, call.arguments)
-        # Whether a change may be taken back so easily shows when it is looked at.
-        undoes = call.tool == "undo_change" and not call.arguments.get("preview")
-        if trusted or not (call.guarded or undoes):
+        if trusted or not (call.guarded or policy.may_guard(call.tool, call.arguments)):
             return []
         call.rehearsal = []
         try:

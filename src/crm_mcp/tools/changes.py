@@ -68,7 +68,7 @@ async def undo_change(
     call = CALL.get()
     if preview:
         call.rehearsal = []
-    undone = await undo(crm.client, ledger, change)
+    undone = await undo(crm, ledger, change)
     if preview:
         would = [
             line for planned in call.rehearsal or [] for line in (planned.attempt.title, *planned.details)

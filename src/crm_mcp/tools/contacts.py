@@ -212,8 +212,11 @@ async def link_contact_to_company(
 ) -> MembershipResult:
     """Make a contact a member of a company, or change the membership it has there."""
     existing = await _membership(crm, person.id, home.id)
-    if existing and not title and is_primary is None:
-        linked = f"{_called(person)} is a member of {_called(home)} already. Nothing was sent to the CRM."
+    if existing and title in ("", existing.title) and is_primary in (None, existing.is_primary):
+        role = f" as {title}" if title else ""
+        linked = (
+            f"{_called(person)} is a member of {_called(home)}{role} already. Nothing was sent to the CRM."
+        )
         return MembershipResult(membership=existing).after(linked)
     sent: MembershipChanges
     if existing is None:

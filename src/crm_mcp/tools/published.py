@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cached_property
 from typing import Any
 
 import anyio
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
@@ -114,7 +115,7 @@ class PublishedTool(Tool):
     def _implementation(self) -> Tool:
         declared = declarations()[self.name]
         function = declared.function
-        if not self._is_reading:
+        if not self.is_reading:
             from crm_mcp.tools.approving import approving  # noqa: PLC0415
 
             function = approving(function)
@@ -124,7 +125,7 @@ class PublishedTool(Tool):
         return tool
 
     @property
-    def _is_reading(self) -> bool:
+    def is_reading(self) -> bool:
         return bool(self.annotations and self.annotations.read_only_hint)
 
     async def run(
@@ -134,7 +135,7 @@ class PublishedTool(Tool):
         try:
             said, notes = self._checked(arguments)
         except ToolError as error:
-            await self._keep_invalid(access, arguments, error)
+            await self.keep_invalid(access, arguments, error)
             raise
         call = Call(self.name, said)
         calling = CALL.set(call)
@@ -148,7 +149,7 @@ class PublishedTool(Tool):
         finally:
             CALL.reset(calling)
             # Also after a failure: what happened may be unknown.
-            if not self._is_reading:
+            if not self.is_reading:
                 access.memory.recent.drop(*self.drops)
         if isinstance(result, InputRequiredResult) or not convert_result:
             return result
@@ -175,7 +176,7 @@ class PublishedTool(Tool):
     async def _run(self, arguments: dict[str, Any], context: Context[Any, Any], call: Call) -> Any:
         access: CrmAccess = context.request_context.lifespan_context
         try:
-            if not self._is_reading:
+            if not self.is_reading:
                 access.memory.recent.drop_older(WRITING_SECONDS)
                 await access.settle_lost(call)
             return await self._answered(arguments, context, call)
@@ -183,13 +184,13 @@ class PublishedTool(Tool):
             from crm_mcp.journal import LedgerError  # noqa: PLC0415  # only where something failed
 
             cause = error.__cause__
-            if isinstance(cause, CrmError) and not self._is_reading:
+            if isinstance(cause, CrmError) and not self.is_reading:
                 if done := self._done_before(context, call, cause):
                     return done
                 await access.put_on_record(call, self.title or self.name, cause)
                 if not call.sent:
                     raise ToolError(_before_sending(cause)) from cause
-            if isinstance(cause, LedgerError) and not (self._is_reading or call.sent):
+            if isinstance(cause, LedgerError) and not (self.is_reading or call.sent):
                 raise ToolError(f"{cause} {NOTHING_SENT}") from cause
             if isinstance(cause, CrmError | LedgerError):
                 raise ToolError(_cut(str(cause))) from cause
@@ -197,12 +198,12 @@ class PublishedTool(Tool):
         except ToolError as error:
             if isinstance(error.__cause__, ValidationError):
                 invalid = ToolError(_cut(_in_one_line(error.__cause__)))
-                await self._keep_invalid(access, arguments, invalid)
+                await self.keep_invalid(access, arguments, invalid)
                 raise invalid from error.__cause__
             raise
 
-    async def _keep_invalid(self, access: CrmAccess, arguments: dict[str, Any], error: ToolError) -> None:
-        if not self._is_reading:
+    async def keep_invalid(self, access: CrmAccess, arguments: dict[str, Any], error: ToolError) -> None:
+        if not self.is_reading:
             call = Call(self.name, unchecked(arguments, digest_texts=access.policy.digest_bodies))
             await access.put_on_record(call, self.title or self.name, error)
 
@@ -263,6 +264,27 @@ class PublishedTool(Tool):
         if missing:
             raise ToolError(f"Required and not given: {', '.join(missing)}. Nothing was done.")
         return said, notes
+
+
+def keeping_refused(access: CrmAccess, tools: Iterable[Tool]) -> ServerMiddleware[Any]:
+    """Middleware around the SDK's own, which refuses answers to questions that were not asked of that call,
+    or were altered, and tells the tool nothing of it: those are on record too."""
+    writing = {tool.name: tool for tool in tools if isinstance(tool, PublishedTool) and not tool.is_reading}
+
+    async def keep(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        try:
+            return await call_next(ctx)
+        except MCPError as error:
+            params, data = ctx.params or {}, error.data if isinstance(error.data, dict) else {}
+            tool = writing.get(str(params.get("name"))) if ctx.method == "tools/call" else None
+            if tool is None or data.get("reason") != "invalid_request_state":
+                raise
+            refused = ToolError("The answer was given to another call, or altered, or comes too late.")
+            said = params.get("arguments")
+            await tool.keep_invalid(access, said if isinstance(said, dict) else {}, refused)
+            raise MCPError(error.code, f"{error.message}. {NOTHING_SENT}", data) from error
+
+    return keep
 
 
 def _in_one_line(error: ValidationError) -> str:
