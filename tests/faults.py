@@ -281,7 +281,9 @@ def expected(fault: Fault, write: Write) -> Cell:
 
 def _not_done(write: Write, first: str) -> Cell:
     """It was not done, and nobody said so: what is found when it is called again."""
-    if write.operation == "send_outbound_email":
+    somebody_elses = write.tool.startswith("create") and write.lookalikes
+    if write.operation == "send_outbound_email" or somebody_elses:
+        # Which of those that are there by now is ours, if any, is for a person to say.
         return Cell(0, (first,), 0, (first, "refused"))
     return Cell(0, (first,), 1, ("failed" if write.is_surely_missed else first, "applied"))
 
@@ -290,7 +292,7 @@ def told(fault: Fault, write: Write, change: str) -> str:
     """What the assistant reads when it was not done, or when nobody knows."""
     if fault.tells:
         return fault.says
-    again = "does no harm" if write.comes_to_the_same else "looks first"
+    again = "looks first"
     return f"{fault.says} (Change {change}; the same call again {again}.)"
 
 

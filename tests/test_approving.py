@@ -778,3 +778,43 @@ async def test_no_argument_passes_for_an_approval(
     client = await open_client(policy=ASKING)
     await call(client, tool, arguments | pretence, fails=True)
     assert wire.writes == []
+
+
+async def test_what_is_shown_is_called_what_it_is_called_now(
+    open_client: OpenClient, sandbox: Any, ledger: Ledger, wire: Any
+) -> None:
+    client = await open_client(policy=Policy())
+    acme = sandbox.one("SELECT id FROM companies WHERE name = 'Acme Inc.'")["id"]
+    await client.call_tool("get_company", {"company": acme})
+    sandbox.execute("UPDATE companies SET name = 'Rival GmbH' WHERE id = ?", acme)
+    listed = {"list_id": LIST_ID, "companies": [acme]}
+    await call(client, "add_to_marketing_list", listed, fails=True)
+    [waiting] = ledger.waiting()
+    assert "- Rival GmbH" in waiting.preview
+    ledger.decide(waiting.id, approved=True, by="page")
+    # What was approved is called otherwise by now: it is another thing that a person has to see.
+    sandbox.execute("UPDATE companies SET name = 'Third AG' WHERE id = ?", acme)
+    text = await call(client, "add_to_marketing_list", listed, fails=True)
+    assert "The record changed since it was shown, so that the earlier approval is void." in text
+    assert "- Third AG" in text
+    assert wire.writes == []
+
+
+async def test_leads_that_are_named_by_their_ids_are_shown_by_their_names(
+    open_client: OpenClient, sandbox: Any, ledger: Ledger
+) -> None:
+    client = await open_client(policy=Policy())
+    leads = sandbox.all("SELECT id, title FROM leads LIMIT 11")
+    arguments = {"type": "note", "subject": "Hi", "leads": [lead["id"] for lead in leads]}
+    await call(client, "log_activity", arguments, fails=True)
+    [waiting] = ledger.waiting()
+    assert all(lead["title"] in waiting.preview and lead["id"] not in waiting.preview for lead in leads)
+
+
+async def test_what_is_there_already_is_shown_to_who_approves_another(
+    open_client: OpenClient, ledger: Ledger
+) -> None:
+    client = await open_client(policy=GUARDING_ALL)
+    await call(client, "create_company", {"name": "Acme", "allow_duplicate": True}, fails=True)
+    [waiting] = ledger.waiting()
+    assert "Seems to be there already: Acme Inc." in waiting.preview

@@ -216,13 +216,39 @@ async def test_a_change_there_and_back_is_no_repeat(client: Client, find: Find) 
     assert find("companies", name="Acme Inc.")["phone"] == "1"
 
 
-async def test_what_somebody_else_changed_since_is_written_again(
+async def test_what_somebody_else_changed_since_is_not_overwritten_by_a_call_made_again(
+    client: Client, sandbox: Any, find: Find, changes: Any
+) -> None:
+    """It may be a retry; who wants it says so in other words."""
+    acme = find("companies", name="Acme Inc.")
+    await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    [first] = changes()
+    sandbox.execute("UPDATE companies SET phone = '2' WHERE name = 'Acme Inc.'")
+    text = await text_of(client, "update_company", company="Acme Inc.", phone="1", fails=True)
+    assert text == (
+        f"The same call was made at {first.opened_at:%H:%M} UTC (change {first.id}), and somebody changed it "
+        f"since: phone is 2 now. Ask the person; to do it all the same, say {acme['id'][:8]} for the record. "
+        "Nothing was sent to the CRM."
+    )
+    assert find("companies", name="Acme Inc.")["phone"] == "2"
+    await facts_of(client, "update_company", company=acme["id"][:8], phone="1")
+    assert find("companies", name="Acme Inc.")["phone"] == "1"
+    sandbox.execute("UPDATE companies SET phone = '3' WHERE name = 'Acme Inc.'")
+    text = await text_of(client, "update_company", company=acme["id"][:8], phone="1", fails=True)
+    assert "to do it all the same, say its name for the record" in text
+
+
+async def test_a_deal_that_a_person_moved_on_is_not_moved_back_by_a_call_made_again(
     client: Client, sandbox: Any, find: Find
 ) -> None:
-    await facts_of(client, "update_company", company="Acme Inc.", phone="1")
-    sandbox.execute("UPDATE companies SET phone = '2' WHERE name = 'Acme Inc.'")
-    await facts_of(client, "update_company", company="Acme Inc.", phone="1")
-    assert find("companies", name="Acme Inc.")["phone"] == "1"
+    moved = MOVE | {"stage": "Proposal"}
+    await facts_of(client, "move_lead_stage", **moved)
+    won = find("stages", name="Won")["id"]
+    sandbox.execute("UPDATE leads SET stage_id = ? WHERE title = 'Acme annual licence'", won)
+    assert "somebody changed it since: stage is Won now." in await text_of(
+        client, "move_lead_stage", **moved, fails=True
+    )
+    assert find("leads", title="Acme annual licence")["stage_id"] == won
 
 
 async def test_what_was_created_and_deleted_is_created_again(client: Client, find: Find) -> None:
@@ -596,3 +622,16 @@ async def test_a_lead_without_a_contact_gets_no_email(client: Client, wire: Any,
         "Acme annual licence has no contact to write to: set one with update_lead. Nothing was sent."
     )
     assert wire.writes == []
+
+
+async def test_a_membership_that_was_made_anew_can_be_ended_anew(
+    client: Client, find: Find, wire: Any
+) -> None:
+    ids = {
+        "contact": find("contacts", email="anna.muller@acme-inc.example")["id"],
+        "company": find("companies", name="Kestrel Solar Ltd")["id"],
+    }
+    for tool in ("link", "unlink", "link", "unlink"):
+        preposition = "to" if tool == "link" else "from"
+        await facts_of(client, f"{tool}_contact_{preposition}_company", **ids)
+    assert len(wire.writes) == 4

@@ -101,7 +101,7 @@ async def test_what_was_not_done_is_unknown_first_and_done_when_it_is_called_aga
     text = await text_of(client, tool, **arguments, fails=True)
     [unknown] = changes()
     assert unknown.outcome == "unknown"
-    again = "does no harm" if tool == "update_company" else "looks first"
+    again = "looks first"
     assert text == (
         "The request was sent, but no answer came (ReadError): it may or may not have been done. "
         f"Look before doing it again. (Change {unknown.id}; the same call again {again}.)"
@@ -405,7 +405,8 @@ async def test_who_me_is_shows_nothing_of_what_was_done(
     wire.inner = healthy
     await facts_of(client, "update_lead", lead=lead, owner="me")
     sandbox.execute("UPDATE leads SET owner_user_id = ? WHERE title = ?", BOB, lead)
-    third = await facts_of(client, "update_lead", lead=lead, owner="me")
+    await text_of(client, "update_lead", lead=lead, owner="me", fails=True)
+    third = await facts_of(client, "update_lead", lead=find("leads", title=lead)["id"], owner="me")
     assert ("repeat" in third, find("leads", title=lead)["owner_user_id"] == BOB) == (False, False)
     assert (await facts_of(client, "update_lead", lead=lead, owner="me"))["repeat"]
 
@@ -970,3 +971,131 @@ async def test_what_the_crm_may_still_do_is_not_done_again_on_purpose_either(
     assert "may still be on its way in the CRM. Try again after" in text
     assert [one.outcome for one in changes()] == ["unknown", "refused"]
     assert sandbox.number("SELECT count(*) FROM activities WHERE subject = 'Hello'") == 0
+
+
+# What was lost, and is told again
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "count"),
+    [
+        (
+            "log_activity",
+            {"type": "call", "subject": "Lost one", "lead": "Acme annual licence"},
+            "SELECT count(*) FROM activities WHERE subject = 'Lost one'",
+        ),
+        (
+            "create_lead",
+            {"title": "Lost one", "company": "Acme Inc."},
+            "SELECT count(*) FROM leads WHERE title = 'Lost one'",
+        ),
+    ],
+)
+async def test_a_call_on_purpose_that_was_lost_is_not_done_twice_when_it_is_made_again(
+    client: Client, wire: Any, sandbox: Any, changes: Any, tool: str, arguments: dict[str, Any], count: str
+) -> None:
+    on_purpose = arguments | {"repeat": True}
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, tool, **on_purpose, fails=True)
+    wire.inner = healthy
+    assert (await facts_of(client, tool, **on_purpose))["repeat"]
+    assert [one.outcome for one in changes()] == ["applied"]
+    assert sandbox.number(count) == 1
+
+
+async def test_a_batch_on_purpose_that_was_interrupted_is_gone_on_with(
+    client: Client, wire: Any, sandbox: Any
+) -> None:
+    leads = ["Acme annual licence", "Quint annual licence", "Müller maintenance renewal"]
+    batch = {"type": "call", "subject": "Lost one", "leads": leads}
+    await facts_of(client, "log_activity", **batch)
+    healthy, dark, sent = wire.inner, doing_it_in_the_dark(wire.inner), 0
+
+    async def second_is_lost(request: httpx2.Request) -> httpx2.Response:
+        nonlocal sent
+        sent += request.method == "POST"
+        inner = dark if sent == 2 else healthy
+        return await inner.handle_async_request(request)  # type: ignore[no-any-return]
+
+    wire.inner = httpx2.MockTransport(second_is_lost)
+    await client.call_tool("log_activity", batch | {"repeat": True})
+    wire.inner = healthy
+    await client.call_tool("log_activity", batch | {"repeat": True})
+    assert sandbox.number("SELECT count(*) FROM activities WHERE subject = 'Lost one'") == 6
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "reworded"),
+    [
+        ("send_outbound_email", MAIL, {"body": "Dear Ms Müller"}),
+        ("log_activity", CALL, {"body": "They said hello"}),
+    ],
+)
+async def test_what_was_lost_and_is_told_in_other_words_is_not_sent_without_a_word(
+    client: Client, wire: Any, changes: Any, tool: str, arguments: dict[str, Any], reworded: dict[str, Any]
+) -> None:
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, tool, **arguments, fails=True)
+    wire.inner = healthy
+    text = await text_of(client, tool, **arguments | reworded, fails=True)
+    lost, refused = changes()
+    assert (lost.outcome, refused.outcome) == ("applied", "refused")
+    assert text == (
+        f'"{lost.title}" was tried at {lost.opened_at:%H:%M} UTC (change {lost.id}) and brought no answer; '
+        "it was done. If this is another one, `repeat` does it. Nothing was sent to the CRM."
+    )
+    assert len(wire.writes) == 1
+    # Of another subject it is another one.
+    await facts_of(client, tool, **arguments | {"subject": "Another"})
+    assert len(wire.writes) == 2
+
+
+async def test_a_lost_email_that_came_late_is_not_taken_for_another_persons(
+    open_client: OpenClient, wire: Any, changes: Any, sandbox: Any
+) -> None:
+    anna = await open_client(policy=IMPATIENT, principal="anna")
+    ben = await open_client(policy=IMPATIENT, principal="ben")
+    late = Late(wire.inner)
+    healthy, wire.inner = wire.inner, late
+    await text_of(anna, "send_outbound_email", **MAIL, fails=True)
+    wire.inner = losing_the_answer(healthy, before=True)
+    await text_of(ben, "send_outbound_email", **MAIL, fails=True)
+    wire.inner = healthy
+    await late.catch_up()
+    assert (await facts_of(anna, "send_outbound_email", **MAIL))["repeat"]
+    await text_of(ben, "send_outbound_email", **MAIL, fails=True)
+    assert sandbox.number("SELECT count(*) FROM outbox WHERE subject = 'Hello'") == 1
+    assert {one.principal: one.outcome for one in changes() if one.outcome != "refused"} == {
+        "anna": "applied",
+        "ben": "unknown",
+    }
+
+
+async def test_a_lost_update_that_shows_done_holds_up_no_other(
+    client: Client, wire: Any, find: Find, changes: Any
+) -> None:
+    late = Late(wire.inner)
+    healthy, wire.inner = wire.inner, late
+    await text_of(client, "update_company", company="Acme Inc.", phone="1", fails=True)
+    wire.inner = healthy
+    await text_of(client, "update_company", company="Acme Inc.", phone="2", fails=True)
+    await late.catch_up()
+    await facts_of(client, "update_company", company="Acme Inc.", phone="2")
+    assert find("companies", name="Acme Inc.")["phone"] == "2"
+    assert sorted(one.outcome for one in changes()) == ["applied", "applied", "refused"]
+
+
+async def test_a_lost_update_is_not_made_again_over_what_a_person_set_since(
+    open_client: OpenClient, wire: Any, sandbox: Any, find: Find
+) -> None:
+    client = await open_client(policy=IMPATIENT)
+    healthy, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await text_of(client, "update_company", company="Acme Inc.", phone="1", fails=True)
+    wire.inner = healthy
+    sandbox.execute(
+        "UPDATE companies SET phone = '3', updated_at = ? WHERE name = 'Acme Inc.'", sandbox.now()
+    )
+    assert "somebody changed it since: phone is 3 now" in await text_of(
+        client, "update_company", company="Acme Inc.", phone="1", fails=True
+    )
+    assert find("companies", name="Acme Inc.")["phone"] == "3"

@@ -142,6 +142,8 @@ def facts(asked: Approval, preview: str = PREVIEW) -> list[tuple[str, str]]:
     return [
         ("dt", "Tool"),
         ("dd", asked.tool),
+        ("dt", "CRM"),
+        ("dd", "the embedded CRM"),
         ("dt", "Asked for by"),
         ("dd", asked.principal),
         ("dt", "Holds until"),

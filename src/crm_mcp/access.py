@@ -100,7 +100,9 @@ class CrmAccess:
         # What is wrong with the CRM or the ledger the call itself will meet.
         with suppress(CrmError, LedgerError):
             crm = (await self.tenant()).client
-            for change in lost_before(self.ledger(), self._attempted(call, "")):
+            lost = lost_before(self.ledger(), self._attempted(call, ""))
+            call.resumes = frozenset(change.call for change in lost if change.call)
+            for change in lost:
                 from crm_mcp.lost import settle_recorded  # noqa: PLC0415
 
                 await settle_recorded(crm, self.ledger(), change)

@@ -198,6 +198,7 @@ def _facts(approval: Approval) -> str:
     return (
         "<dl>"
         f"<dt>Tool</dt><dd>{_shown(approval.tool)}</dd>"
+        f"<dt>CRM</dt><dd>{_shown(approval.crm)}</dd>"
         f"<dt>Asked for by</dt><dd>{_shown(approval.principal)}</dd>"
         f"<dt>Holds until</dt><dd>{until:%Y-%m-%d %H:%M:%S %Z}</dd>"
         "</dl>"

@@ -43,7 +43,7 @@ async def approval_of(ledger: Ledger, call: Call, planned: Sequence[Planned], se
     """The approval that waits for exactly this, or was given; void ones are not."""
     question = question_of(call, planned)
     found = await patiently(lambda: ledger.ask_for_approval(question, seconds=seconds))
-    if found.plan == question.plan:
+    if (found.plan, found.preview) == (question.plan, question.preview):
         return found
     # What was shown is not so any more.
     await patiently(lambda: ledger.void(found.id))

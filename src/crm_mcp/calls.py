@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -91,6 +92,10 @@ class Call:
 
     tool: str
     arguments: Mapping[str, Any]
+    # Its writes have it on record, so that a call made again is told from another one.
+    id: str = field(default_factory=lambda: secrets.token_hex(6))
+    # The ids of those that had the same arguments and brought no answer: this is one of them, made again.
+    resumes: frozenset[str] = frozenset()
     guarded: bool = False
     # Where its writes are collected instead of sent.
     rehearsal: list[Planned] | None = None

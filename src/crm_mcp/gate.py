@@ -24,6 +24,7 @@ from crm_mcp.calls import (
     restored,
     without,
 )
+from crm_mcp.crm.contract import UUID_PATTERN
 from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RefusedError, UnexpectedResponseError
 from crm_mcp.wording import worded
 
@@ -141,9 +142,15 @@ class Gate:
         rows = self._tenant.rows
         with suppress(CrmError):
             await rows.stages()
-        either = (seen.record or {}, write.body.to_wire() if write.body else {})
-        await rows.learn_companies(wire.get("companyId") for wire in either)
-        await rows.learn_contacts([write.ids.get("contact_id"), *(wire.get("contactId") for wire in either)])
+        sent = write.body.to_wire() if write.body else {}
+        either = (seen.record or {}, sent)
+        ids = write.ids
+        # As they are called now: what was remembered may be another one's name.
+        await rows.learn_anew(
+            companies=[*(wire.get("companyId") for wire in either), *sent.get("companyIds", ())],
+            contacts=[ids.get("contact_id"), *(wire.get("contactId") for wire in either)],
+            leads=[ids.get("lead_id"), sent.get("leadId")],
+        )
 
     async def _once(self, kind: Kind, write: Write, call: Call, send: Send) -> Any:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
@@ -242,6 +249,7 @@ class Gate:
             approval=call.approval,
             undoes=call.undoes,
             claim=kind.claim(write) or None,
+            call=call.id,
         )
 
     def _hidden(self, kind: Kind) -> Sequence[str]:
@@ -278,7 +286,8 @@ class Gate:
 
         if earlier.outcome == "pending" or earlier.key != attempt.key:
             return False
-        again = bool(call.arguments.get("repeat"))
+        # What was lost, and is asked for once more, is no second one on purpose.
+        again = bool(call.arguments.get("repeat")) and earlier.call not in call.resumes
         if kind.is_email and again and call.rehearsal is None and not call.approved:
             await self._refuse(attempt, "The same e-mail again needs a person's approval.")
         if earlier.outcome == "unknown":
@@ -288,15 +297,29 @@ class Gate:
             if problem := why_not_again(kind, call.arguments, earlier, verdict):
                 like = verdict.like if isinstance(verdict, CannotTell) else ()
                 await self._refuse(attempt, problem, await self._listed(kind, like))
+            if isinstance(verdict, CannotTell):
+                await self._refuse_to_overwrite(kind, call, earlier, attempt)
             return True
-        lately = _age(earlier) <= timedelta(seconds=REPEAT_SECONDS)
-        return again or not lately or not await kind.stands(self._crm, write, earlier.after)
+        if again or _age(earlier) > timedelta(seconds=REPEAT_SECONDS):
+            return True
+        if await kind.stands(self._crm, write, earlier.after):
+            return False
+        await self._refuse_to_overwrite(kind, call, earlier, attempt)
+        return True
+
+    async def _refuse_to_overwrite(self, kind: Kind, call: Call, earlier: Change, attempt: Attempt) -> None:
+        """A call made again must not take back what somebody else changed since it was made first."""
+        from crm_mcp.unwanted import why_overwritten  # noqa: PLC0415
+
+        if problem := await why_overwritten(self._crm, self._ledger(), kind, call, earlier, attempt):
+            problem = UUID_PATTERN.sub(lambda found: self._named(found[0]), problem)
+            await self._refuse(attempt, problem)
 
     async def _refuse_unwanted(
         self, kind: Kind, write: Write, seen: Seen, call: Call, attempt: Attempt, *, again: bool
     ) -> None:
         """Raises RefusedError. Before it is sent the claim is held, so that nobody comes in between."""
-        from crm_mcp.lost import why_not_now  # noqa: PLC0415
+        from crm_mcp.lost import why_like_lost, why_not_now  # noqa: PLC0415
         from crm_mcp.unwanted import why_namesake, why_renamed, why_too_many  # noqa: PLC0415
 
         kind.refuse(write, seen)
@@ -306,7 +329,9 @@ class Gate:
         if kind.is_email:
             problem = problem or why_too_many(ledger, self._policy, seen, attempt)
         if kind.ends:
-            problem = problem or why_namesake(ledger, attempt)
+            problem = problem or why_namesake(ledger, kind, write, seen, call, attempt)
+        if not call.arguments.get("repeat"):
+            problem = problem or await why_like_lost(self._crm, ledger, kind, write, attempt)
         if problem:
             raise RefusedError(f"{problem} {NOTHING_SENT}")
         on_purpose = call.arguments.get("allow_duplicate") or (again and call.arguments.get("repeat"))
@@ -531,8 +556,7 @@ class Gate:
                 call.changes.append(change.id)
                 call.notes.append("The CRM's answer was lost, but it shows that this was done.")
                 return verdict.after
-        again = "does no harm" if kind.is_idempotent else "looks first"
-        raise type(error)(f"{error} (Change {change.id}; the same call again {again}.)") from error
+        raise type(error)(f"{error} (Change {change.id}; the same call again looks first.)") from error
 
     async def _settled(self, kind: Kind, write: Write, change: Change) -> Verdict:
         from crm_mcp.lost import settle  # noqa: PLC0415

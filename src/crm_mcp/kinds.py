@@ -266,6 +266,11 @@ class Log(Kind):
     def is_answer(self, write: Write, record: Record) -> bool:
         return True
 
+    def is_like(self, write: Write, other: Wire) -> bool:
+        sent = {**write.ids, **sent_by(write)}
+        same = ("type", "subject", "lead_id", "leadId", "companyId", "contactId", "dueAt")
+        return all(sent.get(name) == other.get(name) for name in same)
+
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         yield from (f"{worded(name)}: {whole(value, named)}" for name, value in sent_by(write).items())
 
@@ -323,6 +328,8 @@ def _may_be_ours(
     return is_alike(write.body, activity) and not is_older(_made_at(activity, write), since)
 
 
+# Where it is kept which entry of a timeline a lost e-mail was found to be.
+ENTRY = "entry_id"
 # What `status` may say of an e-mail that was not sent; the values are undocumented.
 SAYS_NO = frozenset({"failed", "failure", "error", "rejected", "bounced", "blocked"})
 
@@ -387,6 +394,7 @@ class Send(Kind):
             one
             for one in await _emails(crm, write)
             if one.id not in before.get(THERE_BEFORE, ())
+            and not (one.id and trail.is_anothers(one.id))
             and one.subject == sent["subject"]
             and one.body is not None
             and text_of(one.body) == text_of(sent["htmlBody"])
@@ -394,7 +402,14 @@ class Send(Kind):
         ours = new[trail.done_by_others() :]
         if not ours or THERE_BEFORE not in before:
             return CannotTell()
-        return WasDone({"to": before.get("to"), "sentAt": ours[0].wire.get("occurredAt")})
+        return WasDone({"to": before.get("to"), "sentAt": ours[0].wire.get("occurredAt"), ENTRY: ours[0].id})
+
+    def is_like(self, write: Write, other: Wire) -> bool:
+        sent = sent_by(write)
+        return all(
+            on_one_line(str(sent[name])) == on_one_line(str(other.get(name)))
+            for name in ("leadId", "subject")
+        )
 
     def is_answer(self, write: Write, record: Record) -> bool:
         return True

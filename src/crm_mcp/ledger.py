@@ -116,6 +116,8 @@ class Attempt:
     """The id of the change that it takes back."""
     claim: str | None = None
     """What it touches; one pending change of an entity at a time may hold it."""
+    call: str = ""
+    """The call of a tool that it is part of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +164,12 @@ class Approval(Question):
     expires_at: datetime
     decided_at: datetime | None = None
     decided_by: str | None = None
+
+    @property
+    def crm(self) -> str:
+        """Which CRM it is about: one ledger may be of several."""
+        address, _, entity = self.entity.partition(" ")
+        return f"{address}, entity {entity}" if entity else "the embedded CRM"
 
 
 class Ledger:

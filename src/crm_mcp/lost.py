@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from crm_mcp.calls import DIGEST, TEXTS
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.errors import CrmError
-from crm_mcp.kinds import KINDS
+from crm_mcp.kinds import ENTRY, KINDS
 from crm_mcp.ledger import Subject, patiently
 from crm_mcp.preview import Wire
 from crm_mcp.writes import CannotTell, Kind, NotDone, Trail, Verdict, WasDone, written
@@ -30,16 +30,24 @@ async def look(crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, change:
         made = ledger.changes(
             subject=Subject(kind.record, record_id), entity=change.entity, outcomes=["applied", "undone"]
         )
-        return any(one.id != change.id and KINDS[one.operation].is_new for one in made)
+        is_made = any(one.id != change.id and KINDS[one.operation].is_new for one in made)
+        return is_made or any(_entry(one) == record_id for one in of_same_subject())
 
     def done_by_others() -> int:
-        done = ledger.changes(
-            subject=change.subject, entity=change.entity, since=change.opened_at, outcomes=["applied"]
-        )
-        return sum(one.body == change.body and one.id != change.id for one in done)
+        done = of_same_subject(since=change.opened_at)
+        return sum(one.body == change.body and _entry(one) is None for one in done)
+
+    def of_same_subject(since: datetime | None = None) -> list[Change]:
+        done = ledger.changes(subject=change.subject, entity=change.entity, since=since, outcomes=["applied"])
+        return [one for one in done if one.id != change.id]
 
     trail = Trail(change.before, change.opened_at, is_anothers, done_by_others)
     return await kind.look(crm, write, trail)
+
+
+def _entry(change: Change) -> str | None:
+    """Which entry of the timeline a lost e-mail was found to be."""
+    return (change.after or {}).get(ENTRY) if isinstance(change.after, dict) else None
 
 
 async def settle(
@@ -90,7 +98,7 @@ def why_not_again(kind: Kind, arguments: Mapping[str, Any], earlier: Change, ver
         late = f"{tried} may still be on its way in the CRM. {_wait_for(earlier)}"
         return late if may_be_late(earlier) else None
     ask = "ask the person to look. `repeat` does it again."
-    if isinstance(verdict, CannotTell) and not arguments.get("allow_duplicate"):
+    if isinstance(verdict, CannotTell):
         if verdict.like:
             return f"{tried} its answer was lost. The CRM shows what may have come of it: {ask}"
         return f"{tried} nobody knows whether it was done: {ask}"
@@ -113,6 +121,31 @@ async def why_not_now(
         if other.outcome == "unknown":
             return (
                 f'"{other.title}" (change {other.id}) may still be on its way in the CRM. {_wait_for(other)}'
+            )
+    return None
+
+
+async def why_like_lost(
+    crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, attempt: Attempt
+) -> str | None:
+    """What was said in other words may be what was sent before, and brought no answer."""
+    lost = ledger.changes(
+        tool=attempt.tool,
+        entity=attempt.entity,
+        principal=attempt.principal,
+        outcomes=["unknown"],
+        since=datetime.now(UTC) - timedelta(days=1),
+    )
+    for other in lost:
+        if other.key == attempt.key or not kind.is_like(write, other.targets | other.body):
+            continue
+        with suppress(CrmError):
+            other = await settle_recorded(crm, ledger, other)  # noqa: PLW2901  # what it is by now
+        became = {"unknown": "nobody knows whether it was done", "applied": "it was done"}.get(other.outcome)
+        if became:
+            return (
+                f'"{other.title}" was tried at {other.opened_at:%H:%M} UTC (change {other.id}) and brought '
+                f"no answer; {became}. If this is another one, `repeat` does it."
             )
     return None
 

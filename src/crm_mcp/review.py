@@ -94,7 +94,7 @@ def approval_fields(approval: Approval) -> dict[str, Any]:
 
 def approval_text(approval: Approval) -> str:
     indented = "\n".join(f"  {line}" for line in plain(approval.preview).split("\n"))
-    asked = f"{approval.tool} for {plain(approval.principal)}"
+    asked = f"{approval.tool} for {plain(approval.principal)} in {plain(approval.crm)}"
     return f"{approval.id}  {asked}, until {_moment(approval.expires_at)}\n{indented}"
 
 
@@ -105,7 +105,7 @@ def decide(ledger: Ledger, said: str) -> tuple[str, bool]:
     """
     asked = _waiting(ledger, said)
     text = (
-        f"An assistant wants to do this in the CRM:\n\n{asked.preview}\n\n"
+        f"An assistant wants to do this in {asked.crm}:\n\n{asked.preview}\n\n"
         f"Asked for by {asked.principal} with {asked.tool}; approval {asked.id[:MIN_SHORT_CHARS]}, "
         f"until {_moment(asked.expires_at)}."
     )

@@ -103,8 +103,24 @@ class Rows:
 
         await self._learn("company", "companies", ids, self._crm.companies)
 
-    async def learn_contacts(self, ids: Iterable[str | None]) -> None:
-        await self._learn("contact", "contacts", ids, self._crm.contacts)
+    async def learn_anew(self, **ids: Iterable[str | None]) -> None:
+        """What these records, by their kinds, are called now; a name that cannot be had is not known any
+        more."""
+
+        async def one(kind: str, every: Companies | Contacts | Leads, record_id: str) -> None:
+            self._names.forget(record_id)
+            with suppress(CrmError):
+                self._names.learn(record_id, (await every.get(record_id)).label, kind)
+
+        kinds: dict[str, tuple[str, Companies | Contacts | Leads]] = {
+            "companies": ("company", self._crm.companies),
+            "contacts": ("contact", self._crm.contacts),
+            "leads": ("lead", self._crm.leads),
+        }
+        async with anyio.create_task_group() as tasks:
+            for plural, wanted in ids.items():
+                for record_id in {identifier for identifier in wanted if identifier}:
+                    tasks.start_soon(one, *kinds[plural], record_id)
 
     async def _learn(
         self,

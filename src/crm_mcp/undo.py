@@ -101,9 +101,8 @@ def _still_other(before: Mapping[str, Any], now: Mapping[str, Any] | None, names
 
 async def _settled(crm: CrmClient, ledger: Ledger, change: Change) -> Change:
     """The change, once it is known what became of it, and of an undoing of it whose answer was lost."""
-    about = ledger.changes(subject=change.subject, entity=change.entity) if change.subject else [change]
-    for one in about:
-        if one.outcome == "unknown" and change.id in (one.id, one.undoes):
+    for one in ledger.changes(entity=change.entity, outcomes=["unknown"]):
+        if change.id in (one.id, one.undoes):
             await settle_recorded(crm, ledger, one)
     return ledger.get(change.id)
 

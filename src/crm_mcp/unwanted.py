@@ -11,10 +11,12 @@ from crm_mcp.calls import Call, Policy, done_before
 from crm_mcp.matching import core
 from crm_mcp.memory import MIN_SHORT_CHARS, Memory
 from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
+from crm_mcp.writes import Done
 
 if TYPE_CHECKING:
+    from crm_mcp.crm import CrmClient
     from crm_mcp.crm.client import Write
-    from crm_mcp.ledger import Attempt, Ledger
+    from crm_mcp.ledger import Attempt, Change, Ledger
     from crm_mcp.writes import Kind, Seen
 
 
@@ -32,14 +34,61 @@ def why_renamed(memory: Memory, kind: Kind, write: Write, seen: Seen, call: Call
     )
 
 
-def why_namesake(ledger: Ledger, attempt: Attempt) -> str | None:
+def why_namesake(
+    ledger: Ledger, kind: Kind, write: Write, seen: Seen, call: Call, attempt: Attempt
+) -> str | None:
     """A call made again must not end what is called like the record that it ended before."""
     done = done_before(ledger, attempt)
-    if done is None or done.targets == attempt.targets:
+    if (
+        done is None
+        or done.targets == attempt.targets
+        or _says(call.arguments, kind.subject(write, None) or "")
+    ):
+        return None
+    place, before = done.targets.get("contact_id"), done.before or {}
+    if place and (place, before.get("companyId")) == (
+        attempt.targets.get("contact_id"),
+        (seen.record or {}).get("companyId"),
+    ):
+        # The same person's at the same company, made anew.
         return None
     return (
         f"The same call did this at {done.opened_at:%H:%M} UTC (change {done.id}): {done.title}. "
         "What fits it now is another record: if that one is meant too, say its id."
+    )
+
+
+async def why_overwritten(
+    crm: CrmClient, ledger: Ledger, kind: Kind, call: Call, earlier: Change, attempt: Attempt
+) -> str | None:
+    """A call made again must not take back what somebody else set since it was made first; what this person
+    had done since, or asks for in other words, is another wish."""
+    if not kind.is_idempotent or call.undoes or earlier.arguments != attempt.arguments:
+        return None
+    later = ledger.changes(
+        subject=earlier.subject,
+        entity=earlier.entity,
+        principal=earlier.principal,
+        since=earlier.opened_at,
+        outcomes=["applied", "undone"],
+    )
+    if any(one.id != earlier.id for one in later):
+        return None
+    done = Done(earlier.targets, earlier.body, earlier.before, earlier.after, earlier.opened_at)
+    about = earlier.subject.id if earlier.subject else ""
+    since = await kind.since(crm, done, about)
+    if earlier.outcome == "unknown":
+        # What is as it was before was not done; who `me` is nobody can tell.
+        before, now = earlier.before or {}, await kind.now(crm, earlier.targets) or {}
+        same = {name for name in earlier.body if now.get(name) == before.get(name)}
+        since = [one for one in since if one.field not in same and earlier.body.get(one.field) != "me"]
+    if not since:
+        return None
+    word = "its name" if not about or _says(call.arguments, about) else about[:MIN_SHORT_CHARS]
+    return (
+        f"The same call was made at {earlier.opened_at:%H:%M} UTC (change {earlier.id}), and somebody "
+        f"changed it since: {'; '.join(one.what for one in since)}. Ask the person; to do it all the same, "
+        f"say {word} for the record."
     )
 
 

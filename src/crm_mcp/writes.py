@@ -163,6 +163,10 @@ class Kind:
         """What would go with the record, each in words."""
         return []
 
+    def is_like(self, write: Write, other: Wire) -> bool:
+        """Whether one in other words may be the same, told again."""
+        return False
+
     def also_ends(self, write: Write, seen: Seen) -> bool:
         """Whether it may end another record, too, for good."""
         return False
@@ -335,6 +339,7 @@ class Create(OfRecord):
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         yield from (f"{worded(name)}: {whole(value, named)}" for name, value in sent_by(write).items())
+        yield from (f"Seems to be there already: {_called(one)}" for one in seen.same)
 
     def claim(self, write: Write) -> str:
         # What is the same in any of several ways needs one claim for all.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import select
 import shlex
 import sqlite3
@@ -159,8 +160,9 @@ def test_what_waits_is_listed(here: dict[str, Any], ledger: Ledger) -> None:
     ledger.decide(ask(ledger, "Delete lead Small deal").id, approved=True, by="page")
     assert run("approvals", **here) == Ended(
         0,
-        f"{first.id}  delete_lead for max, until {local(first.expires_at)}\n  Delete lead Big deal\n\n"
-        f"{second.id}  delete_lead for max, until {local(second.expires_at)}\n"
+        f"{first.id}  delete_lead for max in the embedded CRM, until {local(first.expires_at)}\n"
+        "  Delete lead Big deal\n\n"
+        f"{second.id}  delete_lead for max in the embedded CRM, until {local(second.expires_at)}\n"
         "  Send e-mail to Anna\n    Subject: Hi\n",
         "",
     )
@@ -182,7 +184,7 @@ def test_a_yes_at_the_terminal_approves(
     asked = ask(ledger)
     with Person("approve", said(asked), **here) as person:
         assert person.sees(APPROVE) == (
-            "An assistant wants to do this in the CRM:\n\nDelete lead Big deal\n\n"
+            "An assistant wants to do this in the embedded CRM:\n\nDelete lead Big deal\n\n"
             f"Asked for by max with delete_lead; approval {asked.id[:8]}, until {local(asked.expires_at)}."
             f"\n\n{APPROVE}"
         )
@@ -336,7 +338,8 @@ async def test_changes_are_listed_newest_first(
     lines = run("changes", **here).stdout.splitlines()
     assert lines[0].split("  ")[:3] == [local(refused.opened_at), refused.id, "refused"]
     assert lines[-1] == (
-        f"{local(applied.opened_at)}  {applied.id}  applied  local  update_company  Update company Acme Inc."
+        f"{local(applied.opened_at)}  {applied.id}  applied  local  update_company  Update company "
+        "Acme Inc.: phone"
     )
     printed = json.loads(run("changes", "--json", **here).stdout)
     assert [one["id"] for one in printed] == [refused.id, applied.id]
@@ -350,8 +353,9 @@ async def test_changes_are_listed_newest_first(
         "operation": "update_company",
         "targets": applied.targets,
         "body": {"phone": "1"},
-        "title": "Update company Acme Inc.",
+        "title": "Update company Acme Inc.: phone",
         "key": applied.key,
+        "call": applied.call,
         "record": {"kind": "company", "id": applied.targets["company_id"]},
         "before": applied.before,
         "after": applied.after,
@@ -516,26 +520,29 @@ async def test_a_change_is_taken_back_after_a_yes(
     [change] = ledger.changes()
     with Person("undo", change.id[:6], **here, LOGNAME="max") as person:
         assert person.sees(UNDO) == (
-            f'This takes back "Update company Acme Inc." (change {change.id}, {local(change.opened_at)}):\n\n'
-            f"Update company Acme Inc.\n  phone: 1 → {before or 'nothing'}\n\n{UNDO}"
+            "Update company Acme Inc.: phone\n"
+            f'  Takes back "{change.title}" (change {change.id}, {change.opened_at:%H:%M} UTC).\n'
+            f"  phone: 1 → {before or 'nothing'}\n\n{UNDO}"
         )
         assert find("companies", name="Acme Inc.")["phone"] == "1"
         person.types("yes\n")
         ended = person.ends()
     undoing, undone = ledger.changes()
-    assert ended == Ended(0, f'"Update company Acme Inc." is undone, by change {undoing.id}.\n', "")
+    assert ended == Ended(0, f'"{change.title}" is undone, by change {undoing.id}.\n', "")
     told = json.loads(run("changes", "--json", **here).stdout)
     assert [(one["id"], one["approved_by"]) for one in told] == [(undoing.id, "terminal"), (undone.id, None)]
     listed = run("changes", "--tool", "update_company", **here).stdout
     assert " ".join(listed.split()) == (
-        f"{local(change.opened_at)} {change.id} undone local update_company Update company Acme Inc. "
+        f"{local(change.opened_at)} {change.id} undone local update_company {change.title} "
         f"(undone by {undoing.id})"
     )
     assert find("companies", name="Acme Inc.")["phone"] == before
     assert (undone.outcome, undone.undone_by) == ("undone", undoing.id)
-    assert (undoing.principal, undoing.tool, undoing.undoes) == ("max", "undo_change", change.id)
+    # Whose process it is, whatever the environment says.
+    me = pwd.getpwuid(os.getuid()).pw_name
+    assert (undoing.principal, undoing.tool, undoing.undoes) == (me, "undo_change", change.id)
     approval = ledger.approval(str(undoing.approval))
-    assert (approval.state, approval.decided_by, approval.principal) == ("used", "terminal", "max")
+    assert (approval.state, approval.decided_by, approval.principal) == ("used", "terminal", me)
 
 
 async def test_a_move_is_taken_back_by_the_names_of_its_stages(
@@ -545,7 +552,7 @@ async def test_a_move_is_taken_back_by_the_names_of_its_stages(
     await client.call_tool("create_lead", {"title": "New deal", "stage": "Proposal"})
     await client.call_tool("move_lead_stage", {"lead": "New deal", "stage": "Qualified"})
     with Person("undo", ledger.changes()[0].id, **here) as person:
-        assert "\n\nMove lead New deal from Qualified to Proposal\n\n" in person.sees(UNDO)
+        assert person.sees(UNDO).startswith("Move lead New deal from Qualified to Proposal\n  Takes back ")
         person.types("yes\n")
         assert person.ends().code == 0
     assert ledger.changes()[0].title == "Move lead New deal from Qualified to Proposal"
@@ -560,7 +567,7 @@ async def test_undoing_a_create_shows_what_ends_with_it(
     [change] = ledger.changes()
     with Person("undo", change.id, **here) as person:
         shown = person.sees(UNDO).splitlines()
-        assert shown[2:4] == ["Delete lead New deal", "  This cannot be taken back."]
+        assert (shown[0], shown[2]) == ("Delete lead New deal", "  This cannot be taken back.")
         assert {"  company: Acme Inc.", "  stage: New"} <= set(shown)
         person.types("yes\n")
         assert person.ends().code == 0

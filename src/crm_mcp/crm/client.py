@@ -287,6 +287,8 @@ class CrmClient:
         try:
             with anyio.fail_after(deadline.seconds_left()):
                 async with self._slots:
+                    # The machine may have slept meanwhile, and that clock with it.
+                    deadline.check()
                     sent = True
                     response = await self._http.send(request, stream=True)
                     try:
@@ -303,6 +305,11 @@ class _Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._ends = (time.monotonic() + seconds, time.time() + seconds)
+
+    def check(self) -> None:
+        """Raises TimeoutError where it is over."""
+        if not self.seconds_left():
+            raise TimeoutError
 
     def seconds_left(self) -> float:
         return max(0.0, min(self._ends[0] - time.monotonic(), self._ends[1] - time.time()))
