@@ -74,7 +74,7 @@ LEGAL_SUFFIXES = frozenset(
         "ug",
     ]
 )
-AND = frozenset(["and", "und", "et"])
+AND = frozenset(["and", "und", "et", "og", "och", "+"])
 # Of three letters or more: what is shorter tells no name apart anyway, nor does a number alone.
 SMALL = frozenset("and das del dem den der des die for las les los the und van von zum zur".split())  # noqa: SIM905
 SAME_FORM = {"incorporated": "inc", "limited": "ltd", "corporation": "corp"}
@@ -85,18 +85,21 @@ FREE_MAIL = frozenset(
         "hispeed hotmail icloud laposte libero live mac mail mailbox me msn naver o2 orange outlook "
         "posteo proton protonmail qq rediffmail rogers sbcglobal seznam sfr shaw sky skynet sunrise "
         "t-online telenet telus terra tiscali uol verizon virginmedia wanadoo web wp yahoo yandex "
-        "ymail ziggo zoho 126 163 arcor att cox earthlink fastmail tuta tutanota "
+        "ymail ziggo zoho 126 163 arcor att cox earthlink fastmail tuta tutanota onet interia inbox list "
+        "rambler ukr virgilio alice kpnmail planet chello aon email centrum freemail abv sina docomo nifty "
+        "bigpond xtra rocketmail pm neuf vodafone ono hushmail sapo ig "
     ).split()
 )
 # Hosts on which many have their pages: a path there is theirs, and the host nobody's.
 SHARED_HOSTS = frozenset(
     (  # noqa: SIM905  # as above
         "facebook.com github.com google.com instagram.com linkedin.com medium.com twitter.com x.com "
-        "wordpress.com xing.com youtube.com etsy.com tiktok.com linktr.ee"
+        "wordpress.com xing.com youtube.com etsy.com tiktok.com linktr.ee g.page amazon.com amazon.de "
+        "amazon.fr amazon.it amazon.es ebay.com ebay.de ebay.fr ebay.it"
     ).split()
 )
 # Those of scripts that put no space before or after them.
-UNSPACED_FORMS = re.compile("株式会社|有限会社|合同会社|股份有限公司|有限公司|주식회사")
+UNSPACED_FORMS = re.compile("㈱|[(（]株[)）]|株式会社|有限会社|合同会社|股份有限公司|有限公司|주식회사")
 # Legal forms that are spelt as several words.
 SPLIT_FORMS = re.compile(r"\bA/S\b|\bsp\.? ?z ?o\. ?o\.?", re.IGNORECASE)
 CLOSE_ENOUGH = 85.0
@@ -104,8 +107,16 @@ CLOSE_ENOUGH = 85.0
 SHORT = range(4, 6)
 MIN_START_CHARS = 3
 MIN_PART_CHARS = 5
+# A day, by which people say it in several orders: the year goes first; `12/03/2026` may be two.
+DAYS = (
+    re.compile(r"(?<![\d.-])(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})(?![\d-])"),
+    re.compile(r"(?<![\d.])(?P<day>\d{1,2})\. ?(?P<month>\d{1,2})\. ?(?P<year>\d{4}|\d{2})(?![\d.])"),
+    re.compile(r"(?<![\d.])(?P<day>\d{1,2})\. ?(?P<month>\d{1,2})\.(?![\d.])"),
+)
 # One number, and no date or thousands.
 DECIMAL = re.compile(r"(?<!\d)(?<!\d[.,])(\d+)[.,](\d{1,2})(?!\d|,\d|\.)")
+# Several numbers one after the other.
+NUMBERS = re.compile(r"(?<!\S)\d[\d_]*(?: \d[\d_]*)+(?!\S)")
 # With the vowel signs of India's and South-East Asia's scripts, which are no letters to `\w`.
 WORD = re.compile(r"[\w\u0900-\u0963\u0966-\u1aaf]+|[+#]+")
 # Scripts that put no spaces between words: Thai to Burmese, Khmer, kana, Han, and Hangul's compounds.
@@ -137,10 +148,18 @@ class Matches(Generic[T]):
 
 def words(text: str) -> list[str]:
     """The words of a name as people compare them; `Müller & Söhne GmbH` is `muller sohne gmbh`, and
-    `Release 2.1` is `release 2_1`."""
+    `Release 2.1` is `release 2_1`; of a day the year is first, and the month."""
     joined = SPLIT_FORMS.sub(lambda form: re.sub(r"\W", "", form[0]), text)
+    for day in DAYS:
+        joined = day.sub(_in_order, joined)
     joined = DECIMAL.sub(r"\1_\2", joined)
     return WORD.findall(plain(re.sub(r"(?<=[^\W\d])\.(?=\w|\s|$)|['’]", "", joined)))
+
+
+def _in_order(day: re.Match[str]) -> str:
+    parts = day.groupdict()
+    year = f"20{parts['year']}"[-4:] if parts.get("year") else ""
+    return f" {year} {int(parts['month']):02} {int(parts['day']):02} "
 
 
 # One call may look for 25 names among the same ten thousand of each kind.
@@ -294,11 +313,15 @@ def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
 def _part(said: str, name: str, *, legal: bool) -> Fit | None:
     """How what is but part of a name fits: not in another legal form, nor with its numbers elsewhere."""
     wanted, known = core(said, legal=legal), core(name, legal=legal)
+    if legal and LEGAL_SUFFIXES.issuperset(wanted.split()):
+        # Whether it is a form there, or a word of the name, as `Spa` may be.
+        return None
     parts = set(known.split())
     has_all = all(word in parts or _is_unspaced_in(word, known) for word in wanted.split())
     if not (has_all and _counts_alike(wanted, known)):
         return None
-    if legal and _forms(said) - _forms(name):
+    whole, every = core(said, legal=False), core(name, legal=False)
+    if legal and _forms(said) - _forms(name) and not set(whole.split()) <= set(every.split()):
         return Fit.CLOSE
     # A part that says too little is only within the name.
     return None if all(map(_says_little, wanted.split())) else Fit.PART
@@ -308,7 +331,13 @@ def _counts_alike(wanted: str, known: str) -> bool:
     """Whether its numbers count the same: `Phase 2` is no part of `Version 2 Phase 1`, nor of
     `Phase 1, 2 days`. A longer number is a year or a code, and may stand anywhere but where another does."""
     pairs, there = [*pairwise(wanted.split())], [*pairwise(known.split())]
+    if any(f" {run} " not in f" {known} " for run in re.findall(NUMBERS, wanted)):
+        return False
     for pair in pairs:
+        number, word = pair
+        counted = {before for before, after in there if after == word and _is_number(before)}
+        if _is_number(number) and not _is_number(word) and counted and number not in counted:
+            return False
         word, number = pair
         # `12.03.2026` and `2025/2026` are several.
         runs = re.findall(rf"\b{re.escape(word)}((?: [\d_]+)+)\b", known)
@@ -392,7 +421,14 @@ def _close(wanted: str, things: list[tuple[T, Sequence[str]]], *, legal: bool) -
             for part in said.split()
         )
 
-    names = [(known, thing) for thing, called in things for name in called if (known := core(name))]
+    # Another number is no slip.
+    numbers = set(filter(_is_number, wanted.split()))
+    names = [
+        (known, thing)
+        for thing, called in things
+        for name in called
+        if (known := core(name)) and numbers.issubset(known.split())
+    ]
     every = [name for name, _ in names]
     for spelt in filter(None, (wanted, _without_slip(wanted) if legal else "")):
         for likeness in (fuzz.token_sort_ratio, each_word):
