@@ -14,9 +14,9 @@ from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, only
-from crm_mcp.matching import Fit, Matches, core, is_spelt
+from crm_mcp.matching import Fit, Matches, core, fitting, is_spelt, may_be_called
 from crm_mcp.memory import Memory
-from crm_mcp.people import People, of_one_address
+from crm_mcp.people import People
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError
 from crm_mcp.rows import Rows
 from crm_mcp.said import bare_names, cut, names_and_companies, says_only
@@ -95,8 +95,8 @@ class Deals:
         is_title = is_title or (looked.fits(Fit.NORMALISED) and not writing)
         if not is_title and (at_company := await self._lead_at(said, looked, writing=writing)):
             return at_company
-        if writing and looked.is_part:
-            await self._refuse_if_of_another(said, looked)
+        at_ends = await self._at_ends(said, looked, writing=writing)
+        looked = at_ends if at_ends.matches else looked
         if named and named.matches and looked.matches is None:
             return await self._lead_of_one(said, named, looked, writing=writing)
         if looked.matches is None:
@@ -131,7 +131,13 @@ class Deals:
                     self._leads, problem, await self._rows.open_leads(theirs) or theirs
                 )
             return None
-        is_better = titled.matches and titled.matches.fit < looked.matches.fit >= Fit.PART
+        if writing:
+            await self._refuse_closed(
+                said, looked, [*fitting(title, theirs, lambda lead: [lead.label], legal=False)]
+            )
+        if not looked.fits(Fit.NORMALISED):
+            looked = await self._or_elsewhere(title, split.company, looked, homes)
+        is_better = titled.matches and looked.matches and titled.matches.fit < looked.matches.fit >= Fit.PART
         if is_better and titled.fits(Fit.PART) and not bound:
             return None
         looked = await self._open_ones(looked, said, writing=writing)
@@ -141,39 +147,88 @@ class Deals:
         meant = await self._candidates.decided(self._leads, said, looked, writing=writing)
         return replace(meant, note=joined(note, meant.note) or None, certain=False)
 
-    async def _refuse_if_of_another(self, said: str, titled: Looked[Lead]) -> None:
-        """`Acme pilot` may be a pilot of Acme, although it is part of another one's title."""
-        wanted, found = core(said), {lead.id: lead for lead in titled.found}
+    async def _refuse_closed(self, said: str, looked: Looked[Lead], theirs: list[Lead]) -> None:
+        """A closed deal is not plainly meant, where an open one at the company may be."""
+        open_leads = await self._rows.open_leads(theirs)
+        found = {lead.id for lead in looked.found}
+        if looked.fits(Fit.NORMALISED) and open_leads and not found & {lead.id for lead in open_leads}:
+            both = [*looked.found, *open_leads]
+            raise await self._candidates.ambiguous(
+                self._leads, f'"{cut(said)}" is closed, and another is not.', both
+            )
+
+    async def _or_elsewhere(
+        self, title: str, company: str, there: Looked[Lead], homes: Sequence[Company]
+    ) -> Looked[Lead]:
+        """What fits there but in part, and what has the whole title at another company that may be meant."""
+        called = (await self._leads.called(title)).found
+        names = await self._rows.company_names(lead.company_id for lead in called)
+        known = {home.id for home in homes}
+        also = [
+            lead
+            for lead in called
+            if lead.company_id not in known
+            and may_be_called(company, names.get(lead.company_id or "", ""), legal=True)
+        ]
+        if not also:
+            return there
+        if not there.fits(Fit.PART):
+            # Nor is it there: it is a guess which company was meant.
+            return replace(there, matches=Matches(Fit.CLOSE, also))
+        return replace(there, matches=Matches(Fit.PART, [*also, *there.found]))
+
+    async def _at_ends(self, said: str, titled: Looked[Lead], *, writing: bool) -> Looked[Lead]:
+        """Of `Acme pilot` the pilot of Acme, and with it what is called so in part: neither is plainly meant
+        then; nothing where it is no company with one of its deals.
+
+        Raises AmbiguousReferenceError where there may be one that was not looked at.
+        """
+        wanted = core(said)
         ends = _ends(wanted)
-        if not ends:
-            return
+        if not ends or titled.fits(Fit.NORMALISED) or (titled.is_part and not writing):
+            return Looked(None)
         names, unseen = await self._companies.every_name()
         if unseen and self._companies.may_search:
             every = [await self._companies.called(name) for name in ends]
             names = names | {one.id: one.label for looked in every for one in looked.found}
             unseen = joined(*dict.fromkeys(looked.bound for looked in every))
-        for company, label in names.items():
-            name = core(label)
-            rest = wanted.removeprefix(f"{name} ").removesuffix(f" {name}")
-            if rest == wanted or all(lead.company_id == company for lead in titled.found):
+        there: dict[str, Lead] = {}
+        whole: dict[str, Lead] = {}
+        for name, rest in ends.items():
+            so_called = fitting(name, names.items(), lambda named: named[1:])
+            if not so_called or len(so_called) > MAX_CANDIDATES:
                 continue
-            leads, bound = await self.leads_at([await self._companies.get(company)])
-            theirs = Looked(self._leads.best(rest, leads))
-            both = found | {lead.id: lead for lead in theirs.found if theirs.fits(Fit.PART)}
-            if bound or len(both) > len(found):
-                called = clean(label, MAX_NAME_CHARS)
-                problem = f'"{cut(said)}" is part of a title, and "{cut(rest)}" may be one at {called}:'
-                raise await self._candidates.ambiguous(self._leads, joined(problem, bound), [*both.values()])
-        if unseen:
+            homes = dict(so_called)
+            leads, bound = await self.leads_at([await self._companies.get(full) for full in homes])
+            unseen = joined(unseen, bound)
+            for lead in fitting(rest, leads, self._leads.names_of, legal=False):
+                there[lead.id] = lead
+                if core(homes[lead.company_id or ""]) == name and core(lead.label, legal=False) == rest:
+                    whole[lead.id] = lead
+        # All of a company's name and all of a title go before parts of them, and of those open ones.
+        open_leads = {lead.id: lead for lead in await self._rows.open_leads(there.values())}
+        if whole.keys() & open_leads.keys():
+            there = whole
+        elif open_leads:
+            there = whole | open_leads
+        titles = {lead.id: lead for lead in titled.found} if titled.is_part else {}
+        if titles and unseen:
             problem = joined(f'"{cut(said)}" is part of a title, and may begin with a company.', unseen)
-            raise await self._candidates.ambiguous(self._leads, problem, titled.found)
+            raise await self._candidates.ambiguous(self._leads, problem, [*(there | titles).values()])
+        if titles.keys() >= there.keys():
+            return Looked(None)
+        if titles:
+            problem = f'"{cut(said)}" is part of a title, and says a deal of a company.'
+            raise await self._candidates.ambiguous(self._leads, problem, [*(titles | there).values()])
+        found = Looked(Matches(Fit.PART, list(there.values())), unseen)
+        return found if open_leads else await self._open_ones(found, said, writing=writing)
 
     async def _only_lead_with(self, people: list[Contact], unseen: str, said: str, *, writing: bool) -> Meant:
         """The one open lead of a person; where it is not one, theirs or their companies' to choose from.
 
         `unseen` says who was not looked at: others may have the same address.
         """
-        people, of_another = of_one_address(said, people)
+        people, of_another = await self._people.of_one_address(said, people, writing=writing)
         if writing:
             # Which stages are open is documented: without them nobody can tell.
             await self._rows.stages()
@@ -319,8 +374,12 @@ class Deals:
         return replace(of_company, records=own), self._leads.just_so(said, of_company.records)
 
 
-def _ends(wanted: str) -> list[str]:
-    """What may be a company's name at either end of it, of up to three words."""
+def _ends(wanted: str) -> dict[str, str]:
+    """What may be a company's name at either end of it, of up to three words, and the rest."""
     every = wanted.split()
-    counts = range(1, min(len(every), 4))
-    return [" ".join(part) for count in counts for part in (every[:count], every[-count:])]
+    ends: dict[str, str] = {}
+    for count in range(1, min(len(every), 4)):
+        first, last = every[:count], every[-count:]
+        ends[" ".join(first)] = " ".join(every[count:])
+        ends[" ".join(last)] = " ".join(every[:-count])
+    return ends

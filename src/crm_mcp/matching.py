@@ -117,6 +117,9 @@ DAYS = (
 DECIMAL = re.compile(r"(?<!\d)(?<!\d[.,])(\d+)[.,](\d{1,2})(?!\d|,\d|\.)")
 # Several numbers one after the other.
 NUMBERS = re.compile(r"(?<!\S)\d[\d_]*(?: \d[\d_]*)+(?!\S)")
+# How letters with dots, rings and strokes are written out.
+OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa", "æ": "ae", "đ": "dj", "þ": "th"})
+WRITTEN_OUT = re.compile("[aou]e|aa|dj|th", re.IGNORECASE)
 # With the vowel signs of India's and South-East Asia's scripts, which are no letters to `\w`.
 WORD = re.compile(r"[\w\u0900-\u0963\u0966-\u1aaf]+|[+#]+")
 # Scripts that put no spaces between words: Thai to Burmese, Khmer, kana, Han, and Hangul's compounds.
@@ -197,9 +200,12 @@ def domain(text: str) -> str:
         host = parts.hostname or ""
     except ValueError:
         return ""
-    if re.search(r"\s", text) or (parts.path.strip("/") and ".".join(host.split(".")[-2:]) in SHARED_HOSTS):
+    bare, page = host.removeprefix("www.").rstrip("."), parts.path.strip("/")
+    if re.search(r"\s", text):
         return ""
-    bare = host.removeprefix("www.").rstrip(".")
+    if page and ".".join(host.split(".")[-2:]) in SHARED_HOSTS:
+        # The page is theirs.
+        return f"{bare}/{page}"
     return bare if re.fullmatch(r"[\w-]+(\.[\w-]+)+", bare) else ""
 
 
@@ -207,6 +213,15 @@ def site_of(website: str | None, email: str | None) -> set[str]:
     """The domains that are a company's own: its website's, and its mail's unless anybody can have that."""
     mail = domain(email or "")
     return {domain(website or ""), "" if mail.split(".")[0] in FREE_MAIL else mail} - {""}
+
+
+def shares_page(address: str, website: str | None) -> bool:
+    """Whether one is a page below the other: several may have theirs on one host."""
+    said, known = (
+        text.partition("//")[2] or text for text in (address.casefold(), (website or "").casefold())
+    )
+    pages = [[part for part in re.split(r"[?#]", text)[0].split("/")[1:] if part] for text in (said, known)]
+    return all(one == other for one, other in zip(*pages, strict=False))
 
 
 def best(
@@ -240,6 +255,15 @@ def best(
     if within and not close:
         return Matches(Fit.WITHIN, within)
     return Matches(Fit.CLOSE, within + close) if close else None
+
+
+def fitting(
+    said: str, things: Iterable[T], names_of: Callable[[T], Sequence[str]], *, legal: bool = True
+) -> list[T]:
+    """All whose name it is, or part of it, those that fit best first."""
+    fits = [([_fit(said, name, legal=legal) for name in names_of(thing)], thing) for thing in things]
+    best_of = [(min((fit for fit in each if fit is not None), default=Fit.CLOSE), one) for each, one in fits]
+    return [one for fit, one in sorted(best_of, key=lambda pair: pair[0]) if fit <= Fit.PART]
 
 
 def telling(text: str) -> list[str]:
@@ -289,6 +313,16 @@ def _is_like(word: str, other: str) -> bool:
 
 
 def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
+    """How it fits, also where who has no keys for `ü` wrote `ue`."""
+    fit = _fit_as_spelt(said, name, legal=legal)
+    if (fit is None or fit > Fit.PART) and not name.isascii() and WRITTEN_OUT.search(said):
+        written = _fit_as_spelt(said, name.lower().translate(OUT), legal=legal)
+        if written is not None and written <= Fit.PART:
+            return max(written, Fit.NORMALISED)
+    return fit
+
+
+def _fit_as_spelt(said: str, name: str, *, legal: bool) -> Fit | None:
     wanted, known = core(said, legal=legal), core(name, legal=legal)
     if not wanted or not known:
         return None

@@ -12,9 +12,10 @@ from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.paging import Page
 from crm_mcp.finding import Finder, Looked
-from crm_mcp.matching import Fit, Matches, best, core, is_of, is_spelt
+from crm_mcp.matching import Fit, Matches, best, core, is_of, is_spelt, may_be_called
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError
-from crm_mcp.said import ADDRESS, bare_names, cut, name_before_address, names_and_companies
+from crm_mcp.rows import Rows
+from crm_mcp.said import address_in, bare_names, cut, name_with_address, names_and_companies
 from crm_mcp.wording import MAX_NAME_CHARS, clean
 
 # Whoever is at the company with that id.
@@ -32,17 +33,19 @@ class People:
         companies: Finder[Company],
         contacts: Finder[Contact],
         candidates: Candidates,
+        rows: Rows,
         split: Parted,
     ) -> None:
         self._there = there
         self._companies = companies
         self._contacts = contacts
         self._candidates = candidates
+        self._rows = rows
         self._split = split
 
     async def find(self, said: str, *, writing: bool) -> Meant:
-        if address := ADDRESS.search(said):
-            return await self._of_this_address(address[1], said, writing=writing)
+        if address := address_in(said):
+            return await self._of_this_address(address, said, writing=writing)
         if names_and_companies(said):
             return await self._at_company(said, writing=writing)
         looked = await self._contacts.search_for(said, writing=writing)
@@ -53,13 +56,30 @@ class People:
         looked = await self._of_address(address, writing=True)
         if looked.matches is None or not looked.fits(Fit.EXACT):
             return await self._candidates.decided(self._contacts, said, looked, writing=writing)
-        theirs, problem = of_one_address(said, looked.found)
+        theirs, problem = await self.of_one_address(said, looked.found, writing=writing)
         if problem and (writing or len(theirs) > 1):
             problem = joined(problem, looked.bound)
             raise await self._candidates.ambiguous(self._contacts, problem, theirs)
         looked = replace(looked, matches=replace(looked.matches, found=theirs))
         meant = await self._candidates.decided(self._contacts, said, looked, writing=writing)
         return replace(meant, note=joined(problem, meant.note) or None)
+
+    async def of_one_address(
+        self, said: str, people: Sequence[Contact], *, writing: bool
+    ) -> tuple[list[Contact], str]:
+        """Of those who have the address that was said those whose name stands with it; all of them, and whose
+        the address is, where that is another name. Writing, nobody else may be called so to the letter."""
+        name = name_with_address(said)
+        theirs = [one for one in people if is_of(name, one.label, one.email or "")]
+        called = [one for one in theirs if core(name, legal=False) == core(one.label, legal=False)]
+        owner = clean(people[0].label, MAX_NAME_CHARS)
+        problem = f'The address in "{cut(said)}" is of "{owner}".'
+        if called or not theirs:
+            return called or list(people), "" if called else problem
+        so_called = (await self._contacts.called(name)).found if writing and " " in name else []
+        if others := [one for one in so_called if one.id not in {person.id for person in theirs}]:
+            return [*theirs, *others], f"{problem} Somebody else is called so."
+        return theirs, ""
 
     async def _at_company(self, said: str, *, writing: bool) -> Meant:
         # `Lefèvre, Luc` has two orders.
@@ -79,6 +99,8 @@ class People:
             return await self._at_one_of(split.several, name, said, writing=writing)
         people = await self._there(there.id) if there else None
         at_company = self._contacts.best(name, people.records) if people else None
+        if there and people and not called and not (at_company and at_company.fit <= Fit.NORMALISED):
+            at_company = await self._or_elsewhere(name, company, at_company, there.id)
         if called:
             # Unless it is a name to the letter, who is there and has the rest of it may be meant as well.
             is_name = any(is_spelt(said, one.label) for one in called.values())
@@ -95,6 +117,24 @@ class People:
         if looked.matches is None:
             raise await self._nobody(name, company, there, people)
         return await self._candidates.decided(self._contacts, said, looked, writing=writing)
+
+    async def _or_elsewhere(
+        self, name: str, company: str, there: Matches[Contact] | None, home: str
+    ) -> Matches[Contact] | None:
+        """Whom a part of the name fits there, and who has all of it at another company that may be meant."""
+        last, comma, first = (part.strip() for part in name.partition(","))
+        looked = await self._contacts.called(f"{first} {last}" if comma else name)
+        called = [one for one in looked.found if one.company_id != home]
+        names = await self._rows.company_names(one.company_id for one in called)
+        also = [
+            one for one in called if may_be_called(company, names.get(one.company_id or "", ""), legal=True)
+        ]
+        if not also:
+            return there
+        if there is None or there.fit > Fit.PART:
+            # Nor are they there: it is a guess which company was meant.
+            return Matches(Fit.CLOSE, also)
+        return Matches(Fit.PART, [*there.found, *also])
 
     async def _at_one_of(
         self, companies: AmbiguousReferenceError, name: str, said: str, *, writing: bool
@@ -120,10 +160,10 @@ class People:
 
     async def at_address(self, said: str, *, writing: bool) -> tuple[list[Contact], str]:
         """Who has the e-mail address that was said, nobody where it is none; and who was not looked at."""
-        address = ADDRESS.search(said)
-        if address is None:
+        address = address_in(said)
+        if not address:
             return [], ""
-        looked = await self._of_address(address[1], writing=writing)
+        looked = await self._of_address(address, writing=writing)
         return looked.found if looked.fits(Fit.EXACT) else [], looked.bound
 
     async def _of_address(self, address: str, *, writing: bool) -> Looked[Contact]:
@@ -166,15 +206,3 @@ class People:
         if not found:
             return UnresolvedReferenceError(joined(problem, "search_contacts lists what there is."))
         return await self._candidates.ambiguous(self._contacts, problem, found)
-
-
-def of_one_address(said: str, people: Sequence[Contact]) -> tuple[list[Contact], str]:
-    """Of those who have the address that was said those whose name stands before it; all of them, and whose
-    the address is, where that is another name."""
-    name = name_before_address(said)
-    theirs = [one for one in people if is_of(name, one.label, one.email or "")]
-    called = [one for one in theirs if core(name, legal=False) == core(one.label, legal=False)]
-    if theirs:
-        return called or theirs, ""
-    owner = clean(people[0].label, MAX_NAME_CHARS)
-    return list(people), f'The address in "{cut(said)}" is of "{owner}".'

@@ -19,7 +19,7 @@ from crm_mcp.crm.paging import Told
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.deals import Deals
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, those
-from crm_mcp.matching import Fit, Matches, core, domain, may_be_called, site_of
+from crm_mcp.matching import Fit, Matches, core, domain, may_be_called, shares_page, site_of
 from crm_mcp.memory import Memory
 from crm_mcp.people import People
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError, find_stage
@@ -95,7 +95,7 @@ class References:
         self.kinds: dict[str, Finder[Any]] = {kind.plural: kind for kind in kinds}
         self.candidates = Candidates(memory, rows)
         self._people = People(
-            client.companies.contacts, self._companies, self._contacts, self.candidates, self.split
+            client.companies.contacts, self._companies, self._contacts, self.candidates, rows, self.split
         )
         self._deals = Deals(
             client, memory, rows, self._companies, self._leads, self.candidates, self, self._people
@@ -386,7 +386,7 @@ class References:
     async def _company(self, said: str, *, writing: bool) -> Looked[Company]:
         """By name, and by the domain of its website or mail: who is called like a website may not have it."""
         site = _site_in(said)
-        of_site = await self._of_site(site, writing=writing) if site else Looked(None)
+        of_site = await self._of_site(site, said, writing=writing) if site else Looked(None)
         people, bound = await self._people.at_address(said, writing=writing)
         # Who writes from there may be of another one.
         homes = {person.company_id: person for person in people if person.company_id}
@@ -398,19 +398,22 @@ class References:
             return await self._companies.search_for(said, writing=writing)
         named = await self._companies.called(said)
         found |= {company.id: company for company in (*named.found, *theirs)}
-        return Looked(Matches(Fit.EXACT, list(found.values())), joined(of_site.bound, bound))
+        fit = of_site.matches.fit if not (named.found or theirs) else Fit.EXACT
+        return Looked(Matches(fit, list(found.values())), joined(of_site.bound, bound))
 
     async def near_company(self, said: str, *, writing: bool) -> Looked[Company] | None:
         """The same without reading all that there are, where that may be spared: of a name it may."""
         return await (self._company(said, writing=writing) if _site_in(said) else self._companies.near(said))
 
-    async def _of_site(self, site: str, *, writing: bool) -> Looked[Company]:
+    async def _of_site(self, site: str, said: str, *, writing: bool) -> Looked[Company]:
         """Several may have it, and of that no search of names tells: a write looks among all."""
 
-        def is_theirs(company: Company) -> bool:
-            return site in site_of(company.website, company.email)
+        def theirs(companies: list[Company]) -> Matches[Company] | None:
+            found = [one for one in companies if site in site_of(one.website, one.email)]
+            # Another page there may be another company's.
+            same = [one for one in found if shares_page(said, one.website)]
+            return Matches(Fit.EXACT if same else Fit.CLOSE, same or found) if found else None
 
-        theirs = those(is_theirs)
         few = await self._companies.few()
         if few is not None:
             return Looked(theirs(few))

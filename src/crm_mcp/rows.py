@@ -103,6 +103,12 @@ class Rows:
 
         await self._learn("company", "companies", ids, self._crm.companies)
 
+    async def company_names(self, ids: Iterable[str | None]) -> dict[str, str]:
+        """What these companies are called, as far as that is cheap to know."""
+        wanted = {identifier for identifier in ids if identifier}
+        await self.learn_companies(wanted)
+        return {one: name for one in wanted if (name := self._names.get(one))}
+
     async def learn_anew(self, **ids: Iterable[str | None]) -> None:
         """What these records, by their kinds, are called now; a name that cannot be had is not known any
         more."""

@@ -8,9 +8,9 @@ from urllib.parse import unquote
 SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.IGNORECASE)
 # As some programs write a UUID.
 UNDIVIDED_ID = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})")
-# An e-mail address, as a mail client copies it with the name before it, or alone.
+# An e-mail address, alone or with the name that a mail program shows, before it or behind.
 ADDRESS = re.compile(
-    r"(?:^\s*|[<(]|mailto:)([^\s<>()@:]+@[^\s<>()@]+\.[^\s<>()@]+?)(?:[>)]|\s*$)", re.IGNORECASE
+    r"(?:mailto:)?([^\s<>()\[\]:;,@]+@[^\s<>()\[\]:;,@]+\.[^\s<>()\[\]:;,@.]+)", re.IGNORECASE
 )
 RESOURCE = re.compile(r"crm://([\w-]+)/([^/?#]+)(?:/timeline)?", re.IGNORECASE)
 NAME_AND_ID = re.compile(rf"(.*\S)\s*[(\[]({SHORT_ID.pattern})[)\]]", re.IGNORECASE)
@@ -20,17 +20,24 @@ NAME_AND_COMPANY = (
     re.compile(r"(.+)\s+(?:at|@|bei|chez)\s+(.+)", re.IGNORECASE),
     re.compile(r"(.+?)\s+(?:from|of)\s+(.+)", re.IGNORECASE),
 )
+# How our lines begin where there are several kinds, and what people put before an id.
+OF_KIND = re.compile(
+    rf"^(?:company|contact|lead) · |^(?:(?:company|contact|lead|id)[ :]+|#)(?={SHORT_ID.pattern}…?$)",
+    re.IGNORECASE,
+)
 # What parts a name from a company or a role in what mail programs show.
 APART = re.compile(r"\s[-–—|/]\s|\s+(?:at|@|bei|chez|from|via)\s+", re.IGNORECASE)
 ARTICLES = frozenset(["the", "my", "our"])
-LINKS = frozenset(["with", "for", "from", "of", "at", "by", "called", "named"])
+# Of people they are part of the name.
+OTHER_ARTICLES = frozenset(["der", "die", "das", "la", "le", "les", "el"])
+LINKS = frozenset(["with", "for", "from", "of", "at", "by", "called", "named", "mit"])
 # What people say before the name of one of a kind.
 BEFORE = {
-    "company": frozenset(["company", "account"]),
+    "company": frozenset(["company", "account", "firma"]) | OTHER_ARTICLES,
     "contact": frozenset(
         "contact mr mrs ms miss mx sir dr prof med ing herr hr frau fr mme mlle madame monsieur".split()  # noqa: SIM905
     ),
-    "lead": frozenset(["deal", "lead", "opportunity"]),
+    "lead": frozenset(["deal", "lead", "opportunity"]) | OTHER_ARTICLES,
 }
 # And behind it: companies are called `Ford Motor Company`, and people `Wolfram Herr`.
 BEHIND = BEFORE | {"company": frozenset[str](), "contact": frozenset[str]()}
@@ -45,24 +52,30 @@ def kind_and_said(said: str) -> tuple[str, str]:
 def name_and_id(said: str) -> tuple[str, str]:
     """The two parts of a line of ours, or of a name with the id behind it in brackets; the first is empty of
     what is an id alone, or nothing of the kind."""
-    name, is_line, rest = said.strip().lstrip("- ").partition(" · ")
+    said = OF_KIND.sub("", said.strip().lstrip("- ")).strip("`")
+    name, is_line, rest = said.partition(" · ")
     if is_line:
         return name, rest.lower().rpartition(" · ")[2]
     if bracketed := NAME_AND_ID.fullmatch(said.strip()):
         return bracketed[1], bracketed[2].lower()
-    word = said.strip().lower().removeprefix("urn:uuid:").strip("{}")
+    word = said.strip().lower().removeprefix("urn:uuid:").removesuffix("…").strip("{}")
     return "", UNDIVIDED_ID.sub(r"\1-\2-\3-\4-\5", word)
 
 
-def name_before_address(said: str) -> str:
-    """`Anna Müller` of `Dr. Anna Müller (Acme) <anna@acme.example>` and of `Anna Müller - Acme <…>`; empty of
-    what is an address alone."""
-    address = ADDRESS.search(said)
-    before = said[: address.start()] if address else ""
-    if "@" in before:  # the address once more
-        return ""
-    name = APART.split(re.sub(r"\([^()]*\)", "", before).strip(" \"'"), maxsplit=1)[0]
-    return core_name(name, "contact")
+def address_in(said: str) -> str:
+    """The e-mail address that was said; empty where it is none, or several."""
+    found = {address.casefold(): address for address in ADDRESS.findall(said)}
+    return next(iter(found.values())) if len(found) == 1 else ""
+
+
+def name_with_address(said: str) -> str:
+    """`Anna Müller` of `Dr. Anna Müller (Acme) <anna@acme.example>`, of `Anna Müller - Acme <…>` and of
+    `anna@acme.example (Anna Müller)`; empty of what is an address alone, or with words for the kind."""
+    parts = [part.strip(" \"'<>[],;:") for part in ADDRESS.split(said)[::2]]
+    before, behind = re.sub(r"\([^()]*\)", "", parts[0]), parts[-1].strip("() ")
+    name = APART.split(f"{before or behind} ".strip(" (\"'"), maxsplit=1)[0]
+    every = [word for word in name.split() if _word(word) not in LINKS | BEFORE["lead"]]
+    return core_name(" ".join(every), "contact")
 
 
 def names_and_companies(said: str) -> list[tuple[str, str]]:

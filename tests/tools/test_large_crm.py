@@ -93,6 +93,8 @@ def requests(wire: Any) -> list[str]:
                 "GET companies?q=aCME",
                 "GET contacts",
                 "GET contacts/*",
+                # Another Anna may be at a company of which that is part of the name.
+                "GET contacts?q=Anna",
                 # Somebody may be called so, company and all.
                 "GET contacts?q=Anna at Acme",
                 "PATCH contacts/*",
