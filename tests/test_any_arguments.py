@@ -218,7 +218,9 @@ async def test_any_arguments_are_answered_in_words_and_every_write_is_on_record(
             assert CRASH.search(words(result)) is None
             assert sent == sum(change.outcome in SENT for change in changes)
             if result.is_error and words(result).endswith("Nothing was done."):
-                assert [one.outcome for one in changes] == ["refused"] * (tool in WRITING)
+                # What was sent, the CRM rejected.
+                outcome = "failed" if sent else "refused"
+                assert [one.outcome for one in changes] == [outcome] * (tool in WRITING)
             if is_surely_wrong(SCHEMAS[tool], said):
                 assert (sent, result.is_error) == (0, True)
             if approval == "ask" and tool in GUARDED:

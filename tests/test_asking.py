@@ -9,6 +9,8 @@ from mcp.client.context import ClientRequestContext
 from mcp.types import INTERNAL_ERROR, ElicitRequestParams, ElicitResult, ErrorData
 
 from crm_mcp.calls import Policy
+from crm_mcp.crm import CrmClient
+from crm_mcp.crm.companies import NewCompany
 
 pytestmark = pytest.mark.anyio
 
@@ -170,6 +172,19 @@ async def test_one_of_two_questions_declined_changes_nothing(
     text = await text_of(client, "log_activity", said, is_error=True)
     assert '"Anna Berg" fits more than one contact.' in text
     assert wire.writes == []
+
+
+async def test_that_more_fit_than_are_choices_is_said(
+    open_client: OpenClient, era: Options, crm: CrmClient
+) -> None:
+    for number in range(7):
+        await crm.companies.create(NewCompany(name=f"Vord {number} Bau"))
+    person = Person(lambda options: options[0])
+    client = await open_client(elicitation_callback=person, **era)
+    await text_of(client, "update_company", {"company": "Vord", "phone": "1"}, is_error=False)
+    assert [question for question, _ in person.asked] == [
+        '"Vord" fits more than one company. Which one is meant? 2 more fit; if it is one of them, say no.'
+    ]
 
 
 async def test_a_close_match_is_asked_about_before_a_write(

@@ -10,6 +10,7 @@ from mcp.types import PromptReference, ResourceTemplateReference
 
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import NewCompany
+from crm_mcp.crm.leads import NewLead
 from crm_mcp.crm.pipeline import NewStage
 
 pytestmark = pytest.mark.anyio
@@ -70,6 +71,13 @@ async def test_what_begins_as_typed_is_offered_first(complete: Complete, crm: Cr
         "Acme Industries GmbH",
         "The Acme Museum",
     ]
+
+
+async def test_of_many_what_begins_as_typed_is_offered_first(complete: Complete, crm: CrmClient) -> None:
+    for number in range(20):
+        await crm.leads.create(NewLead(title=f"Package {number:02}"))
+    assert (await complete("log_call", "lead", "ac"))[0].startswith("Acme ")
+    assert (await complete("crm://pipeline-stages/{stage}", "stage", "w"))[0] == "Won"
 
 
 async def test_a_name_that_several_have_is_offered_once(complete: Complete) -> None:

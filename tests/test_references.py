@@ -2566,3 +2566,12 @@ async def test_articles_and_words_of_other_languages_are_left_out(crm: CrmClient
         assert (await refs.company(said, writing=True)).name == "Viemens AG"
     assert (await refs.lead("der Deal mit Viemens", writing=True)).name == "Turbine"
     assert (await refs.contact("La Vontaine", writing=True)).name == "Jean La Vontaine"
+
+
+@EVERY_SIZE
+async def test_what_is_a_company_and_part_of_a_title_is_no_reads_either(
+    crm: CrmClient, refs: References
+) -> None:
+    await world(crm, {"Vony Group": ["Cameras"], "Vrival": ["Renewal - Vony"]})
+    for writing in (True, False):
+        assert sorted((await offered(refs.lead("Vony", writing=writing)))[1]) == ["Cameras", "Renewal - Vony"]

@@ -28,6 +28,7 @@ Search = Callable[[str | None, int], Awaitable["Page[Any]"]]
 Names = tuple[list[str], bool]
 
 MAX_VALUES = 10
+RANKED = 50
 # What `{id}` means in a resource template.
 KINDS = {"companies": "company", "contacts": "contact", "leads": "lead", "pipeline-stages": "stage"}
 
@@ -73,14 +74,26 @@ async def _names(kind: str, tenant: Tenant, typed: str) -> Names:
     records: list[Any] = []
     more = False
     if not typed or await finder.searches():
-        found = await searches[kind](typed or None, MAX_VALUES)
+        # The CRM's first ones need not be those that begin so.
+        found = await searches[kind](typed or None, RANKED if typed else MAX_VALUES)
         records, more = found.records, found.has_more
     if typed and not more:
         others, unseen = await finder.having(typed)
         # Where letters have no capitals, they have no accents.
         more = unseen and typed.lower() != typed.upper()
         records = [*records, *others]
-    return [on_one_line(record.label) for record in records], more
+    names = [on_one_line(record.label) for record in records]
+    return sorted(names, key=partial(_place, typed)), more
+
+
+def _place(typed: str, name: str) -> int:
+    """What begins so goes first, then what has a word that does, and what has it in an address last."""
+    from crm_mcp.crm.contract import plain  # noqa: PLC0415
+
+    start, full = plain(typed), plain(name)
+    if full.startswith(start):
+        return 0
+    return 1 if f" {start}" in full else 2 if start in full else 3
 
 
 async def _stages(tenant: Tenant, typed: str) -> Names:
@@ -88,7 +101,7 @@ async def _stages(tenant: Tenant, typed: str) -> Names:
     from crm_mcp.wording import on_one_line  # noqa: PLC0415
 
     names = [on_one_line(stage.name) for stage in await tenant.rows.stages()]
-    return [name for name in names if plain(typed) in plain(name)], False
+    return sorted((name for name in names if plain(typed) in plain(name)), key=partial(_place, typed)), False
 
 
 FINDERS: dict[str, Callable[[Tenant, str], Awaitable[Names]]] = {

@@ -85,7 +85,7 @@ class Deals:
         if named and company and named.fits(Fit.NORMALISED):
             return await self.only_open_lead(said, company, writing=writing)
         looked = await self._leads.among_all_if(said, titled, writing=writing)
-        if writing and named and named.fits(Fit.PART) and looked.is_part:
+        if named and named.fits(Fit.PART) and looked.is_part:
             looked = await self._either(said, named, looked)
         looked = await self._open_ones(looked, said, writing=writing)
         if company and not looked.fits(Fit.PART):

@@ -20,6 +20,9 @@ ACME = {"company": "Acme Inc."}
         ("search_companies", {"role": "Customers"}, {"role": "customer"}),
         ("search_companies", {"status": " INACTIVE "}, {"status": "inactive"}),
         ("search_companies", {"status": "Archived"}, {"status": "inactive"}),
+        ("search_companies", {"status": "archive"}, {"status": "inactive"}),
+        ("list_changes", {"outcome": "done"}, {"outcome": "applied"}),
+        ("get_company", {"company": ["Acme Inc."]}, ACME),
         ("search_companies", {"role": None, "query": " ", "limit": "3"}, {"limit": 3}),
         ("list_activities", {"type": "E-Mails", **ACME}, {"type": "email", **ACME}),
         ("summarize_pipeline", {"by": "Companies"}, {"by": "company"}),
@@ -58,6 +61,7 @@ async def test_what_is_unmistakable_is_read_as_it_is_meant(
             {"expectedCloseDate": "2031-01-31"},
         ),
         ("update_contact", {"id": "Anna Müller", "phone": 4930}, {"phone": "4930"}),
+        ("update_lead", {"lead": "Acme", "currency": "€"}, {"currency": "EUR"}),
         ("add_to_marketing_list", {"id": "1" * 8 + "-1111-4111-8111-" + "1" * 12, "companies": "Acme"}, None),
         (
             "log_activity",

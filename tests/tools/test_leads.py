@@ -259,6 +259,12 @@ async def test_leads_that_do_not_show_what_was_asked_for_are_left_out_and_told(
     )
 
 
+async def test_no_closed_lead_is_idle_and_that_is_said(call: Call) -> None:
+    _, found = await call("search_leads", stage="won", idle_days=10)
+    note = "With `idle_days` only open leads are listed, and no stage that was asked for is open."
+    assert (found["leads"], found["notes"]) == ([], [note])
+
+
 async def test_a_lead_called_today_is_not_idle_where_the_crm_does_not_show_its_activity(
     call: Call, sandbox: Any, wire: Any, licence: dict[str, Any]
 ) -> None:

@@ -154,7 +154,11 @@ def _question(unclear: Mapping[str, AmbiguousReferenceError], of: int) -> Elicit
         alone = Field(title=title, json_schema_extra=extra)
         fields[field] = (options, alone) if len(unclear) == 1 else (options | None, several)
     [first, *more] = unclear.values()
-    message = f"{first.problem} Which one is meant?"
+    left = first.count - len(first.candidates)
+    unshown = (
+        f" {left} more {'fits' if left == 1 else 'fit'}; if it is one of them, say no." if left > 0 else ""
+    )
+    message = f"{first.problem} Which one is meant?{unshown}"
     if more:
         message = f"{len(unclear)} of {of} are not clear. Which ones are meant? What is left out is skipped."
     return Elicit(message, create_model("Choice", __base__=Choice, **fields))

@@ -16,7 +16,7 @@ BOOLEANS = {
     **dict.fromkeys(("false", "no", "n", "f", "off", "0"), False),
 }
 # What people say for a value of the CRM's.
-SYNONYMS = {"archived": "inactive"}
+SYNONYMS = {"archived": "inactive", "archive": "inactive", "done": "applied"}
 # Whose currency is plain; a dollar is several.
 CURRENCIES = {"€": "EUR", "£": "GBP"}
 MONEY = re.compile(r"([€£$¥]|[A-Z]{3})?\s*([0-9][0-9.,'’\s]{0,30}?)\s*([€£$¥]|[A-Z]{3})?")
@@ -51,7 +51,8 @@ def forgiven_value(name: str, value: Any, schema: dict[str, Any], notes: list[st
         allowed = schema["items"].get("enum")
         return [_spelled(one, allowed) for one in values] if allowed else values
     if schema.get("type") in ("boolean", "string") and "format" not in schema:
-        return _of_type(schema["type"], value)
+        sign = value.strip() if name == "currency" and isinstance(value, str) else ""
+        return CURRENCIES.get(sign) or _of_type(schema["type"], value)
     if schema.get("format") == "date" and isinstance(value, str):
         with_time = DATE_AND_TIME.fullmatch(value)
         if with_time and with_time[2] != "00:00":
@@ -65,12 +66,14 @@ def forgiven_value(name: str, value: Any, schema: dict[str, Any], notes: list[st
 
 
 def _of_type(wanted: str, value: Any) -> Any:
-    """A boolean that was said as a text or a number, a text that was said as a number.
+    """A boolean that was said as a text or a number, a text that was said as a number or as a list of one.
 
     Here, and not where the tool reads it: what else decides about the call must see the same.
     """
     if wanted == "boolean":
         return BOOLEANS.get(str(value).strip().lower(), value)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return value[0]
     return str(value) if type(value) in (int, float) else value
 
 
@@ -102,9 +105,11 @@ def _spelled(value: Any, allowed: list[str]) -> Any:
     """The allowed value that differs only in case, plural or punctuation."""
     if not isinstance(value, str):
         return value
-    wanted = _letters(value)
-    wanted = SYNONYMS.get(wanted, wanted)
-    return next((one for one in allowed if wanted in (_letters(one), *_plurals(_letters(one)))), value)
+    for wanted in (_letters(value), SYNONYMS.get(_letters(value))):
+        for one in allowed:
+            if wanted in (_letters(one), *_plurals(_letters(one))):
+                return one
+    return value
 
 
 def _plurals(word: str) -> tuple[str, ...]:

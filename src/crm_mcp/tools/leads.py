@@ -64,7 +64,7 @@ MAX_TIMELINE = 15
 
 Value = Annotated[float | None, Field(description="Amount, without currency.", ge=0, allow_inf_nan=False)]
 Currency = Annotated[str, Field(description="ISO code, e.g. `EUR`.")]
-Probability = Annotated[float | None, AfterValidator(per_cent), Field(description="Per cent.", ge=0, le=100)]
+Probability = Annotated[float | None, Field(description="Per cent.", ge=0, le=100), AfterValidator(per_cent)]
 CloseDate = Annotated[date | None, Field(description="YYYY-MM-DD.")]
 LeadRefs = Annotated[
     tuple[str, ...], Field(description="For up to 25 at once, instead of `lead`.", max_length=MAX_BATCH)
@@ -131,6 +131,8 @@ async def search_leads(
     search = Search(crm, "leads", wanted, query, keep, arranged)
     found = await searched(search, page=page, limit=limit)
     notes = [meant.note for meant in (at_company, with_contact) if meant]
+    if idle_days and in_stages and not any(one.kind == "open" for one in in_stages):
+        notes.append("With `idle_days` only open leads are listed, and no stage that was asked for is open.")
     return LeadList(leads=await crm.rows.leads(found.records), **page_of(found)).noting(*notes, owner_note)
 
 

@@ -27,8 +27,8 @@ from crm_mcp.tools.parts import if_possible
 
 DefaultProbability = Annotated[
     float | None,
-    AfterValidator(per_cent),
     Field(description="Of winning, per cent, for leads that enter.", ge=0, le=100),
+    AfterValidator(per_cent),
 ]
 ColorKey = Annotated[str, Field(description="E.g. `blue`.")]
 
