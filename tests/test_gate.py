@@ -635,3 +635,50 @@ async def test_a_membership_that_was_made_anew_can_be_ended_anew(
         preposition = "to" if tool == "link" else "from"
         await facts_of(client, f"{tool}_contact_{preposition}_company", **ids)
     assert len(wire.writes) == 4
+
+
+async def test_what_is_logged_while_the_deal_is_being_deleted_waits(client: Client, wire: Any) -> None:
+    """It would go with the deal, and nobody would know."""
+    deleting = Held(wire.inner, lambda request: request.method == "DELETE")
+    wire.inner = httpx2.MockTransport(deleting)
+    outcomes: list[str] = []
+
+    async def delete() -> None:
+        await facts_of(client, "delete_lead", lead="Acme annual licence")
+        outcomes.append("deleted")
+
+    async def log() -> None:
+        outcomes.append(await text_of(client, "log_activity", **CALL, fails=True))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(delete)
+        await deleting.met.wait()
+        tasks.start_soon(log)
+        await anyio.sleep(0.2)
+        assert outcomes == []
+        deleting.let_go.set()
+    assert outcomes[0] == "deleted"
+    assert outcomes[1].startswith("The CRM has no such record")
+
+
+async def test_a_deal_is_not_deleted_while_something_is_being_logged_on_it(
+    client: Client, wire: Any, sandbox: Any
+) -> None:
+    logging = Held(wire.inner, lambda request: request.method == "POST")
+    wire.inner = httpx2.MockTransport(logging)
+    done: list[str] = []
+
+    async def written(tool: str, **arguments: Any) -> None:
+        await facts_of(client, tool, **arguments)
+        done.append(tool)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: written("log_activity", **CALL))
+        await logging.met.wait()
+        tasks.start_soon(lambda: written("delete_lead", lead="Acme annual licence"))
+        # Others need not wait.
+        await facts_of(client, "log_activity", **CALL | {"subject": "Another"})
+        await facts_of(client, "move_lead_stage", **MOVE | {"stage": "Proposal"})
+        assert done == []
+        logging.let_go.set()
+    assert done == ["log_activity", "delete_lead"]

@@ -191,11 +191,13 @@ class Gate:
     async def _begun(
         self, kind: Kind, write: Write, attempt: Attempt, despite: Change | None = None
     ) -> Begun:
+        from crm_mcp.lost import collides  # noqa: PLC0415
+
         again = despite is None or despite.outcome == "applied" or bool(attempt.arguments.get("repeat"))
 
         def blocks(other: Change) -> bool:
             # E-mails are counted one after the other.
-            return kind.is_email or kind.meets(write, other.body)
+            return kind.is_email or collides(kind, write, other)
 
         return await self._on_record(
             lambda ledger: ledger.begin(

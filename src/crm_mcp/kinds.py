@@ -261,10 +261,17 @@ class Log(Kind):
     """An activity: the CRM can neither change nor delete it."""
 
     is_new = True
+    hangs = True
     bodies = ("body",)
 
     def is_answer(self, write: Write, record: Record) -> bool:
         return True
+
+    def claim(self, write: Write) -> str:
+        sent = sent_by(write)
+        lead = write.ids.get("lead_id") or sent.get("leadId")
+        about = {"lead": lead, "company": sent.get("companyId"), "contact": sent.get("contactId")}
+        return next((f"{kind} {record_id}" for kind, record_id in about.items() if record_id), "")
 
     def is_like(self, write: Write, other: Wire) -> bool:
         sent = {**write.ids, **sent_by(write)}

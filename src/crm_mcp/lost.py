@@ -85,6 +85,15 @@ async def close(ledger: Ledger, kind: Kind, write: Write, change: Change, after:
     await patiently(lambda: ledger.close(change.id, "applied", after=after, subject=subject))
 
 
+def collides(kind: Kind, write: Write, other: Change) -> bool:
+    """Whether it must not be done while another of its claim is on its way, or may be: what only hangs on a
+    record stands against its end alone."""
+    theirs = KINDS[other.operation]
+    if kind.hangs or theirs.hangs:
+        return kind.ends or theirs.ends
+    return kind.meets(write, other.body)
+
+
 def may_be_late(change: Change) -> bool:
     return change.expires_at is not None and change.expires_at > datetime.now(UTC)
 
@@ -114,7 +123,7 @@ async def why_not_now(
     for other in ledger.may_be_late(attempt):
         ours = other.principal == attempt.principal or kind.is_idempotent
         is_equal = other.key == attempt.key and ours
-        if is_equal or not kind.meets(write, other.body):
+        if is_equal or not collides(kind, write, other):
             continue
         with suppress(CrmError):
             other = await settle_recorded(crm, ledger, other)  # noqa: PLW2901  # what it is by now
