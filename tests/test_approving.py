@@ -552,7 +552,9 @@ async def test_where_nobody_knows_whom_it_goes_to_a_lead_stands_for_its_person(
     assert len(wire.writes) == 2
 
 
-async def test_an_address_that_the_crm_chose_counts_and_is_told(open_client: OpenClient, wire: Any) -> None:
+async def test_an_address_that_the_crm_chose_counts_and_is_told(
+    open_client: OpenClient, wire: Any, sandbox: Any
+) -> None:
     client = await open_client(policy=Policy(approval="client", emails_per_recipient=1))
     inner = wire.inner
 
@@ -564,6 +566,14 @@ async def test_an_address_that_the_crm_chose_counts_and_is_told(open_client: Ope
 
     wire.inner = httpx2.MockTransport(sends_elsewhere)
     assert "Note: The CRM says that it went to else@rival.example." in await call(client, *MAIL)
+    sandbox.execute(
+        "UPDATE contacts SET email = 'Else@rival.example' WHERE id ="
+        " (SELECT contact_id FROM leads WHERE title = ? OR id = ?)",
+        LEADS[1],
+        LEADS[1],
+    )
+    text = await call(client, MAIL[0], MAIL[1] | {"lead": LEADS[1]}, fails=True)
+    assert text.startswith("At most 1 e-mails a day to else@rival.example are sent from here.")
 
 
 @pytest.mark.parametrize(

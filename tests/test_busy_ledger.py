@@ -172,6 +172,49 @@ async def test_a_ledger_that_is_always_slow_refuses_the_write(
     assert ([change.outcome for change in changes()], wire.writes) == (["refused"], [])
 
 
+async def test_what_changed_while_the_ledger_was_slow_is_seen(
+    open_client: OpenClient,
+    wire: Any,
+    ledger_file: Path,
+    sandbox: Any,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A record that a person approved to end, and that is another one by the time it would be sent."""
+    client = await open_client(policy=Policy())
+    await text_of(client, "delete_lead", fails=True, lead="Acme annual licence")
+    [waiting] = ledger.waiting()
+    ledger.decide(waiting.id, approved=True, by="page")
+    monkeypatch.setattr(gate, "PROMPT_SECONDS", 0.2)
+    renewing = Held(wire.inner, lambda request: request.url.path.endswith("/timeline"))
+    looks = 0
+
+    async def third_look(request: httpx2.Request) -> httpx2.Response:
+        nonlocal looks
+        looks += request.url.path.endswith("/timeline")
+        # The first is for what a person is shown, the next before it is sent.
+        handler = renewing if looks == 2 else wire_before.handle_async_request
+        return await handler(request)  # type: ignore[no-any-return]
+
+    wire_before, wire.inner = wire.inner, httpx2.MockTransport(third_look)
+    texts: list[str] = []
+
+    async def delete() -> None:
+        texts.append(await text_of(client, "delete_lead", fails=True, lead="Acme annual licence"))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(delete)
+        await renewing.met.wait()
+        with locked(ledger_file):
+            renewing.let_go.set()
+            await anyio.sleep(0.4)
+            sandbox.execute("UPDATE leads SET value = 99 WHERE title = 'Acme annual licence'")
+    assert texts == [
+        "The record changed since it was shown, so that the approval is void. Nothing was sent to the CRM."
+    ]
+    assert wire.writes == []
+
+
 def test_a_ledger_is_opened_while_another_process_writes_and_forgets_later(ledger_file: Path) -> None:
     options = {"keep": timedelta(0), "lock_seconds": SHORT_LOCK_SECONDS}
     Ledger.open(ledger_file).shut()
