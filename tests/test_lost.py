@@ -1099,3 +1099,20 @@ async def test_a_lost_update_is_not_made_again_over_what_a_person_set_since(
         client, "update_company", company="Acme Inc.", phone="1", fails=True
     )
     assert find("companies", name="Acme Inc.")["phone"] == "3"
+
+
+async def test_a_colleague_learns_that_what_they_want_to_take_back_was_taken_back(
+    open_client: OpenClient, wire: Any, changes: Any
+) -> None:
+    """Although the answer to the one who did it was lost."""
+    anna = await open_client(policy=IMPATIENT, principal="anna")
+    ben = await open_client(policy=IMPATIENT, principal="ben")
+    unlink = {"contact": "anna.muller@acme-inc.example", "company": "Acme Industries"}
+    done = await facts_of(anna, "unlink_contact_from_company", **unlink)
+    [change] = done["change_ids"]
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(anna, "undo_change", change=change, fails=True)
+    wire.inner = healthy
+    text = await text_of(ben, "undo_change", change=change, fails=True)
+    assert text == f"Change {change} was undone already. Nothing was undone."
+    assert sorted(one.outcome for one in changes() if one.outcome != "refused") == ["applied", "undone"]

@@ -545,6 +545,18 @@ async def test_a_change_is_taken_back_after_a_yes(
     assert (approval.state, approval.decided_by, approval.principal) == ("used", "terminal", me)
 
 
+async def test_whoever_trusts_a_client_does_not_trust_the_terminal(
+    open_client: OpenClient, here: dict[str, Any], ledger: Ledger
+) -> None:
+    await update_acme(open_client, phone="1")
+    with Person("undo", ledger.changes()[0].id, **here, CRM_MCP_APPROVAL="client") as person:
+        person.sees(UNDO)
+        person.types("yes\n")
+        assert person.ends().code == 0
+    undoing = ledger.changes()[0]
+    assert ledger.approval(str(undoing.approval)).state == "used"
+
+
 async def test_a_move_is_taken_back_by_the_names_of_its_stages(
     open_client: OpenClient, here: dict[str, Any], ledger: Ledger
 ) -> None:
