@@ -204,4 +204,4 @@ async def test_nobody_goes_on_with_the_question_of_another(
         with pytest.raises(MCPError):
             await client.call_tool("send_outbound_email", MAIL)
     assert [one.principal for one in ledger.waiting()] == ["anna"]
-    assert written(ledger) == []
+    assert written(ledger) == [("ben", "refused")]
