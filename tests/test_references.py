@@ -2575,3 +2575,95 @@ async def test_what_is_a_company_and_part_of_a_title_is_no_reads_either(
     await world(crm, {"Vony Group": ["Cameras"], "Vrival": ["Renewal - Vony"]})
     for writing in (True, False):
         assert sorted((await offered(refs.lead("Vony", writing=writing)))[1]) == ["Cameras", "Renewal - Vony"]
+
+
+@EVERY_SIZE
+async def test_a_company_in_another_legal_form_or_with_more_words_is_no_more_than_offered(
+    crm: CrmClient, refs: References
+) -> None:
+    await world(
+        crm,
+        {
+            "Vestrel Inc.": ["Pilot"],
+            "Vestrel GmbH": [],
+            "Valken AG": [],
+            "Valken Nord AG": ["Vrüfstand"],
+            "Vumen": ["Catering 2026"],
+            "Vumen Foods": ["Catering"],
+            "Vito Group": ["Fleet", "Fleet tracking"],
+        },
+        closed=("Catering 2026", "Fleet"),
+    )
+    for said in ("Pilot Vestrel GmbH", "Valken Vrüfstand", "Valken AG Vrüfstand", "Catering at Vumen"):
+        await refusal(refs.lead(said, writing=True))
+    assert sorted((await offered(refs.lead("Vito fleet", writing=True)))[1]) == ["Fleet", "Fleet tracking"]
+    assert (await refs.lead("Vestrel Inc. pilot", writing=True)).name == "Pilot"
+    for said in ("Vestrel's pilot", "pilot for Vestrel Inc.", "pilot with Vestrel Inc."):
+        assert (await refs.lead(said)).name == "Pilot"
+
+
+async def test_where_more_companies_have_the_name_than_are_looked_at_none_is_meant(
+    crm: CrmClient, refs: References
+) -> None:
+    await world(crm, {f"Vabenstein Bau {n}": ["Gutachten"] if n == 6 else [] for n in range(7)})
+    await world(crm, {"Gutachten Partner": ["Vabenstein renovation"]})
+    problem = await refusal(refs.lead("Vabenstein Gutachten", writing=True))
+    assert "More companies fit it than were looked at." in problem
+
+
+@EVERY_SIZE
+async def test_a_deal_and_its_persons_address_are_not_another_deal_of_theirs(
+    crm: CrmClient, refs: References
+) -> None:
+    await world(crm, {"Vrbis Labs": []}, {"Maria Vonti": ("mv@vrbis.example", "Vrbis Labs")})
+    maria = (await refs.contact("mv@vrbis.example")).id
+    await crm.leads.create(NewLead(title="Sensors", contact_id=maria))
+    for said in (
+        "Optics, Maria Vonti, mv@vrbis.example",
+        "Optics with Maria Vonti <mv@vrbis.example>",
+        "Bob Smith and Maria Vonti <mv@vrbis.example>",
+        "Optics Maria Vonti mv@vrbis.example",
+    ):
+        assert (await offered(refs.lead(said, writing=True)))[1] == ["Sensors"]
+    for said in (
+        "email mv@vrbis.example",
+        "'mv@vrbis.example'",
+        "mv@vrbis.example, Vrbis Labs",
+        "mv@vrbis.example!",
+    ):
+        assert (await refs.contact(said, writing=True)).name == "Maria Vonti"
+    assert (await refs.lead("the deal with mv@vrbis.example", writing=True)).name == "Sensors"
+
+
+@EVERY_SIZE
+async def test_the_name_in_an_address_is_not_the_persons(crm: CrmClient, refs: References) -> None:
+    await world(crm, {}, {"Giulia Vossi": ("luca.vossi@v.example", None)})
+    assert (await offered(refs.contact("Luca Vossi <luca.vossi@v.example>", writing=True)))[1] == [
+        "Giulia Vossi"
+    ]
+
+
+@EVERY_SIZE
+async def test_thousands_are_one_number_and_a_span_is_no_day(crm: CrmClient, refs: References) -> None:
+    await world(crm, {"Vacme": ["1.500 Vitze", "Vesse 1.-3.5.2026", "Vesse 3.-5.5.2026"]})
+    for said in ("1500 Vitze", "1,500 Vitze", "1 500 Vitze"):
+        assert (await refs.lead(said, writing=True)).name == "1.500 Vitze"
+    for said in ("500 Vitze", "Vesse 3.5.2026"):
+        await refusal(refs.lead(said, writing=True))
+
+
+@EVERY_SIZE
+async def test_letters_that_are_written_out_may_be_said_as_they_are(crm: CrmClient, refs: References) -> None:
+    await world(
+        crm, {"Vueller Optik GmbH": [], "Vaerz": [], "Värz Bau": [], "El Viño study": [], "Viño 2": []}
+    )
+    assert (await refs.company("Vüller Optik", writing=True)).name == "Vueller Optik GmbH"
+    assert (await refs.company("Värz", writing=True)).name == "Vaerz"
+    assert (await refs.company("El Viño", writing=True)).name == "El Viño study"
+
+
+@EVERY_SIZE
+async def test_the_page_goes_before_the_host(crm: CrmClient, refs: References) -> None:
+    for name, website in (("Vonzern", "https://vonzern.example"), ("Vonzern A", "https://vonzern.example/a")):
+        await crm.companies.create(NewCompany(name=name, website=website))
+    assert (await refs.company("vonzern.example/a", writing=True)).name == "Vonzern A"

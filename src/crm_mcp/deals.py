@@ -13,8 +13,10 @@ from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page
+from crm_mcp.ends import Deals as DealsAtEnds
+from crm_mcp.ends import Named, ends_of
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, only
-from crm_mcp.matching import Fit, Matches, core, fitting, is_spelt, may_be_called
+from crm_mcp.matching import Fit, Matches, fitting, is_spelt, may_be_at
 from crm_mcp.memory import Memory
 from crm_mcp.people import People
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError
@@ -119,7 +121,7 @@ class Deals:
         homes = [await self._companies.get(split.there.id)] if split.there else []
         if several and several.fit and several.count <= MAX_CANDIDATES:
             homes = list(several.records)
-        theirs, bound = await self.leads_at(homes)
+        theirs, bound = await self.leads_at([home.id for home in homes])
         # `deal` may be part of the title, or say what it is.
         titles = [title, *bare_names(title, self._leads.noun)]
         ways = [Looked(self._leads.best(one, theirs), bound) for one in titles]
@@ -136,7 +138,7 @@ class Deals:
                 said, looked, [*fitting(title, theirs, lambda lead: [lead.label], legal=False)]
             )
         if not looked.fits(Fit.NORMALISED):
-            looked = await self._or_elsewhere(title, split.company, looked, homes)
+            looked = await self._or_elsewhere(title, split.company, looked, homes, writing=writing)
         is_better = titled.matches and looked.matches and titled.matches.fit < looked.matches.fit >= Fit.PART
         if is_better and titled.fits(Fit.PART) and not bound:
             return None
@@ -158,24 +160,25 @@ class Deals:
             )
 
     async def _or_elsewhere(
-        self, title: str, company: str, there: Looked[Lead], homes: Sequence[Company]
+        self, title: str, company: str, there: Looked[Lead], homes: Sequence[Company], *, writing: bool
     ) -> Looked[Lead]:
         """What fits there but in part, and what has the whole title at another company that may be meant."""
-        called = (await self._leads.called(title)).found
-        names = await self._rows.company_names(lead.company_id for lead in called)
-        known = {home.id for home in homes}
+        called = await self._leads.called(title)
+        names = await self._rows.company_names(lead.company_id for lead in called.found)
+        known = {None, *(home.id for home in homes)}
         also = [
             lead
-            for lead in called
+            for lead in called.found
             if lead.company_id not in known
-            and may_be_called(company, names.get(lead.company_id or "", ""), legal=True)
+            and may_be_at(company, names.get(lead.company_id or ""), writing=writing)
         ]
+        there = replace(there, bound=joined(there.bound, called.bound if writing else ""))
         if not also:
             return there
-        if not there.fits(Fit.PART):
-            # Nor is it there: it is a guess which company was meant.
-            return replace(there, matches=Matches(Fit.CLOSE, also))
-        return replace(there, matches=Matches(Fit.PART, [*also, *there.found]))
+        # Where it is not there either, or closed, it is a guess which company was meant.
+        is_there = there.fits(Fit.PART) and await self._rows.open_leads(there.found)
+        found = there.found if there.fits(Fit.PART) else []
+        return replace(there, matches=Matches(Fit.PART if is_there else Fit.CLOSE, [*also, *found]))
 
     async def _at_ends(self, said: str, titled: Looked[Lead], *, writing: bool) -> Looked[Lead]:
         """Of `Acme pilot` the pilot of Acme, and with it what is called so in part: neither is plainly meant
@@ -183,52 +186,55 @@ class Deals:
 
         Raises AmbiguousReferenceError where there may be one that was not looked at.
         """
-        wanted = core(said)
-        ends = _ends(wanted)
+        ends = {name: rest for name, rest in ends_of(said).items() if not says_only(rest, self._leads.noun)}
         if not ends or titled.fits(Fit.NORMALISED) or (titled.is_part and not writing):
             return Looked(None)
+        found, unseen = await self._deals_at(ends)
+        if writing and found.every:
+            # Which stages are open is documented: without them nobody can tell.
+            await self._rows.stages()
+        open_ids = {lead.id for lead in await self._rows.open_leads(found.every.values())}
+        there, part = found.best(open_ids), {lead.id: lead for lead in titled.found if titled.is_part}
+        if part and (unseen or not part.keys() >= there.keys()):
+            says = "may begin with a company" if part.keys() >= there.keys() else "says a deal of a company"
+            problem = joined(f'"{cut(said)}" is part of a title, and {says}.', unseen)
+            raise await self._candidates.ambiguous(self._leads, problem, [*(part | there).values()])
+        if part or not there:
+            return Looked(None)
+        in_no_stage = writing and any(not lead.stage_id for lead in there.values())
+        unsure = in_no_stage or there.keys() <= found.guessed
+        looked = Looked(Matches(Fit.CLOSE if unsure else Fit.PART, list(there.values())), unseen)
+        if there.keys() <= found.whole.keys() or there.keys() & open_ids:
+            return looked
+        return await self._open_ones(looked, said, writing=writing)
+
+    async def _deals_at(self, ends: dict[str, str]) -> tuple[DealsAtEnds, str]:
+        """The deals of the companies at either end; and what was not looked at."""
         names, unseen = await self._companies.every_name()
         if unseen and self._companies.may_search:
             every = [await self._companies.called(name) for name in ends]
             names = names | {one.id: one.label for looked in every for one in looked.found}
             unseen = joined(*dict.fromkeys(looked.bound for looked in every))
-        there: dict[str, Lead] = {}
-        whole: dict[str, Lead] = {}
+        found, leads = DealsAtEnds(), dict[str, list[Lead]]()
         for name, rest in ends.items():
-            so_called = fitting(name, names.items(), lambda named: named[1:])
-            if not so_called or len(so_called) > MAX_CANDIDATES:
-                continue
-            homes = dict(so_called)
-            leads, bound = await self.leads_at([await self._companies.get(full) for full in homes])
-            unseen = joined(unseen, bound)
-            for lead in fitting(rest, leads, self._leads.names_of, legal=False):
-                there[lead.id] = lead
-                if core(homes[lead.company_id or ""]) == name and core(lead.label, legal=False) == rest:
-                    whole[lead.id] = lead
-        # All of a company's name and all of a title go before parts of them, and of those open ones.
-        open_leads = {lead.id: lead for lead in await self._rows.open_leads(there.values())}
-        if whole.keys() & open_leads.keys():
-            there = whole
-        elif open_leads:
-            there = whole | open_leads
-        titles = {lead.id: lead for lead in titled.found} if titled.is_part else {}
-        if titles and unseen:
-            problem = joined(f'"{cut(said)}" is part of a title, and may begin with a company.', unseen)
-            raise await self._candidates.ambiguous(self._leads, problem, [*(there | titles).values()])
-        if titles.keys() >= there.keys():
-            return Looked(None)
-        if titles:
-            problem = f'"{cut(said)}" is part of a title, and says a deal of a company.'
-            raise await self._candidates.ambiguous(self._leads, problem, [*(titles | there).values()])
-        found = Looked(Matches(Fit.PART, list(there.values())), unseen)
-        return found if open_leads else await self._open_ones(found, said, writing=writing)
+            companies = Named.by(name, names)
+            if companies.is_cut:
+                unseen = joined(unseen, "More companies fit it than were looked at.")
+            for full in companies.names:
+                if full not in leads:
+                    leads[full], bound = await self.leads_at([full])
+                    unseen = joined(unseen, bound)
+                found.add(rest, companies, leads[full])
+        return found, unseen
 
     async def _only_lead_with(self, people: list[Contact], unseen: str, said: str, *, writing: bool) -> Meant:
         """The one open lead of a person; where it is not one, theirs or their companies' to choose from.
 
         `unseen` says who was not looked at: others may have the same address.
         """
-        people, of_another = await self._people.of_one_address(said, people, writing=writing)
+        people, of_another = await self._people.of_one_address(
+            said, people, self._leads.noun, writing=writing
+        )
         if writing:
             # Which stages are open is documented: without them nobody can tell.
             await self._rows.stages()
@@ -244,7 +250,7 @@ class Deals:
         problem = f"{called} has {'one open lead as far as can be seen' if len(open_leads) == 1 else many}."
         problem = of_another or problem
         homes = {person.company_id for person in people if person.company_id} if not theirs else ()
-        theirs = theirs or (await self.leads_at([await self._companies.get(one) for one in homes]))[0]
+        theirs = theirs or (await self.leads_at(list(homes)))[0]
         if not theirs:
             raise UnresolvedReferenceError(problem)
         raise await self._candidates.ambiguous(self._leads, problem, open_leads or theirs)
@@ -259,13 +265,13 @@ class Deals:
         theirs = [lead for page in pages for lead in page.records if lead.contact_id in ids]
         return theirs, joined(*dict.fromkeys(self._leads.more_than_seen(page) for page in pages))
 
-    async def leads_at(self, companies: Sequence[Company]) -> tuple[list[Lead], str]:
+    async def leads_at(self, companies: Sequence[str]) -> tuple[list[Lead], str]:
         """Those of as many companies as there are candidates; and what was not looked at."""
         theirs: dict[str, Lead] = {}
         bound = ""
         for company in companies[:MAX_CANDIDATES]:
-            page = await self._client.leads.search(LeadFilter(company_id=company.id), limit=SEARCH_ROWS)
-            theirs |= {lead.id: lead for lead in page.records if lead.company_id == company.id}
+            page = await self._client.leads.search(LeadFilter(company_id=company), limit=SEARCH_ROWS)
+            theirs |= {lead.id: lead for lead in page.records if lead.company_id == company}
             bound = bound or self._leads.more_than_seen(page)
         return list(theirs.values()), bound
 
@@ -331,7 +337,7 @@ class Deals:
         try:
             taken = await self._candidates.decided(self._companies, said, named, writing=writing)
         except AmbiguousReferenceError as error:
-            leads, _ = await self.leads_at(companies)
+            leads, _ = await self.leads_at([company.id for company in companies])
             if not leads:
                 return await self._candidates.decided(self._leads, said, looked, writing=writing)
             leads = await self._rows.open_leads(leads) or leads
@@ -344,7 +350,7 @@ class Deals:
         """What is part of a title here, and a company's name or part of it there: neither is plainly meant,
         unless both come to one open lead."""
         companies = named.found
-        theirs, bound = await self.leads_at(companies)
+        theirs, bound = await self.leads_at([company.id for company in companies])
         every = list({lead.id: lead for lead in (*titled.found, *theirs)}.values())
         leads = await self._rows.open_leads(every) or every
         if len(leads) > 1 or len(companies) > MAX_CANDIDATES or bound:
@@ -372,14 +378,3 @@ class Deals:
             return of_company, self._leads.just_so(said, *await self._leads.spelt_so(said))
         own = [one for one in of_company.records if one.company_id == company.id]
         return replace(of_company, records=own), self._leads.just_so(said, of_company.records)
-
-
-def _ends(wanted: str) -> dict[str, str]:
-    """What may be a company's name at either end of it, of up to three words, and the rest."""
-    every = wanted.split()
-    ends: dict[str, str] = {}
-    for count in range(1, min(len(every), 4)):
-        first, last = every[:count], every[-count:]
-        ends[" ".join(first)] = " ".join(every[count:])
-        ends[" ".join(last)] = " ".join(every[:-count])
-    return ends

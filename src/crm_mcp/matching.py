@@ -110,9 +110,11 @@ MIN_PART_CHARS = 5
 # A day, by which people say it in several orders: the year goes first; `12/03/2026` may be two.
 DAYS = (
     re.compile(r"(?<![\d.-])(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})(?![\d-])"),
-    re.compile(r"(?<![\d.])(?P<day>\d{1,2})\. ?(?P<month>\d{1,2})\. ?(?P<year>\d{4}|\d{2})(?![\d.])"),
-    re.compile(r"(?<![\d.])(?P<day>\d{1,2})\. ?(?P<month>\d{1,2})\.(?![\d.])"),
+    # Of a span only the end has all of it: that is no day.
+    re.compile(r"(?<![\d.–-])(?P<day>\d{1,2})\. ?(?P<month>\d{1,2})\. ?(?P<year>\d{4}|\d{2})(?![\d.])"),
+    re.compile(r"(?<![\d.–-])(?P<day>\d{1,2})\. ?(?P<month>\d{1,2})\.(?![\d.])"),
 )
+THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3})((?:[.,'’ \xa0\u202f]\d{3})+)(?![\d]|[.,]\d)")
 # One number, and no date or thousands.
 DECIMAL = re.compile(r"(?<!\d)(?<!\d[.,])(\d+)[.,](\d{1,2})(?!\d|,\d|\.)")
 # Several numbers one after the other.
@@ -155,6 +157,7 @@ def words(text: str) -> list[str]:
     joined = SPLIT_FORMS.sub(lambda form: re.sub(r"\W", "", form[0]), text)
     for day in DAYS:
         joined = day.sub(_in_order, joined)
+    joined = THOUSANDS.sub(lambda number: number[1] + re.sub(r"\D", "", number[2]), joined)
     joined = DECIMAL.sub(r"\1_\2", joined)
     return WORD.findall(plain(re.sub(r"(?<=[^\W\d])\.(?=\w|\s|$)|['’]", "", joined)))
 
@@ -215,13 +218,16 @@ def site_of(website: str | None, email: str | None) -> set[str]:
     return {domain(website or ""), "" if mail.split(".")[0] in FREE_MAIL else mail} - {""}
 
 
+def pages_of(address: str | None) -> list[str]:
+    """The parts of its path."""
+    bare = (address or "").strip().casefold()
+    bare = bare.partition("//")[2] or bare
+    return list(filter(None, re.split("[?#]", bare)[0].split("/")[1:]))
+
+
 def shares_page(address: str, website: str | None) -> bool:
     """Whether one is a page below the other: several may have theirs on one host."""
-    said, known = (
-        text.partition("//")[2] or text for text in (address.casefold(), (website or "").casefold())
-    )
-    pages = [[part for part in re.split(r"[?#]", text)[0].split("/")[1:] if part] for text in (said, known)]
-    return all(one == other for one, other in zip(*pages, strict=False))
+    return all(one == other for one, other in zip(pages_of(address), pages_of(website), strict=False))
 
 
 def best(
@@ -292,6 +298,11 @@ def may_be_called(said: str, name: str, *, legal: bool) -> bool:
     return whole or (fit is Fit.PART and not (legal and _forms(said)))
 
 
+def may_be_at(company: str, name: str | None, *, writing: bool) -> bool:
+    """Whether a company that was said can be the one of that name; writing, also where nobody knows it."""
+    return writing if name is None else may_be_called(company, name, legal=True)
+
+
 def is_spelt(said: str, name: str) -> bool:
     """Whether it is the name to the letter, and sign."""
     return said.casefold().split() == name.casefold().split()
@@ -299,10 +310,12 @@ def is_spelt(said: str, name: str) -> bool:
 
 def is_of(said: str, name: str, address: str) -> bool:
     """Whether a name that was said with a person's address can be theirs: each of its words is one of theirs,
-    or its letter, or stands in the address before the `@`; or it has more words than are known."""
+    or its letter; where one name is known alone, it has that or stands in the address before the `@`."""
     theirs, every = words(name), words(said)
-    there = [*theirs, *re.findall(r"\w+", plain(address.partition("@")[0]))]
-    known = bool(theirs) and all(any(_is_like(one, word) for word in every) for one in theirs)
+    # Of whom one name is known, the rest may stand in the address, or be known to who says it alone.
+    is_short = len(theirs) == 1
+    there = [*theirs, *(re.findall(r"\w+", plain(address.partition("@")[0])) if is_short else ())]
+    known = is_short and all(any(_is_like(one, word) for word in every) for one in theirs)
     return known or "@" in name or all(any(_is_like(word, one) for one in there) for word in every)
 
 
@@ -315,11 +328,13 @@ def _is_like(word: str, other: str) -> bool:
 def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
     """How it fits, also where who has no keys for `ü` wrote `ue`."""
     fit = _fit_as_spelt(said, name, legal=legal)
-    if (fit is None or fit > Fit.PART) and not name.isascii() and WRITTEN_OUT.search(said):
-        written = _fit_as_spelt(said, name.lower().translate(OUT), legal=legal)
-        if written is not None and written <= Fit.PART:
-            return max(written, Fit.NORMALISED)
-    return fit
+    if fit is not None and fit <= Fit.PART:
+        return fit
+    one, other = (said, name) if said.isascii() else (name, said)
+    if (said.isascii() and name.isascii()) or not WRITTEN_OUT.search(f"{one}{other}"):
+        return fit
+    written = _fit_as_spelt(said.lower().translate(OUT), name.lower().translate(OUT), legal=legal)
+    return max(written, Fit.NORMALISED) if written is not None and written <= Fit.PART else fit
 
 
 def _fit_as_spelt(said: str, name: str, *, legal: bool) -> Fit | None:

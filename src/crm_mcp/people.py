@@ -12,7 +12,7 @@ from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.paging import Page
 from crm_mcp.finding import Finder, Looked
-from crm_mcp.matching import Fit, Matches, best, core, is_of, is_spelt, may_be_called
+from crm_mcp.matching import Fit, Matches, best, core, is_of, is_spelt, may_be_at
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError
 from crm_mcp.rows import Rows
 from crm_mcp.said import address_in, bare_names, cut, name_with_address, names_and_companies
@@ -56,7 +56,7 @@ class People:
         looked = await self._of_address(address, writing=True)
         if looked.matches is None or not looked.fits(Fit.EXACT):
             return await self._candidates.decided(self._contacts, said, looked, writing=writing)
-        theirs, problem = await self.of_one_address(said, looked.found, writing=writing)
+        theirs, problem = await self.of_one_address(said, looked.found, self._contacts.noun, writing=writing)
         if problem and (writing or len(theirs) > 1):
             problem = joined(problem, looked.bound)
             raise await self._candidates.ambiguous(self._contacts, problem, theirs)
@@ -65,11 +65,11 @@ class People:
         return replace(meant, note=joined(problem, meant.note) or None)
 
     async def of_one_address(
-        self, said: str, people: Sequence[Contact], *, writing: bool
+        self, said: str, people: Sequence[Contact], kind: str, *, writing: bool
     ) -> tuple[list[Contact], str]:
         """Of those who have the address that was said those whose name stands with it; all of them, and whose
         the address is, where that is another name. Writing, nobody else may be called so to the letter."""
-        name = name_with_address(said)
+        name = name_with_address(said, kind)
         theirs = [one for one in people if is_of(name, one.label, one.email or "")]
         called = [one for one in theirs if core(name, legal=False) == core(one.label, legal=False)]
         owner = clean(people[0].label, MAX_NAME_CHARS)
@@ -98,9 +98,9 @@ class People:
         if split.several and not called:
             return await self._at_one_of(split.several, name, said, writing=writing)
         people = await self._there(there.id) if there else None
-        at_company = self._contacts.best(name, people.records) if people else None
+        at_company, bound = self._contacts.best(name, people.records) if people else None, ""
         if there and people and not called and not (at_company and at_company.fit <= Fit.NORMALISED):
-            at_company = await self._or_elsewhere(name, company, at_company, there.id)
+            at_company, bound = await self._or_elsewhere(name, company, at_company, there.id, writing=writing)
         if called:
             # Unless it is a name to the letter, who is there and has the rest of it may be meant as well.
             is_name = any(is_spelt(said, one.label) for one in called.values())
@@ -110,7 +110,7 @@ class People:
             looked = Looked(Matches(Fit.NORMALISED, either), unseen)
             return await self._candidates.decided(self._contacts, said, looked, writing=writing)
         if there and people and at_company:
-            looked = Looked(at_company, joined(*people.notes))
+            looked = Looked(at_company, joined(*people.notes, bound))
             meant = await self._candidates.decided(self._contacts, said, looked, writing=writing)
             return replace(meant, note=joined(there.note, meant.note) or None)
         looked = await self._contacts.search_for(said, writing=writing)
@@ -119,22 +119,22 @@ class People:
         return await self._candidates.decided(self._contacts, said, looked, writing=writing)
 
     async def _or_elsewhere(
-        self, name: str, company: str, there: Matches[Contact] | None, home: str
-    ) -> Matches[Contact] | None:
-        """Whom a part of the name fits there, and who has all of it at another company that may be meant."""
+        self, name: str, company: str, there: Matches[Contact] | None, home: str, *, writing: bool
+    ) -> tuple[Matches[Contact] | None, str]:
+        """Whom a part of the name fits there, and who has all of it at another company that may be meant; and
+        what was not looked at."""
         last, comma, first = (part.strip() for part in name.partition(","))
         looked = await self._contacts.called(f"{first} {last}" if comma else name)
-        called = [one for one in looked.found if one.company_id != home]
+        called = [one for one in looked.found if one.company_id not in (None, home)]
         names = await self._rows.company_names(one.company_id for one in called)
-        also = [
-            one for one in called if may_be_called(company, names.get(one.company_id or "", ""), legal=True)
-        ]
+        also = [one for one in called if may_be_at(company, names.get(one.company_id or ""), writing=writing)]
+        bound = looked.bound if writing else ""
         if not also:
-            return there
+            return there, bound
         if there is None or there.fit > Fit.PART:
             # Nor are they there: it is a guess which company was meant.
-            return Matches(Fit.CLOSE, also)
-        return Matches(Fit.PART, [*there.found, *also])
+            return Matches(Fit.CLOSE, also), bound
+        return Matches(Fit.PART, [*there.found, *also]), bound
 
     async def _at_one_of(
         self, companies: AmbiguousReferenceError, name: str, said: str, *, writing: bool

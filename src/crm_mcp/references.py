@@ -19,7 +19,7 @@ from crm_mcp.crm.paging import Told
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.deals import Deals
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, those
-from crm_mcp.matching import Fit, Matches, core, domain, may_be_called, shares_page, site_of
+from crm_mcp.matching import Fit, Matches, core, domain, may_be_called, pages_of, shares_page, site_of
 from crm_mcp.memory import Memory
 from crm_mcp.people import People
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError, find_stage
@@ -207,7 +207,8 @@ class References:
         if kind is self._leads and not like:
             companies = await self._companies.sharing_a_word(said)
             people = [] if companies else await self._contacts.sharing_a_word(said)
-            like = (await self._deals.leads_at(companies))[0] or (await self._deals.leads_with(people))[0]
+            at = [company.id for company in companies]
+            like = (await self._deals.leads_at(at))[0] or (await self._deals.leads_with(people))[0]
             like = await self._rows.open_leads(like) or like
         return like
 
@@ -412,6 +413,9 @@ class References:
             found = [one for one in companies if site in site_of(one.website, one.email)]
             # Another page there may be another company's.
             same = [one for one in found if shares_page(said, one.website)]
+            # Of several the one of the very page, and not of the host.
+            depth = max((pages_of(one.website) for one in same), key=len, default=[])
+            same = [one for one in same if pages_of(one.website) == depth]
             return Matches(Fit.EXACT if same else Fit.CLOSE, same or found) if found else None
 
         few = await self._companies.few()

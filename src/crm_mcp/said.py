@@ -10,7 +10,8 @@ SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.IGNORECASE)
 UNDIVIDED_ID = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})")
 # An e-mail address, alone or with the name that a mail program shows, before it or behind.
 ADDRESS = re.compile(
-    r"(?:mailto:)?([^\s<>()\[\]:;,@]+@[^\s<>()\[\]:;,@]+\.[^\s<>()\[\]:;,@.]+)", re.IGNORECASE
+    r"(?:mailto:)?(?<!\w)([^\s<>()\[\]:;,@\"“”«»`'][^\s<>()\[\]:;,@\"“”«»`]*@[\w-]+(?:\.[\w-]+)+)",
+    re.IGNORECASE,
 )
 RESOURCE = re.compile(r"crm://([\w-]+)/([^/?#]+)(?:/timeline)?", re.IGNORECASE)
 NAME_AND_ID = re.compile(rf"(.*\S)\s*[(\[]({SHORT_ID.pattern})[)\]]", re.IGNORECASE)
@@ -31,13 +32,18 @@ ARTICLES = frozenset(["the", "my", "our"])
 # Of people they are part of the name.
 OTHER_ARTICLES = frozenset(["der", "die", "das", "la", "le", "les", "el"])
 LINKS = frozenset(["with", "for", "from", "of", "at", "by", "called", "named", "mit"])
+# And before an address.
+MAIL = frozenset(["email", "e-mail", "mail", "address"])
 # What people say before the name of one of a kind.
 BEFORE = {
-    "company": frozenset(["company", "account", "firma"]) | OTHER_ARTICLES,
+    "company": frozenset(["company", "account", "firma"]),
     "contact": frozenset(
-        "contact mr mrs ms miss mx sir dr prof med ing herr hr frau fr mme mlle madame monsieur".split()  # noqa: SIM905
+        (  # noqa: SIM905  # as many lines would hide the code around them
+            "contact mr mrs ms miss mx sir dr prof med ing herr hr frau fr mme mlle madame monsieur sra "
+            "señora señor signora signor pan pani meneer mevrouw"
+        ).split()
     ),
-    "lead": frozenset(["deal", "lead", "opportunity"]) | OTHER_ARTICLES,
+    "lead": frozenset(["deal", "lead", "opportunity"]),
 }
 # And behind it: companies are called `Ford Motor Company`, and people `Wolfram Herr`.
 BEHIND = BEFORE | {"company": frozenset[str](), "contact": frozenset[str]()}
@@ -68,14 +74,23 @@ def address_in(said: str) -> str:
     return next(iter(found.values())) if len(found) == 1 else ""
 
 
-def name_with_address(said: str) -> str:
+def name_with_address(said: str, kind: str) -> str:
     """`Anna Müller` of `Dr. Anna Müller (Acme) <anna@acme.example>`, of `Anna Müller - Acme <…>` and of
     `anna@acme.example (Anna Müller)`; empty of what is an address alone, or with words for the kind."""
-    parts = [part.strip(" \"'<>[],;:") for part in ADDRESS.split(said)[::2]]
-    before, behind = re.sub(r"\([^()]*\)", "", parts[0]), parts[-1].strip("() ")
-    name = APART.split(f"{before or behind} ".strip(" (\"'"), maxsplit=1)[0]
-    every = [word for word in name.split() if _word(word) not in LINKS | BEFORE["lead"]]
-    return core_name(" ".join(every), "contact")
+    parts = [part.strip(" \"'<>[],;:`“”«»") for part in ADDRESS.split(said)[::2]]
+    before, behind = re.sub(r"\([^()]*\)", "", parts[0]).rstrip(" ("), parts[-1]
+    # What follows without brackets is a company, or the end of a sentence.
+    bracketed = behind.strip("() ") if behind.startswith("(") else ""
+    name = APART.split(f"{before or bracketed} ".strip(" (\"'"), maxsplit=1)[0]
+    every, around = (
+        name.split(),
+        MAIL | (LINKS | BEFORE["lead"] | ARTICLES if kind == "lead" else frozenset()),
+    )
+    while every and _word(every[-1].rstrip(":")) in around:
+        every.pop()
+    while every and _word(every[0].rstrip(":")) in around:
+        every.pop(0)
+    return core_name(re.sub("['’]s$", "", " ".join(every)), "contact")
 
 
 def names_and_companies(said: str) -> list[tuple[str, str]]:
@@ -90,9 +105,10 @@ def bare_names(said: str, kind: str) -> list[str]:
     out, or nothing is left."""
     every = said.split()
     first, last = 0, len(every)
+    before = BEFORE[kind] | ARTICLES | (frozenset() if kind == "contact" else OTHER_ARTICLES)
     while last and _word(every[last - 1]) in BEHIND[kind]:
         last -= 1
-    while first < last and _word(every[first]) in BEFORE[kind] | ARTICLES | (LINKS if first else frozenset()):
+    while first < last and _word(every[first]) in before | (LINKS if first else frozenset()):
         first += 1
     articles = int(bool(every) and _word(every[0]) in ARTICLES)
     name = " ".join(every[first:last])
