@@ -805,7 +805,7 @@ async def test_what_is_shown_is_called_what_it_is_called_now(
     # What was approved is called otherwise by now: it is another thing that a person has to see.
     sandbox.execute("UPDATE companies SET name = 'Third AG' WHERE id = ?", acme)
     text = await call(client, "add_to_marketing_list", listed, fails=True)
-    assert "The record changed since it was shown, so that the earlier approval is void." in text
+    assert "What is shown of it changed since it was shown, so that the earlier approval is void." in text
     assert "- Third AG" in text
     assert wire.writes == []
 

@@ -682,3 +682,84 @@ async def test_a_deal_is_not_deleted_while_something_is_being_logged_on_it(
         assert done == []
         logging.let_go.set()
     assert done == ["log_activity", "delete_lead"]
+
+
+async def test_what_was_renamed_is_not_meant_where_a_person_is_asked_first(
+    open_client: OpenClient, sandbox: Any, wire: Any
+) -> None:
+    """That it is rehearsed does not make the new name the one that was said."""
+    client = await open_client(policy=Policy())
+    await facts_of(client, "create_contact", first_name="Zoe", last_name="Zett")
+    await facts_of(client, "get_contact", contact="Zoe Zett")
+    sandbox.execute("UPDATE contacts SET first_name = 'Bob', last_name = 'Other' WHERE last_name = 'Zett'")
+    text = await text_of(
+        client, "update_contact", contact="Zoe Zett", company="Kestrel Solar Ltd", fails=True
+    )
+    assert text.startswith('What was called "Zoe Zett" is called "Bob Other" now.')
+    await facts_of(client, "get_lead", lead="Acme annual licence")
+    sandbox.execute("UPDATE leads SET title = 'Third deal' WHERE title = 'Acme annual licence'")
+    text = await text_of(client, "delete_lead", lead="Acme annual licence", fails=True)
+    assert text.startswith('What was called "Acme annual licence" is called "Third deal" now.')
+    assert len(wire.writes) == 1
+
+
+async def test_what_this_person_set_since_by_another_tool_is_no_ones_elses(client: Client, wire: Any) -> None:
+    anna = "anna.muller@acme-inc.example"
+    for company in ("Acme Industries GmbH", "Acme Inc.", "Acme Industries GmbH"):
+        await facts_of(client, "link_contact_to_company", contact=anna, company=company, is_primary=True)
+    await facts_of(client, "update_contact", contact=anna, company="Acme Inc.")
+    await facts_of(
+        client, "link_contact_to_company", contact=anna, company="Acme Industries GmbH", is_primary=True
+    )
+    assert len(wire.writes) == 5
+
+
+async def test_another_field_set_since_is_no_wish_to_set_this_one_again(
+    client: Client, sandbox: Any, find: Find
+) -> None:
+    await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    sandbox.execute("UPDATE companies SET phone = '2' WHERE name = 'Acme Inc.'")
+    await facts_of(client, "update_company", company="Acme Inc.", industry="Cork")
+    await text_of(client, "update_company", company="Acme Inc.", phone="1", fails=True)
+    assert find("companies", name="Acme Inc.")["phone"] == "2"
+
+
+async def test_an_order_that_somebody_changed_may_be_set_again(
+    client: Client, crm: CrmClient, wire: Any
+) -> None:
+    stages = [stage.name for stage in await crm.pipeline.stages()]
+    order = [stages[1], stages[0], *stages[2:]]
+    await facts_of(client, "reorder_pipeline_stages", stages=order)
+    ids = {stage.name: stage.id for stage in await crm.pipeline.stages()}
+    await crm.pipeline.reorder([ids[name] for name in stages])
+    await facts_of(client, "reorder_pipeline_stages", stages=order)
+    assert [stage.name for stage in await crm.pipeline.stages()] == order
+
+
+async def test_what_ends_along_is_on_record_as_trusted(client: Client, changes: Any) -> None:
+    await facts_of(
+        client, "update_contact", contact="anna.muller@acme-inc.example", company="Kestrel Solar Ltd"
+    )
+    assert changes()[0].approval == "client"
+
+
+async def test_where_memberships_cannot_be_seen_a_person_decides(
+    open_client: OpenClient, wire: Any, ledger: Any
+) -> None:
+    inner = wire.inner
+
+    async def hides(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.endswith("/company-memberships"):
+            return httpx2.Response(403, json={"error": "no"})
+        response: httpx2.Response = await inner.handle_async_request(request)
+        return response
+
+    wire.inner = httpx2.MockTransport(hides)
+    client = await open_client(policy=Policy())
+    moved = {"contact": "anna.muller@acme-inc.example", "company": "Kestrel Solar Ltd"}
+    text = await text_of(client, "update_contact", **moved, fails=True)
+    assert "Nobody can see which membership may end with it." in text
+    [waiting] = ledger.waiting()
+    ledger.decide(waiting.id, approved=True, by="page")
+    await facts_of(client, "update_contact", **moved)
+    assert len(wire.writes) == 1

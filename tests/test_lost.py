@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -14,6 +15,7 @@ from crm_mcp.calls import Policy
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.contacts import ContactChanges
 from crm_mcp.ledger import Ledger
+from crm_mcp.wording import clock
 
 from .writing import (
     Held,
@@ -1116,3 +1118,33 @@ async def test_a_colleague_learns_that_what_they_want_to_take_back_was_taken_bac
     text = await text_of(ben, "undo_change", change=change, fails=True)
     assert text == f"Change {change} was undone already. Nothing was undone."
     assert sorted(one.outcome for one in changes() if one.outcome != "refused") == ["applied", "undone"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "reworded"),
+    [
+        ("log_activity", CALL, {"body": "They said hello"}),
+        ("send_outbound_email", MAIL, {"body": "Dear Ms Müller"}),
+    ],
+)
+async def test_what_another_call_found_done_is_not_done_twice_on_purpose(
+    client: Client, wire: Any, changes: Any, tool: str, arguments: dict[str, Any], reworded: dict[str, Any]
+) -> None:
+    """Who made the call has not been told yet, and makes it again."""
+    on_purpose = arguments if tool == "send_outbound_email" else arguments | {"repeat": True}
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, tool, **on_purpose, fails=True)
+    wire.inner = healthy
+    await text_of(client, tool, **arguments | reworded, fails=True)
+    assert changes()[-1 if changes()[0].outcome == "refused" else 0].outcome == "applied"
+    assert (await facts_of(client, tool, **on_purpose))["repeat"]
+    assert len(wire.writes) == 1
+    if tool == "log_activity":
+        # Told now, the same on purpose is another one.
+        await facts_of(client, tool, **on_purpose)
+        assert len(wire.writes) == 2
+
+
+def test_a_day_is_said_where_it_is_not_today() -> None:
+    assert clock(datetime(2020, 1, 31, 9, 5, tzinfo=UTC)) == "2020-01-31 09:05 UTC"
+    assert clock(datetime.now(UTC)).count(" ") == 1

@@ -569,3 +569,29 @@ async def test_the_preview_of_an_undoing_says_what_it_takes_back(
     await text_of(client, "undo_change", change=made["change_ids"][0], fails=True)
     [waiting] = ledger.waiting()
     assert f'Takes back "Create contact Zed" (change {made["change_ids"][0]}, ' in waiting.preview
+
+
+async def test_why_a_deal_was_lost_is_taken_back_where_it_stays_lost(client: Client, sandbox: Any) -> None:
+    lost = {"lead": "Acme annual licence", "stage": "Lost"}
+    await facts_of(client, "move_lead_stage", **lost, lost_reason="Price")
+    again = await facts_of(client, "move_lead_stage", **lost, lost_reason="Timing")
+    await facts_of(client, "undo_change", change=again["change_ids"][0])
+    [lead] = sandbox.all("SELECT lost_reason FROM leads WHERE title = 'Acme annual licence'")
+    assert lead["lost_reason"] == "Price"
+
+
+async def test_a_title_that_was_so_before_does_not_hide_that_the_primary_company_changed(
+    client: Client, sandbox: Any
+) -> None:
+    before = places_of(sandbox, ANNA)
+    done = await facts_of(
+        client,
+        "link_contact_to_company",
+        contact=ANNA,
+        company="Acme Industries GmbH",
+        title="Plant Manager",
+        is_primary=True,
+    )
+    assert places_of(sandbox, ANNA) != before
+    await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert places_of(sandbox, ANNA) == before

@@ -105,7 +105,8 @@ class CrmAccess:
             for change in lost:
                 from crm_mcp.lost import settle_recorded  # noqa: PLC0415
 
-                await settle_recorded(crm, self.ledger(), change)
+                if change.outcome == "unknown":
+                    await settle_recorded(crm, self.ledger(), change)
 
     async def put_on_record(self, call: Call, title: str, error: Exception) -> None:
         """Keep a call that came to no write, and why, unless what it tried is on record already."""

@@ -47,7 +47,8 @@ async def approval_of(ledger: Ledger, call: Call, planned: Sequence[Planned], se
         return found
     # What was shown is not so any more.
     await patiently(lambda: ledger.void(found.id))
-    call.notes.append("The record changed since it was shown, so that the earlier approval is void.")
+    what = "The record" if found.plan != question.plan else "What is shown of it"
+    call.notes.append(f"{what} changed since it was shown, so that the earlier approval is void.")
     return await patiently(lambda: ledger.ask_for_approval(question, seconds=seconds))
 
 

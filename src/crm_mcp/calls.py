@@ -154,8 +154,10 @@ def done_before(ledger: Ledger, attempt: Attempt) -> Change | None:
 
 
 def lost_before(ledger: Ledger, attempt: Attempt) -> list[Change]:
-    """What the same call may have done whose answer was lost."""
-    return _of_the_same_call(ledger, attempt, "unknown", None)
+    """What the same call may have done whose answer was lost; or did, and whoever made it was not told."""
+    day = datetime.now(UTC) - timedelta(days=1)
+    found = [one for one in _of_the_same_call(ledger, attempt, "applied", day) if one.lost]
+    return [*_of_the_same_call(ledger, attempt, "unknown", None), *found]
 
 
 def _of_the_same_call(

@@ -112,10 +112,12 @@ class Gate:
 
     async def _rehearsed(self, kind: Kind, write: Write, call: Call, rehearsal: list[Planned]) -> Any:
         """Nothing is sent; what would be goes into the rehearsal, and a repeat would not."""
+        from crm_mcp.lost import why_like_lost  # noqa: PLC0415
+
         while True:
             seen = await self._seen_whole(kind, write)
             self._guard_what_ends(kind, write, seen, call)
-            await self._learn_names(write, seen)
+            await self._learn_names(kind, write, seen)
             attempt = self._attempt(kind, write, seen, call)
             earlier = self._ledger().earlier(attempt, window_seconds=DAY_SECONDS)
             if earlier is None or earlier.outcome != "pending":
@@ -133,19 +135,23 @@ class Gate:
         if earlier and not call.undoes:
             was = "may have been" if earlier.outcome == "unknown" else "was"
             details.insert(0, f"The same {was} done at {earlier.opened_at:%H:%M} UTC already.")
+        if call.arguments.get("repeat"):
+            lost = await why_like_lost(self._crm, self._ledger(), kind, write, attempt)
+            details = [*([lost] if lost else ()), *details]
         done = earlier.id if earlier else ""
         rehearsal.append(Planned(attempt, details, digest(seen.what_counts()), done))
         return None
 
-    async def _learn_names(self, write: Write, seen: Seen) -> None:
+    async def _learn_names(self, kind: Kind, write: Write, seen: Seen) -> None:
         """What a person is shown should have names for ids."""
         rows = self._tenant.rows
         with suppress(CrmError):
             await rows.stages()
         sent = write.body.to_wire() if write.body else {}
         either = (seen.record or {}, sent)
-        ids = write.ids
-        # As they are called now: what was remembered may be another one's name.
+        ids = {name: full for name, full in write.ids.items() if full != kind.subject(write, None)}
+        # As they are called now: what was remembered may be another one's name. That of the record itself is
+        # what the write was said by, and is compared with it.
         await rows.learn_anew(
             companies=[*(wire.get("companyId") for wire in either), *sent.get("companyIds", ())],
             contacts=[ids.get("contact_id"), *(wire.get("contactId") for wire in either)],
@@ -184,6 +190,7 @@ class Gate:
                 return await self._sent(kind, write, seen, call, begun.change, send, again=again)
             if begun.change.outcome == "applied" and begun.change.key == attempt.key:
                 call.repeats.append(begun.change.id)
+                await self._tell(begun.change)
                 return restored(begun.change.after, write)
             met.add(begun.change.id)
             await self._until_closed(begun.change, attempt)
@@ -355,6 +362,8 @@ class Gate:
         """What ends a membership on the way is guarded as the end of one is."""
         if kind.also_ends(write, seen) and UNLINK in self._policy.guard:
             call.guarded = True
+            if self._policy.trusts_client(call.tool, call.arguments):
+                call.approval = TRUSTED_CLIENT
 
     def _needs_a_person(self, call: Call) -> bool:
         return call.guarded and not self._policy.trusts_client(call.tool, call.arguments)
@@ -427,14 +436,16 @@ class Gate:
             self._check_approval(change, call, seen)
             await self._refuse_unwanted(kind, write, seen, call, change, again=again)
             asked_at = time.monotonic()
-            renewed = await self._renewed(kind, write, seen, change)
+            renewed = await self._renewed(kind, write, seen, change, call)
             if renewed is None or time.monotonic() - asked_at < PROMPT_SECONDS:
                 return renewed
             # What was seen is old by now.
             seen = None
         raise RefusedError(f"The ledger is too slow to be sure of what is there. {NOTHING_SENT}")
 
-    async def _renewed(self, kind: Kind, write: Write, seen: Seen, change: Change) -> Change | None:
+    async def _renewed(
+        self, kind: Kind, write: Write, seen: Seen, change: Change, call: Call
+    ) -> Change | None:
         title = kind.title(write, seen, self._named)
         return await self._on_record(
             lambda ledger: ledger.renew(
@@ -443,6 +454,7 @@ class Gate:
                 late_seconds=self._policy.late_seconds,
                 before=seen.record,
                 title=title,
+                approval=call.approval,
             )
         )
 
@@ -450,6 +462,14 @@ class Gate:
         from crm_mcp.ledger import patiently  # noqa: PLC0415
 
         return await patiently(lambda: put(self._ledger()))
+
+    async def _tell(self, change: Change) -> None:
+        """That it was done has reached who asked for it: the same call after this is another one."""
+        from crm_mcp.journal import LedgerError  # noqa: PLC0415
+
+        if change.lost:
+            with suppress(LedgerError):
+                await self._on_record(lambda ledger: ledger.told(change.id))
 
     async def _close_unsent(self, change: Change, outcome: Outcome, problem: str) -> None:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 from crm_mcp.crm import activities, companies, contacts, leads, outreach, pipeline
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.contract import Body, Entity, Record
-from crm_mcp.crm.errors import RefusedError
+from crm_mcp.crm.errors import (
+    NotFoundError,
+    PermissionDeniedError,
+    RefusedError,
+    UnexpectedResponseError,
+)
 from crm_mcp.preview import Named, Wire, email_lines, in_order, recipient, text_of, whole
 from crm_mcp.same import COMPANIES, CONTACTS, LEADS, STAGES
-from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line, worded
+from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line, sentence, worded
 from crm_mcp.writes import (
     CLOCK_TOLERANCE,
+    KEPT_BY_CRM,
     MAX_PART_CHARS,
     MAX_TITLE_CHARS,
     THERE_BEFORE,
@@ -81,21 +87,26 @@ class UpdateContact(Update):
         seen = await super().seen(crm, write)
         if seen.record is None or "companyId" not in sent_by(write):
             return seen
-        every = await crm.contacts.memberships(write.ids["contact_id"])
-        return Seen(seen.record | {MEMBERSHIPS: [one.wire for one in every]})
+        try:
+            every = await crm.contacts.memberships(write.ids["contact_id"])
+        except (PermissionDeniedError, NotFoundError, UnexpectedResponseError):
+            return Seen(seen.record | {MEMBERSHIPS: None})
+        return Seen(seen.record | {MEMBERSHIPS: [_place_of(one) for one in every]})
 
     def also_ends(self, write: Write, seen: Seen) -> bool:
-        return bool(_ending(write, seen.record))
+        return _is_hidden(seen.record) or bool(_ending(write, seen.record))
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         yield from super().details(write, seen, named)
+        if _is_hidden(seen.record):
+            yield "Nobody can see which membership may end with it."
         if ending := _ending(write, seen.record):
             yield f"May end with it: {_place(ending, named)}"
 
     def notes(self, before: Wire | None, after: Wire | None) -> Iterator[str]:
-        for place in (before or {}).get(MEMBERSHIPS, ()):
+        for place in (before or {}).get(MEMBERSHIPS) or ():
             if place.get("isPrimary") and (after or {}).get("companyId") != place.get("companyId"):
-                yield f"It may have ended the contact's {_place(place, str)}."
+                yield sentence(f"It may have ended the contact's {_place(place, str)}")
 
     def left_behind(self, done: Done) -> Iterator[str]:
         if "companyId" in done.body:
@@ -109,11 +120,21 @@ MEMBERSHIPS = "memberships"
 def _ending(write: Write, record: Wire | None) -> Wire | None:
     """The membership that another company takes the place of, where that could not be taken back: it has a
     title, or others would be in its place."""
-    company, places = sent_by(write).get("companyId"), (record or {}).get(MEMBERSHIPS, ())
+    company, places = sent_by(write).get("companyId"), (record or {}).get(MEMBERSHIPS) or ()
     for place in places:
         if place.get("isPrimary") and place.get("companyId") != company:
             return place if place.get("title") or len(places) > 1 else None
     return None
+
+
+def _is_hidden(record: Wire | None) -> bool:
+    return bool(record) and MEMBERSHIPS in (record or {}) and (record or {})[MEMBERSHIPS] is None
+
+
+def _place_of(membership: contacts.Membership) -> Wire:
+    """What tells it, without what the CRM keeps by itself."""
+    told = {name: value for name, value in membership.wire.items() if name not in KEPT_BY_CRM}
+    return told | {"companyId": membership.company_id or (told.get("company") or {}).get("id")}
 
 
 def _place(place: Wire, named: Named) -> str:
@@ -183,8 +204,10 @@ class Relink(Update):
 
     def undoing(self, done: Done) -> Write:
         """The CRM does not let a contact have no primary company: the former one is made it again."""
-        former = (done.before or {}).get(PRIMARY_BEFORE)
-        if not _becomes_primary(done) or _beside_primary(done.body):
+        before = done.before or {}
+        former = before.get(PRIMARY_BEFORE)
+        beside = [name for name in _beside_primary(done.body) if before.get(name) != done.body[name]]
+        if not _becomes_primary(done) or beside:
             return super().undoing(done)
         if not former:
             raise NotUndoableError("Nobody knows which company was the contact's primary one before.")

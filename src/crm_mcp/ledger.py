@@ -133,6 +133,8 @@ class Change(Attempt):
     detail: str = ""
     after: Json = None
     undone_by: str | None = None
+    lost: bool = False
+    """Whether it was found done after its answer was lost, and nobody who asked for it was told yet."""
 
 
 class Begun(NamedTuple):
@@ -241,7 +243,14 @@ class Ledger:
             return Begun(self._opened("begun", attempt, now, opening), is_new=True)
 
     def renew(
-        self, change_id: str, *, lease_seconds: float, late_seconds: float = 0, before: Json, title: str
+        self,
+        change_id: str,
+        *,
+        lease_seconds: float,
+        late_seconds: float = 0,
+        before: Json,
+        title: str,
+        approval: str | None = None,
     ) -> Change | None:
         """A fresh lease, right before it is sent, with what was seen since it was begun: all of that has
         reached the disk then. Where nothing is learnt of it, the CRM may do it for `late_seconds` more.
@@ -261,6 +270,7 @@ class Ledger:
                 "late_at": late,
                 "before": before,
                 "title": title,
+                **({"approval": approval} if approval else {}),
             }
             self._journal.append("renewed", _stamp(now), "changes", record["id"], renewed)
             return _change(record | renewed, now)
@@ -287,6 +297,7 @@ class Ledger:
         subject: Subject | None = None,
         detail: str = "",
         late_seconds: float = 0,
+        lost: bool = False,
     ) -> Change:
         """Record what became of a change, or what was learnt later of one without an answer.
 
@@ -308,12 +319,21 @@ class Ledger:
                 learnt["expires_at"] = _stamp(now + timedelta(seconds=late_seconds))
             if after is not None:
                 learnt["after"] = after
+            if lost:
+                learnt["lost"] = True
             if subject is not None:
                 learnt |= _subject_columns(subject)
             self._journal.append("closed", _stamp(now), "changes", record["id"], learnt)
             if outcome == "applied" and record["undoes"]:
                 self._mark_undone(record["undoes"], record["id"], now)
             return _change(record | learnt, now)
+
+    def told(self, change_id: str) -> None:
+        """Who asked for a lost one has been told that it was done."""
+        with self._journal.transaction(durable=False):
+            record = self._record(change_id)
+            news = {"outcome": record["outcome"], "lost": False}
+            self._journal.append("told", _stamp(_now()), "changes", record["id"], news)
 
     def may_be_late(self, attempt: Attempt) -> list[Change]:
         """Those that hold its claim and brought no answer, and that the CRM may still do."""
@@ -341,10 +361,11 @@ class Ledger:
         principal: str | None = None,
         entity: str | None = None,
         subject: Subject | None = None,
+        claim: str | None = None,
         arguments: Json = None,
     ) -> list[Change]:
         """The changes, newest first; for the next page, those opened before the change `before`."""
-        wanted = _wanted(tool=tool, principal=principal, entity=entity, subject=subject)
+        wanted = _wanted(tool=tool, principal=principal, entity=entity, subject=subject, claim=claim)
         saying = None if arguments is None else {"arguments": arguments}
         with self._journal.transaction(write=False):
             found = self._changes(wanted, outcomes, _now(), since, before, saying)

@@ -13,6 +13,7 @@ from crm_mcp.crm.errors import CrmError
 from crm_mcp.kinds import ENTRY, KINDS
 from crm_mcp.ledger import Subject, patiently
 from crm_mcp.preview import Wire
+from crm_mcp.wording import clock
 from crm_mcp.writes import CannotTell, Kind, NotDone, Trail, Verdict, WasDone, written
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ async def settle(
     """What the CRM shows of a change without an answer; what is certain is on record then."""
     verdict = await look(crm, ledger, kind, write, change)
     if isinstance(verdict, WasDone):
-        await close(ledger, kind, write, change, keep(verdict.after))
+        await close(ledger, kind, write, change, keep(verdict.after), lost=True)
     elif isinstance(verdict, NotDone) and not may_be_late(change):
         not_shown = "The CRM did not show it later."
         await patiently(lambda: ledger.close(change.id, "failed", detail=not_shown))
@@ -78,11 +79,13 @@ async def settle_recorded(crm: CrmClient, ledger: Ledger, change: Change) -> Cha
     return ledger.get(change.id)
 
 
-async def close(ledger: Ledger, kind: Kind, write: Write, change: Change, after: Wire | None) -> None:
+async def close(
+    ledger: Ledger, kind: Kind, write: Write, change: Change, after: Wire | None, *, lost: bool = False
+) -> None:
     """Put on record that it was done; of a new record the CRM tells which it is."""
     about = kind.subject(write, after)
     subject = Subject(kind.record, about) if about else None
-    await patiently(lambda: ledger.close(change.id, "applied", after=after, subject=subject))
+    await patiently(lambda: ledger.close(change.id, "applied", after=after, subject=subject, lost=lost))
 
 
 def collides(kind: Kind, write: Write, other: Change) -> bool:
@@ -102,7 +105,7 @@ def why_not_again(kind: Kind, arguments: Mapping[str, Any], earlier: Change, ver
     """What keeps a write from being done again that may have been done; None where nothing does."""
     if kind.is_idempotent:
         return None
-    tried = f"The same was tried at {earlier.opened_at:%H:%M} UTC (change {earlier.id}), and"
+    tried = f"The same was tried at {clock(earlier.opened_at)} (change {earlier.id}), and"
     if arguments.get("repeat"):
         late = f"{tried} may still be on its way in the CRM. {_wait_for(earlier)}"
         return late if may_be_late(earlier) else None
@@ -153,7 +156,7 @@ async def why_like_lost(
         became = {"unknown": "nobody knows whether it was done", "applied": "it was done"}.get(other.outcome)
         if became:
             return (
-                f'"{other.title}" was tried at {other.opened_at:%H:%M} UTC (change {other.id}) and brought '
+                f'"{other.title}" was tried at {clock(other.opened_at)} (change {other.id}) and brought '
                 f"no answer; {became}. If this is another one, `repeat` does it."
             )
     return None

@@ -11,7 +11,7 @@ import anyio
 from crm_mcp.crm.activities import Activity
 from crm_mcp.crm.companies import Companies, Company
 from crm_mcp.crm.contacts import Contact, Contacts
-from crm_mcp.crm.errors import CrmError
+from crm_mcp.crm.errors import CrmError, NotFoundError
 from crm_mcp.crm.leads import Lead, Leads
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.lines import ActivityRow, CompanyRow, ContactRow, LeadRow
@@ -110,13 +110,24 @@ class Rows:
         return {one: name for one in wanted if (name := self._names.get(one))}
 
     async def learn_anew(self, **ids: Iterable[str | None]) -> None:
-        """What these records, by their kinds, are called now; a name that cannot be had is not known any
-        more."""
+        """What these records, by their kinds, are called now, as far as that is cheap."""
 
         async def one(kind: str, every: Companies | Contacts | Leads, record_id: str) -> None:
-            self._names.forget(record_id)
-            with suppress(CrmError):
+            try:
                 self._names.learn(record_id, (await every.get(record_id)).label, kind)
+            except NotFoundError:
+                self._names.forget(record_id)
+            except CrmError:
+                # What cannot be read just now is called as before.
+                pass
+
+        async def page(kind: str, every: Companies | Contacts | Leads) -> set[str]:
+            with suppress(CrmError):
+                found = (await every.search(limit=PAGE)).records
+                for record in found:
+                    self._names.learn(record.id, record.label, kind)
+                return {record.id for record in found}
+            return set()
 
         kinds: dict[str, tuple[str, Companies | Contacts | Leads]] = {
             "companies": ("company", self._crm.companies),
@@ -125,7 +136,10 @@ class Rows:
         }
         async with anyio.create_task_group() as tasks:
             for plural, wanted in ids.items():
-                for record_id in {identifier for identifier in wanted if identifier}:
+                missing = {identifier for identifier in wanted if identifier}
+                if len(missing) > FEW:
+                    missing -= await page(*kinds[plural])
+                for record_id in sorted(missing)[:MAX_SINGLE_LOOKUPS]:
                     tasks.start_soon(one, *kinds[plural], record_id)
 
     async def _learn(

@@ -69,6 +69,10 @@ async def undo(tenant: Tenant, ledger: Ledger, change_id: str) -> Change:
     except RejectedError as error:
         said = str(error).removesuffix(NOTHING_DONE).rstrip()
         raise RefusedError(f"{said} {NOTHING_UNDONE}") from error
+    equal = call.repeats[-1:] if call.rehearsal is None and not call.changes else []
+    if any(ledger.get(one).undoes != change.id for one in equal):
+        # What is set already by another write is not taken back by it.
+        raise RefusedError(f"It changed nothing: the CRM had it so before. {NOTHING_UNDONE}")
     if call.rehearsal:
         takes_back = f'Takes back "{change.title}" (change {change.id}, {change.opened_at:%H:%M} UTC).'
         last = call.rehearsal[-1]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crm_mcp.calls import Call, Policy, done_before
 from crm_mcp.matching import core
 from crm_mcp.memory import MIN_SHORT_CHARS, Memory
-from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line
+from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, on_one_line
 from crm_mcp.writes import Done
 
 if TYPE_CHECKING:
@@ -65,18 +65,23 @@ async def why_overwritten(
     had done since, or asks for in other words, is another wish."""
     if not kind.is_idempotent or call.undoes or earlier.arguments != attempt.arguments:
         return None
+    if earlier.subject is None or earlier.claim is None:
+        return None
     later = ledger.changes(
-        subject=earlier.subject,
+        claim=earlier.claim,
         entity=earlier.entity,
         principal=earlier.principal,
         since=earlier.opened_at,
         outcomes=["applied", "undone"],
     )
-    if any(one.id != earlier.id for one in later):
+    # By another tool, what was set may have been set along with something else.
+    if any(
+        one.id != earlier.id and (one.operation != earlier.operation or one.body.keys() & earlier.body.keys())
+        for one in later
+    ):
         return None
     done = Done(earlier.targets, earlier.body, earlier.before, earlier.after, earlier.opened_at)
-    about = earlier.subject.id if earlier.subject else ""
-    since = await kind.since(crm, done, about)
+    since = await kind.since(crm, done, earlier.subject.id)
     if earlier.outcome == "unknown":
         # What is as it was before was not done; who `me` is nobody can tell.
         before, now = earlier.before or {}, await kind.now(crm, earlier.targets) or {}
@@ -84,9 +89,10 @@ async def why_overwritten(
         since = [one for one in since if one.field not in same and earlier.body.get(one.field) != "me"]
     if not since:
         return None
-    word = "its name" if not about or _says(call.arguments, about) else about[:MIN_SHORT_CHARS]
+    about = earlier.targets.get("contact_id") or earlier.subject.id
+    word = "its name" if _says(call.arguments, about) else about[:MIN_SHORT_CHARS]
     return (
-        f"The same call was made at {earlier.opened_at:%H:%M} UTC (change {earlier.id}), and somebody "
+        f"The same call was made at {clock(earlier.opened_at)} (change {earlier.id}), and somebody "
         f"changed it since: {'; '.join(one.what for one in since)}. Ask the person; to do it all the same, "
         f"say {word} for the record."
     )

@@ -118,6 +118,12 @@ def _visible(text: str, kept: str = "") -> str:
     )
 
 
+def clock(at: datetime) -> str:
+    """`17:20 UTC`, with its day where that is not today."""
+    day = "" if at.date() == datetime.now(UTC).date() else f"{at:%Y-%m-%d} "
+    return f"{day}{at:%H:%M} UTC"
+
+
 def sentence(text: str) -> str:
     """With a full stop, unless it ends like `Acme Inc.`"""
     return text if text.endswith(".") else f"{text}."

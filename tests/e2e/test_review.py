@@ -356,6 +356,7 @@ async def test_changes_are_listed_newest_first(
         "title": "Update company Acme Inc.: phone",
         "key": applied.key,
         "call": applied.call,
+        "lost": False,
         "record": {"kind": "company", "id": applied.targets["company_id"]},
         "before": applied.before,
         "after": applied.after,

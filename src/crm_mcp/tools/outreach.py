@@ -49,12 +49,13 @@ ADDRESS_IN_HTML = re.compile(r'\b(?:href|src)="([^"]*)"')
 PLAIN_ADDRESS = re.compile(r"https?://[^\s/\\?#@%]+(?:[/?#][^\s\\]*)?$|mailto:|tel:|#", re.IGNORECASE)
 # What nobody sees, or what turns letters round; but joiners within scripts and emojis that are written with
 # them, each once.
-JOINED = "\u0590-\u1fff\u2190-\u2bff\u3030-\u3299\ufe0f\U0001f000-\U0001faff"
+JOINED = "\xa9\xae\u0590-\u1fff\u203c\u2049\u2122\u2139\u2190-\u2bff\u3030-\u3299\U0001f000-\U0001faff"
+LINE_BREAK = re.compile("[\t\n\r\x85\u2028\u2029]")
 UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-    f"|(?<![{JOINED}])[\u200c\u200d]|(?<![{JOINED}#*0-9])\ufe0f|(?<=\ufe0f)\ufe0f"
+    f"|(?<![{JOINED}])(?<![{JOINED}]\ufe0f)[\u200c\u200d]|(?<![{JOINED}#*0-9])\ufe0f"
 )
 
 
@@ -104,7 +105,7 @@ async def list_email_connections(crm: Crm) -> ConnectionList:
 
 
 def _fits_a_line(subject: str, **_: object) -> None:
-    if not subject.isprintable() or UNSEEN.search(subject):
+    if LINE_BREAK.search(subject) or UNSEEN.search(subject):
         raise InvalidInputError("The subject must be one line of text that can be seen. Nothing was sent.")
 
 
