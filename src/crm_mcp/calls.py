@@ -155,9 +155,12 @@ def done_before(ledger: Ledger, attempt: Attempt) -> Change | None:
 
 def lost_before(ledger: Ledger, attempt: Attempt) -> list[Change]:
     """What the same call may have done whose answer was lost; or did, and whoever made it was not told."""
-    day = datetime.now(UTC) - timedelta(days=1)
-    found = [one for one in _of_the_same_call(ledger, attempt, "applied", day) if one.lost]
-    return [*_of_the_same_call(ledger, attempt, "unknown", None), *found]
+    lost = _of_the_same_call(ledger, attempt, "unknown", None)
+    if attempt.arguments.get("repeat"):
+        # Any other is answered with what an equal one did.
+        day = datetime.now(UTC) - timedelta(days=1)
+        lost += [one for one in _of_the_same_call(ledger, attempt, "applied", day) if one.lost]
+    return lost
 
 
 def _of_the_same_call(

@@ -135,7 +135,7 @@ class Gate:
         if earlier and not call.undoes:
             was = "may have been" if earlier.outcome == "unknown" else "was"
             details.insert(0, f"The same {was} done at {earlier.opened_at:%H:%M} UTC already.")
-        if call.arguments.get("repeat"):
+        if kind.is_told and call.arguments.get("repeat"):
             lost = await why_like_lost(self._crm, self._ledger(), kind, write, attempt)
             details = [*([lost] if lost else ()), *details]
         done = earlier.id if earlier else ""
@@ -339,7 +339,7 @@ class Gate:
             problem = problem or why_too_many(ledger, self._policy, seen, attempt)
         if kind.ends:
             problem = problem or why_namesake(ledger, kind, write, seen, call, attempt)
-        if not call.arguments.get("repeat"):
+        if kind.is_told and not call.arguments.get("repeat"):
             problem = problem or await why_like_lost(self._crm, ledger, kind, write, attempt)
         if problem:
             raise RefusedError(f"{problem} {NOTHING_SENT}")

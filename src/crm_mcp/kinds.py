@@ -284,6 +284,7 @@ class Log(Kind):
     """An activity: the CRM can neither change nor delete it."""
 
     is_new = True
+    is_told = True
     hangs = True
     bodies = ("body",)
 
@@ -368,6 +369,7 @@ class Send(Kind):
     """An e-mail to a lead's contact."""
 
     is_email = True
+    is_told = True
     bodies = ("body", "htmlBody")
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:

@@ -120,6 +120,8 @@ class Kind:
     is_email: ClassVar[bool] = False
     # Whether the record is gone afterwards.
     ends: ClassVar[bool] = False
+    # Whether people tell it in words, so that in others it may be the same.
+    is_told: ClassVar[bool] = False
     # Whether it hangs something on the record that its claim names, and changes nothing of it.
     hangs: ClassVar[bool] = False
     # Whether doing it twice is as good as doing it once.
