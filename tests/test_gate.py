@@ -763,3 +763,41 @@ async def test_where_memberships_cannot_be_seen_a_person_decides(
     ledger.decide(waiting.id, approved=True, by="page")
     await facts_of(client, "update_contact", **moved)
     assert len(wire.writes) == 1
+
+
+async def test_a_membership_that_came_to_have_a_title_is_not_ended_without_a_word(
+    open_client: OpenClient, sandbox: Any, wire: Any
+) -> None:
+    """Between the look for whom to ask, and the one before it is sent."""
+    client = await open_client(policy=Policy())
+    zoe = {"contact": "zoe@zoe.example"}
+    await facts_of(client, "create_contact", first_name="Zoe", email="zoe@zoe.example", company="Acme Inc.")
+    inner, looks = wire.inner, 0
+
+    async def titled_at_the_second_look(request: httpx2.Request) -> httpx2.Response:
+        nonlocal looks
+        if request.url.path.endswith("/company-memberships"):
+            looks += 1
+            if looks == 2:
+                sandbox.execute("UPDATE memberships SET title = 'CEO' WHERE title IS NULL")
+        response: httpx2.Response = await inner.handle_async_request(request)
+        return response
+
+    wire.inner = httpx2.MockTransport(titled_at_the_second_look)
+    text = await text_of(client, "update_contact", **zoe, company="Kestrel Solar Ltd", fails=True)
+    assert text.startswith("Nobody approved: Update contact Zoe")
+    assert len(wire.writes) == 1
+
+
+async def test_a_preview_of_an_undoing_asks_nobody(open_client: OpenClient, ledger: Any) -> None:
+    client = await open_client(policy=Policy())
+    made = await facts_of(client, "create_contact", first_name="Zoe", email="zoe@zoe.example")
+    await facts_of(client, "undo_change", change=made["change_ids"][0], preview=True)
+    assert ledger.waiting() == []
+
+
+async def test_a_contacts_company_that_stays_ends_nothing(client: Client) -> None:
+    done = await facts_of(
+        client, "update_contact", contact="anna.muller@acme-inc.example", company="Acme Inc.", phone="1"
+    )
+    assert "notes" not in done

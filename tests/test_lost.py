@@ -1148,3 +1148,33 @@ async def test_what_another_call_found_done_is_not_done_twice_on_purpose(
 def test_a_day_is_said_where_it_is_not_today() -> None:
     assert clock(datetime(2020, 1, 31, 9, 5, tzinfo=UTC)) == "2020-01-31 09:05 UTC"
     assert clock(datetime.now(UTC)).count(" ") == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"lead": "Quint annual licence"}, {"due_at": "2031-01-31"}, {"type": "meeting"}],
+    ids=["on another deal", "due another day", "of another type"],
+)
+async def test_another_activity_is_not_what_was_lost(
+    client: Client, wire: Any, other: dict[str, Any]
+) -> None:
+    task = {"type": "task", "subject": "Lost one", "lead": "Acme annual licence", "due_at": "2031-02-01"}
+    healthy, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await text_of(client, "log_activity", **task, fails=True)
+    wire.inner = healthy
+    if "type" in other:
+        other, task = {"type": "meeting"}, {name: task[name] for name in ("subject", "lead")}
+    await facts_of(client, "log_activity", **task | other)
+    assert len(wire.writes) == 2
+
+
+async def test_what_a_colleague_lost_keeps_nobody_from_telling_their_own(
+    open_client: OpenClient, wire: Any
+) -> None:
+    anna = await open_client(policy=IMPATIENT, principal="anna")
+    ben = await open_client(policy=IMPATIENT, principal="ben")
+    healthy, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await text_of(anna, "log_activity", **CALL, fails=True)
+    wire.inner = healthy
+    await facts_of(ben, "log_activity", **CALL | {"body": "Mine"})
+    assert len(wire.writes) == 2
