@@ -1171,8 +1171,8 @@ async def test_another_activity_is_not_what_was_lost(
 async def test_what_a_colleague_lost_keeps_nobody_from_telling_their_own(
     open_client: OpenClient, wire: Any
 ) -> None:
-    anna = await open_client(policy=IMPATIENT, principal="anna")
-    ben = await open_client(policy=IMPATIENT, principal="ben")
+    anna = await open_client(policy=PATIENT, principal="anna")
+    ben = await open_client(policy=PATIENT, principal="ben")
     healthy, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
     await text_of(anna, "log_activity", **CALL, fails=True)
     wire.inner = healthy
