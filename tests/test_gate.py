@@ -18,7 +18,7 @@ from crm_mcp.crm.contacts import ContactChanges
 from crm_mcp.crm.leads import NewLead
 from crm_mcp.tools import published
 
-from .writing import Held, facts_of, losing_the_answer, text_of
+from .writing import Held, facts_of, losing_the_answer, showing, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -801,3 +801,29 @@ async def test_a_contacts_company_that_stays_ends_nothing(client: Client) -> Non
         client, "update_contact", contact="anna.muller@acme-inc.example", company="Acme Inc.", phone="1"
     )
     assert "notes" not in done
+
+
+async def test_what_is_logged_in_between_is_no_wish_to_set_it_again(
+    client: Client, sandbox: Any, find: Find
+) -> None:
+    await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    sandbox.execute("UPDATE companies SET phone = '2' WHERE name = 'Acme Inc.'")
+    await facts_of(client, "log_activity", type="call", subject="Hi", company="Acme Inc.")
+    await text_of(client, "update_company", company="Acme Inc.", phone="1", fails=True)
+    assert find("companies", name="Acme Inc.")["phone"] == "2"
+
+
+@pytest.mark.parametrize("shown", ["Acme Inc.", ["Acme"], {"name": "Acme Inc."}, None])
+async def test_a_membership_that_shows_its_company_oddly_is_no_crash(
+    client: Client, wire: Any, shown: Any
+) -> None:
+    def oddly(one: dict[str, Any]) -> dict[str, Any]:
+        if "isPrimary" not in one:
+            return one
+        return {name: value for name, value in one.items() if name != "companyId"} | {"company": shown}
+
+    wire.inner = showing(wire.inner, oddly)
+    text = await text_of(
+        client, "update_contact", contact="anna.muller@acme-inc.example", company="Kestrel Solar Ltd"
+    )
+    assert text.startswith("Contact updated.")

@@ -1178,3 +1178,55 @@ async def test_what_a_colleague_lost_keeps_nobody_from_telling_their_own(
     wire.inner = healthy
     await facts_of(ben, "log_activity", **CALL | {"body": "Mine"})
     assert len(wire.writes) == 2
+
+
+@pytest.mark.parametrize(("tool", "arguments"), [("send_outbound_email", MAIL), ("log_activity", CALL)])
+async def test_what_was_found_done_is_told_until_somebody_has_heard_it(
+    client: Client, wire: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, tool, **arguments, fails=True)
+    wire.inner = healthy
+    for _ in range(2):
+        text = await text_of(client, tool, **arguments | {"body": "In other words"}, fails=True)
+        assert "brought no answer; it was done." in text
+    assert (await facts_of(client, tool, **arguments))["repeat"]
+    assert len(wire.writes) == 1
+
+
+async def test_what_was_found_done_is_no_other_one_after_ten_minutes(
+    client: Client, wire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, "log_activity", **CALL, fails=True)
+    wire.inner = healthy
+    await text_of(client, "log_activity", **CALL | {"body": "In other words"}, fails=True)
+    monkeypatch.setattr(gate, "REPEAT_SECONDS", 0)
+    assert (await facts_of(client, "log_activity", **CALL))["repeat"]
+    assert len(wire.writes) == 1
+
+
+async def test_one_call_is_not_told_what_another_one_waits_for(client: Client, wire: Any) -> None:
+    await facts_of(client, "log_activity", **CALL)
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, "log_activity", **CALL, repeat=True, fails=True)
+    wire.inner = healthy
+    assert (await facts_of(client, "log_activity", **CALL))["repeat"]
+    assert (await facts_of(client, "log_activity", **CALL, repeat=True))["repeat"]
+    assert len(wire.writes) == 2
+
+
+async def test_who_approves_another_email_is_told_of_the_lost_one_each_time(
+    open_client: OpenClient, client: Client, wire: Any, ledger: Ledger
+) -> None:
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    wire.inner = healthy
+    asking = await open_client(policy=Policy())
+    other = MAIL | {"body": "In other words", "repeat": True}
+    await text_of(asking, "send_outbound_email", **other, fails=True)
+    [waiting] = ledger.waiting()
+    assert "brought no answer; it was done." in waiting.preview
+    ledger.decide(waiting.id, approved=True, by="page")
+    await facts_of(asking, "send_outbound_email", **other)
+    assert len(wire.writes) == 2

@@ -595,3 +595,30 @@ async def test_a_title_that_was_so_before_does_not_hide_that_the_primary_company
     assert places_of(sandbox, ANNA) != before
     await facts_of(client, "undo_change", change=done["change_ids"][0])
     assert places_of(sandbox, ANNA) == before
+
+
+async def test_another_primary_company_since_is_not_taken_back(client: Client, sandbox: Any) -> None:
+    await facts_of(client, "link_contact_to_company", contact=ANNA, company="Kestrel Solar Ltd")
+    link = {"contact": ANNA, "company": "Acme Industries GmbH", "title": "Plant Manager", "is_primary": True}
+    done = await facts_of(client, "link_contact_to_company", **link)
+    await facts_of(
+        client, "link_contact_to_company", contact=ANNA, company="Kestrel Solar Ltd", is_primary=True
+    )
+    now = places_of(sandbox, ANNA)
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    assert "another company is the contact's primary one now" in text
+    assert places_of(sandbox, ANNA) == now
+
+
+async def test_another_reason_since_is_not_taken_back_nor_one_that_there_was_not(
+    client: Client, sandbox: Any
+) -> None:
+    lost = {"lead": "Acme annual licence", "stage": "Lost"}
+    await facts_of(client, "move_lead_stage", **lost)
+    none = await facts_of(client, "move_lead_stage", **lost, lost_reason="Price")
+    text = await text_of(client, "undo_change", change=none["change_ids"][0], fails=True)
+    assert "The CRM does not forget why a deal was lost that stays so. Nothing was undone." in text
+    done = await facts_of(client, "move_lead_stage", **lost, lost_reason="Timing")
+    sandbox.execute("UPDATE leads SET lost_reason = 'Theirs' WHERE title = 'Acme annual licence'")
+    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
+    assert "lost reason is Theirs now" in text

@@ -159,12 +159,12 @@ def lost_before(ledger: Ledger, attempt: Attempt) -> list[Change]:
     if attempt.arguments.get("repeat"):
         # Any other is answered with what an equal one did.
         day = datetime.now(UTC) - timedelta(days=1)
-        lost += [one for one in _of_the_same_call(ledger, attempt, "applied", day) if one.lost]
+        lost += _of_the_same_call(ledger, attempt, "applied", day, lost=True)
     return lost
 
 
 def _of_the_same_call(
-    ledger: Ledger, attempt: Attempt, outcome: Outcome, since: datetime | None
+    ledger: Ledger, attempt: Attempt, outcome: Outcome, since: datetime | None, *, lost: bool = False
 ) -> list[Change]:
     return ledger.changes(
         since=since,
@@ -173,6 +173,7 @@ def _of_the_same_call(
         principal=attempt.principal,
         entity=attempt.entity,
         arguments=attempt.arguments,
+        lost=lost,
     )
 
 

@@ -126,6 +126,8 @@ class Gate:
         if earlier and not await self._goes_anew(kind, write, call, earlier, attempt):
             call.on_record = True
             return restored(self._ledger().get(earlier.id).after, write)
+        # What became of it may have been found just now.
+        earlier = earlier and self._ledger().get(earlier.id)
         try:
             await self._refuse_unwanted(kind, write, seen, call, attempt, again=bool(earlier))
         except RefusedError as error:
@@ -190,7 +192,8 @@ class Gate:
                 return await self._sent(kind, write, seen, call, begun.change, send, again=again)
             if begun.change.outcome == "applied" and begun.change.key == attempt.key:
                 call.repeats.append(begun.change.id)
-                await self._tell(begun.change)
+                if begun.change.arguments == attempt.arguments:
+                    await self._tell(begun.change)
                 return restored(begun.change.after, write)
             met.add(begun.change.id)
             await self._until_closed(begun.change, attempt)
@@ -309,7 +312,9 @@ class Gate:
             if isinstance(verdict, CannotTell):
                 await self._refuse_to_overwrite(kind, call, earlier, attempt)
             return True
-        if again or _age(earlier) > timedelta(seconds=REPEAT_SECONDS):
+        # Who was not told yet that it was done may be late.
+        is_told = not (earlier.lost and earlier.arguments == attempt.arguments)
+        if again or (is_told and _age(earlier) > timedelta(seconds=REPEAT_SECONDS)):
             return True
         if await kind.stands(self._crm, write, earlier.after):
             return False

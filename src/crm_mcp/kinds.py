@@ -15,7 +15,7 @@ from crm_mcp.crm.errors import (
     RefusedError,
     UnexpectedResponseError,
 )
-from crm_mcp.preview import Named, Wire, email_lines, in_order, recipient, text_of, whole
+from crm_mcp.preview import Named, Wire, email_lines, in_order, recipient, shown, text_of, whole
 from crm_mcp.same import COMPANIES, CONTACTS, LEADS, STAGES
 from crm_mcp.wording import MAX_NAME_CHARS, clean, on_one_line, sentence, worded
 from crm_mcp.writes import (
@@ -68,9 +68,22 @@ class Move(Update):
     def _undoable(self, body: Wire) -> list[str]:
         return [name for name in body if name == "stageId"]
 
+    def changed_since(self, done: Done, now: Wire | None) -> Iterator[Since]:
+        yield from super().changed_since(done, now)
+        reason = (now or {}).get("lostReason")
+        if _stays(done) and now is not None and reason != done.body.get("lostReason", reason):
+            yield Since("lostReason", f"lost reason is {shown(reason, str)} now")
+
     def undoing(self, done: Done) -> Write:
         back, why = super().undoing(done), (done.before or {}).get("lostReason")
+        if _stays(done) and done.body.get("lostReason") and not why:
+            raise NotUndoableError("The CRM does not forget why a deal was lost that stays so.")
         return written(self.operation, done.ids, sent_by(back) | ({"lostReason": why} if why else {}))
+
+
+def _stays(done: Done) -> bool:
+    """Whether it is in the stage where it was before."""
+    return (done.before or {}).get("stageId") == done.body.get("stageId")
 
 
 class CreateCompany(Create):
@@ -94,11 +107,11 @@ class UpdateContact(Update):
         return Seen(seen.record | {MEMBERSHIPS: [_place_of(one) for one in every]})
 
     def also_ends(self, write: Write, seen: Seen) -> bool:
-        return _is_hidden(seen.record) or bool(_ending(write, seen.record))
+        return _is_hidden(write, seen.record) or bool(_ending(write, seen.record))
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         yield from super().details(write, seen, named)
-        if _is_hidden(seen.record):
+        if _is_hidden(write, seen.record):
             yield "Nobody can see which membership may end with it."
         if ending := _ending(write, seen.record):
             yield f"May end with it: {_place(ending, named)}"
@@ -127,14 +140,19 @@ def _ending(write: Write, record: Wire | None) -> Wire | None:
     return None
 
 
-def _is_hidden(record: Wire | None) -> bool:
-    return bool(record) and MEMBERSHIPS in (record or {}) and (record or {})[MEMBERSHIPS] is None
+def _is_hidden(write: Write, record: Wire | None) -> bool:
+    """Whether it is another company, and nobody can see which membership that ends."""
+    found = record or {}
+    is_other = found.get("companyId") not in (None, sent_by(write).get("companyId"))
+    return is_other and MEMBERSHIPS in found and found[MEMBERSHIPS] is None
 
 
 def _place_of(membership: contacts.Membership) -> Wire:
     """What tells it, without what the CRM keeps by itself."""
     told = {name: value for name, value in membership.wire.items() if name not in KEPT_BY_CRM}
-    return told | {"companyId": membership.company_id or (told.get("company") or {}).get("id")}
+    nested = told.get("company")
+    company = membership.company_id or (nested.get("id") if isinstance(nested, dict) else None)
+    return told | {"companyId": company}
 
 
 def _place(place: Wire, named: Named) -> str:
@@ -190,7 +208,7 @@ class Relink(Update):
     """A change of a contact's membership, whose title is the contact's there."""
 
     def left_behind(self, done: Done) -> Iterator[str]:
-        if "isPrimary" in done.body and _beside_primary(done.body):
+        if "isPrimary" in done.body and not _takes_back_primary(done):
             yield PRIMARY_IS_LEFT
 
     def claim(self, write: Write) -> str:
@@ -204,10 +222,8 @@ class Relink(Update):
 
     def undoing(self, done: Done) -> Write:
         """The CRM does not let a contact have no primary company: the former one is made it again."""
-        before = done.before or {}
-        former = before.get(PRIMARY_BEFORE)
-        beside = [name for name in _beside_primary(done.body) if before.get(name) != done.body[name]]
-        if not _becomes_primary(done) or beside:
+        former = (done.before or {}).get(PRIMARY_BEFORE)
+        if not _takes_back_primary(done):
             return super().undoing(done)
         if not former:
             raise NotUndoableError("Nobody knows which company was the contact's primary one before.")
@@ -217,12 +233,21 @@ class Relink(Update):
     def _undoable(self, body: Wire) -> list[str]:
         return _beside_primary(body) or list(body)
 
+    def changed_since(self, done: Done, now: Wire | None) -> Iterator[Since]:
+        if _takes_back_primary(done) and now and not now.get("isPrimary"):
+            yield Since("isPrimary", "another company is the contact's primary one now")
+        else:
+            yield from super().changed_since(done, now)
+
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         return _membership_called(write, seen, named)
 
 
-def _becomes_primary(done: Done) -> bool:
-    return done.body.get("isPrimary") is True and (done.before or {}).get("isPrimary") is False
+def _takes_back_primary(done: Done) -> bool:
+    """Whether all that it did was to make this company the contact's primary one."""
+    before = done.before or {}
+    became = done.body.get("isPrimary") is True and before.get("isPrimary") is False
+    return became and all(before.get(name) == done.body[name] for name in _beside_primary(done.body))
 
 
 def _beside_primary(body: Wire) -> list[str]:

@@ -363,13 +363,19 @@ class Ledger:
         subject: Subject | None = None,
         claim: str | None = None,
         arguments: Json = None,
+        lost: bool = False,
     ) -> list[Change]:
         """The changes, newest first; for the next page, those opened before the change `before`."""
         wanted = _wanted(tool=tool, principal=principal, entity=entity, subject=subject, claim=claim)
-        saying = None if arguments is None else {"arguments": arguments}
+        saying = {"arguments": arguments} if arguments is not None else {}
+        saying |= {"lost": True} if lost else {}
         with self._journal.transaction(write=False):
             found = self._changes(wanted, outcomes, _now(), since, before, saying)
-            every = (one for one in found if arguments is None or one.arguments == arguments)
+            every = (
+                one
+                for one in found
+                if (arguments is None or one.arguments == arguments) and (one.lost or not lost)
+            )
             return list(islice(every, limit))
 
     def verify(self) -> Verification:

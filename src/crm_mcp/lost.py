@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from crm_mcp.calls import DIGEST, TEXTS
@@ -141,18 +142,17 @@ async def why_like_lost(
     crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, attempt: Attempt
 ) -> str | None:
     """What was said in other words may be what was sent before, and brought no answer."""
-    lost = ledger.changes(
-        tool=attempt.tool,
-        entity=attempt.entity,
-        principal=attempt.principal,
-        outcomes=["unknown"],
-        since=datetime.now(UTC) - timedelta(days=1),
+    day = datetime.now(UTC) - timedelta(days=1)
+    theirs = partial(
+        ledger.changes, tool=attempt.tool, entity=attempt.entity, principal=attempt.principal, since=day
     )
-    for other in lost:
+    # Nor has anybody been told of those that were found done.
+    for other in (*theirs(outcomes=["unknown"]), *theirs(outcomes=["applied"], lost=True)):
         if other.key == attempt.key or not kind.is_like(write, other.targets | other.body):
             continue
         with suppress(CrmError):
-            other = await settle_recorded(crm, ledger, other)  # noqa: PLW2901  # what it is by now
+            if other.outcome == "unknown":
+                other = await settle_recorded(crm, ledger, other)  # noqa: PLW2901  # what it is by now
         became = {"unknown": "nobody knows whether it was done", "applied": "it was done"}.get(other.outcome)
         if became:
             return (

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from crm_mcp.writes import Kind, Seen
 
 
+# Both say which company is a contact's first.
+PRIMARY = {"companyId", "isPrimary"}
+
+
 def why_renamed(memory: Memory, kind: Kind, write: Write, seen: Seen, call: Call) -> str | None:
     """What was said was looked up some seconds ago, and may be another one's name now."""
     about, now = kind.subject(write, None) or "", kind.called(seen.record)
@@ -58,6 +62,13 @@ def why_namesake(
     )
 
 
+def _sets_the_same(change: Change, earlier: Change) -> bool:
+    """Whether it set a field of it, of the same record; a contact's company is its primary membership."""
+    if (change.operation, change.subject) == (earlier.operation, earlier.subject):
+        return bool(change.body.keys() & earlier.body.keys())
+    return change.tool != "log_activity" and all(PRIMARY & one.body.keys() for one in (change, earlier))
+
+
 async def why_overwritten(
     crm: CrmClient, ledger: Ledger, kind: Kind, call: Call, earlier: Change, attempt: Attempt
 ) -> str | None:
@@ -74,11 +85,7 @@ async def why_overwritten(
         since=earlier.opened_at,
         outcomes=["applied", "undone"],
     )
-    # By another tool, what was set may have been set along with something else.
-    if any(
-        one.id != earlier.id and (one.operation != earlier.operation or one.body.keys() & earlier.body.keys())
-        for one in later
-    ):
+    if any(one.id != earlier.id and _sets_the_same(one, earlier) for one in later):
         return None
     done = Done(earlier.targets, earlier.body, earlier.before, earlier.after, earlier.opened_at)
     since = await kind.since(crm, done, earlier.subject.id)

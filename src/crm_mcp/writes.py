@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from crm_mcp.crm import activities, contacts, leads
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.contract import Body, Entity, Operation, Record
-from crm_mcp.crm.errors import NotFoundError
+from crm_mcp.crm.errors import NotFoundError, PermissionDeniedError, UnexpectedResponseError
 from crm_mcp.preview import Named, Wire, label, shown, text_of, whole
 from crm_mcp.wording import MAX_NAME_CHARS, clean, worded
 
@@ -457,8 +457,11 @@ async def hanging(crm: CrmClient, kind: str, ids: Mapping[str, str], *, home: st
         logged = _entries(len((await crm.activities.search(wanted, limit=100)).records))
         return [*map(_deal, deals.records), *(f"its contact {_called(one)}" for one in people), *logged]
     if kind == "contact":
+        try:
+            places = await crm.contacts.memberships(ids["contact_id"])
+        except (PermissionDeniedError, NotFoundError, UnexpectedResponseError):
+            return ["whatever memberships it has: they cannot be seen"]
         deals = await crm.leads.search(leads.LeadFilter(contact_id=ids["contact_id"]), limit=100)
-        places = await crm.contacts.memberships(ids["contact_id"])
         others = [_membership(one) for one in places if one.company_id != home]
         logged = await _logged_with(crm, ids["contact_id"], places)
         return [*map(_deal, deals.records), *others, *logged]
