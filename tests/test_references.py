@@ -2667,3 +2667,71 @@ async def test_the_page_goes_before_the_host(crm: CrmClient, refs: References) -
     for name, website in (("Vonzern", "https://vonzern.example"), ("Vonzern A", "https://vonzern.example/a")):
         await crm.companies.create(NewCompany(name=name, website=website))
     assert (await refs.company("vonzern.example/a", writing=True)).name == "Vonzern A"
+
+
+@EVERY_SIZE
+async def test_a_name_that_ends_like_an_owners_is_the_companys(crm: CrmClient, refs: References) -> None:
+    await world(
+        crm,
+        {
+            "Vevi's": ["Renewal 2026"],
+            "Vevi Ltd": ["Annual renewal"],
+            "Vacy's": ["Gift cards"],
+            "Vacy Tools": ["Gift cards 2026"],
+            "Vader Joe's": ["Freezer sensors"],
+            "Vestrel": ["Pilot"],
+        },
+    )
+    for said, title in (
+        ("Vevi's renewal", "Renewal 2026"),
+        ("the Vevi's renewal", "Renewal 2026"),
+        ("renewal for Vevi's", "Renewal 2026"),
+        ("Vacy's gift cards", "Gift cards"),
+        ("Vader Joe's freezer sensors", "Freezer sensors"),
+        ("Vestrel's pilot", "Pilot"),
+    ):
+        assert (await refs.lead(said, writing=True)).name == title
+
+
+@EVERY_SIZE
+async def test_who_has_the_title_that_was_said_is_not_passed_over(crm: CrmClient, refs: References) -> None:
+    for first, last in (("Dr. Jane", "Vlark"), ("Jane", "Vlarke")):
+        await crm.contacts.create(ContactChanges(first_name=first, last_name=last))
+    assert sorted((await offered(refs.contact("Dr. Vlarke", writing=True)))[1]) == [
+        "Dr. Jane Vlark",
+        "Jane Vlarke",
+    ]
+    assert (await refs.contact("Vlarke", writing=True)).name == "Jane Vlarke"
+
+
+@EVERY_SIZE
+async def test_words_that_were_joined_or_divided_are_found_and_not_written_to(
+    crm: CrmClient, refs: References
+) -> None:
+    await world(crm, {"Vreen Valley Farms": [], "VcKinsey & Company": []})
+    for said, name in (("Vreenvalley", "Vreen Valley Farms"), ("Vc Kinsey", "VcKinsey & Company")):
+        assert (await refs.company(said)).name == name
+        assert (await offered(refs.company(said, writing=True)))[1] == [name]
+
+
+@EVERY_SIZE
+async def test_names_with_a_word_twice_or_with_of_are_whole(crm: CrmClient, refs: References) -> None:
+    await world(
+        crm,
+        {
+            "Vohnson & Vohnson": ["V&V expansion"],
+            "Vohnson Controls": ["Vohnson Controls expansion"],
+            "Bank of Vamerica": ["Loan scoring"],
+            "Vonzo Bank": ["App launch", "App launch phase two"],
+        },
+    )
+    for said, title in (
+        ("the Bank of Vamerica deal", "Loan scoring"),
+        ("loan scoring for the Bank of Vamerica", "Loan scoring"),
+        ("Vonzo app launch", "App launch"),
+    ):
+        assert (await refs.lead(said, writing=True)).name == title
+    # Twice is not once: no title has that.
+    for writing in (True, False):
+        _, leads = await offered(refs.lead("Vohnson & Vohnson expansion", writing=writing))
+        assert sorted(leads) == ["V&V expansion", "Vohnson Controls expansion"]

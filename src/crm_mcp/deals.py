@@ -16,7 +16,7 @@ from crm_mcp.crm.paging import Page
 from crm_mcp.ends import Deals as DealsAtEnds
 from crm_mcp.ends import Named, ends_of
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, only
-from crm_mcp.matching import Fit, Matches, fitting, is_spelt, may_be_at
+from crm_mcp.matching import Fit, Matches, core, fitting, is_spelt, may_be_at
 from crm_mcp.memory import Memory
 from crm_mcp.people import People
 from crm_mcp.picking import MAX_CANDIDATES, AmbiguousReferenceError
@@ -127,7 +127,12 @@ class Deals:
         ways = [Looked(self._leads.best(one, theirs), bound) for one in titles]
         looked = next((way for way in ways if way.fits(Fit.PART)), ways[-1])
         if looked.matches is None:
-            if len(homes) == 1 and theirs and titled.matches is None:
+            # `the Bank of America deal` says no bank at America.
+            is_name = any(
+                core(home.label) != core(split.company) and f" {core(home.label)} " in f" {core(said)} "
+                for home in homes
+            )
+            if len(homes) == 1 and theirs and titled.matches is None and not is_name:
                 problem = f'{clean(homes[0].label, MAX_NAME_CHARS)} has no lead "{cut(title)}".'
                 raise await self._candidates.ambiguous(
                     self._leads, problem, await self._rows.open_leads(theirs) or theirs
@@ -186,10 +191,9 @@ class Deals:
 
         Raises AmbiguousReferenceError where there may be one that was not looked at.
         """
-        ends = {name: rest for name, rest in ends_of(said).items() if not says_only(rest, self._leads.noun)}
-        if not ends or titled.fits(Fit.NORMALISED) or (titled.is_part and not writing):
+        if titled.fits(Fit.NORMALISED) or (titled.is_part and not writing) or " " not in core(said):
             return Looked(None)
-        found, unseen = await self._deals_at(ends)
+        found, unseen = await self._deals_at(said)
         if writing and found.every:
             # Which stages are open is documented: without them nobody can tell.
             await self._rows.stages()
@@ -208,9 +212,11 @@ class Deals:
             return looked
         return await self._open_ones(looked, said, writing=writing)
 
-    async def _deals_at(self, ends: dict[str, str]) -> tuple[DealsAtEnds, str]:
+    async def _deals_at(self, said: str) -> tuple[DealsAtEnds, str]:
         """The deals of the companies at either end; and what was not looked at."""
         names, unseen = await self._companies.every_name()
+        every_end = ends_of(said, names)
+        ends = {name: rest for name, rest in every_end.items() if not says_only(rest, self._leads.noun)}
         if unseen and self._companies.may_search:
             every = [await self._companies.called(name) for name in ends]
             names = names | {one.id: one.label for looked in every for one in looked.found}

@@ -13,14 +13,21 @@ from crm_mcp.picking import MAX_CANDIDATES
 MAX_WORDS = 4
 # What stands between a title and a company without being of either.
 BETWEEN = frozenset(
-    ("for with of from at für mit bei von pour de del della du bij voor hos per na dla").split()  # noqa: SIM905
+    ("the our my for with of from at für mit bei von pour de del della du bij voor hos per na dla").split()  # noqa: SIM905
 )
 OWN = re.compile(r"(?<=\w)['’]s\b")
 
 
-def ends_of(said: str) -> dict[str, str]:
-    """What may be a company's name at either end, of up to four words, and the rest of it."""
-    every = core(OWN.sub("", said), legal=False).split()
+def ends_of(said: str, names: Mapping[str, str]) -> dict[str, str]:
+    """What may be a company's name at either end, of up to four words, and the rest of it; of `Levi's pilot`
+    it is `Levi's` where one of these names is like it, and else `Levi`."""
+    owned, ends = _ends_of(OWN.sub("", said)), _ends_of(said)
+    has_own = any(Named.by(name, names).names for name in ends.keys() - owned.keys())
+    return ends if has_own else owned
+
+
+def _ends_of(said: str) -> dict[str, str]:
+    every = core(said, legal=False).split()
     ends: dict[str, str] = {}
     for count in range(1, min(len(every), MAX_WORDS + 1)):
         for name, rest in ((every[:count], every[count:]), (every[-count:], every[:-count])):
@@ -83,6 +90,12 @@ class Deals:
         the whole title and is closed is no less meant than what has it in part and is open."""
         if self.whole.keys() & open_ids:
             return self.whole
+        # At a company that has it as a whole title, what has it in part is not meant.
+        settled = {lead.company_id for full, lead in self.titled.items() if full in open_ids}
+        open_ids = {full for full in open_ids if self._company(full) not in settled or full in self.titled}
         if self.every.keys() & open_ids:
             return self.titled | {full: lead for full, lead in self.every.items() if full in open_ids}
         return self.every
+
+    def _company(self, full: str) -> str | None:
+        return self.every[full].company_id

@@ -255,7 +255,11 @@ def best(
             # In the form that was said there is none; one that has none is no better than one in another.
             return Matches(Fit.CLOSE, graded[fit] + rivals)
         return Matches(fit, graded[fit])
-    within = [thing for thing, names in every if any(_within(core(said), core(name)) for name in names)]
+    within = [
+        thing
+        for thing, names in every
+        if any(_within(core(said), core(name)) or _is_run(core(said), core(name)) for name in names)
+    ]
     known = set(map(id, within))
     close = [thing for thing in _close(core(said), every, legal=legal) if id(thing) not in known]
     if within and not close:
@@ -365,8 +369,10 @@ def _part(said: str, name: str, *, legal: bool) -> Fit | None:
     if legal and LEGAL_SUFFIXES.issuperset(wanted.split()):
         # Whether it is a form there, or a word of the name, as `Spa` may be.
         return None
-    parts = set(known.split())
-    has_all = all(word in parts or _is_unspaced_in(word, known) for word in wanted.split())
+    parts = known.split()
+    # A word that was said twice is not there once.
+    twice = any(wanted.split().count(word) > max(1, parts.count(word)) for word in wanted.split())
+    has_all = not twice and all(word in parts or _is_unspaced_in(word, known) for word in wanted.split())
     if not (has_all and _counts_alike(wanted, known)):
         return None
     whole, every = core(said, legal=False), core(name, legal=False)
@@ -432,6 +438,17 @@ def _within(wanted: str, known: str) -> bool:
     parts = known.split()
     return bool(wanted) and all(
         word in parts or any(_holds(part, word) for part in parts) for word in wanted.split()
+    )
+
+
+def _is_run(wanted: str, known: str) -> bool:
+    """Whether it is some of its words, one after the other, but for spaces: `Greenvalley` of `Green Valley
+    Farms`, and `Mc Kinsey` of `McKinsey & Company`."""
+    letters, parts = wanted.replace(" ", ""), known.split()
+    return len(letters) >= MIN_PART_CHARS and any(
+        "".join(parts[first:last]) == letters
+        for first in range(len(parts))
+        for last in range(first + 1, len(parts) + 1)
     )
 
 

@@ -138,6 +138,12 @@ class References:
             if isinstance(error, AmbiguousReferenceError) and error.fit:
                 raise
             if bare := await self._bare(kind, said, writing=writing):
+                # `Dr. Clarke` may be Dr. Clark, before whom nobody else is a doctor.
+                close = error.records if isinstance(error, AmbiguousReferenceError) else ()
+                if writing and kind is self._contacts and close and bare.id not in {one.id for one in close}:
+                    raise await self.candidates.ambiguous(
+                        kind, error.problem, [await kind.get(bare.id), *close]
+                    ) from error
                 return replace(bare, certain=False)
             raise
         if writing and not meant.certain:

@@ -39,8 +39,8 @@ BEFORE = {
     "company": frozenset(["company", "account", "firma"]),
     "contact": frozenset(
         (  # noqa: SIM905  # as many lines would hide the code around them
-            "contact mr mrs ms miss mx sir dr prof med ing herr hr frau fr mme mlle madame monsieur sra "
-            "señora señor signora signor pan pani meneer mevrouw"
+            "contact mr mrs ms miss mx sir dr prof professor med ing herr hr frau fr mme mlle madame "
+            "monsieur sra sr señora señor signora signor pan pani meneer mevrouw"
         ).split()
     ),
     "lead": frozenset(["deal", "lead", "opportunity"]),
