@@ -13,7 +13,6 @@ from crm_mcp.crm.errors import (
     NotFoundError,
     PermissionDeniedError,
     RefusedError,
-    UnexpectedResponseError,
 )
 from crm_mcp.preview import Named, Wire, email_lines, in_order, recipient, shown, text_of, whole
 from crm_mcp.same import COMPANIES, CONTACTS, LEADS, STAGES
@@ -102,7 +101,7 @@ class UpdateContact(Update):
             return seen
         try:
             every = await crm.contacts.memberships(write.ids["contact_id"])
-        except (PermissionDeniedError, NotFoundError, UnexpectedResponseError):
+        except (PermissionDeniedError, NotFoundError):
             return Seen(seen.record | {MEMBERSHIPS: None})
         return Seen(seen.record | {MEMBERSHIPS: [_place_of(one) for one in every]})
 

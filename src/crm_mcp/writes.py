@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from crm_mcp.crm import activities, contacts, leads
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.contract import Body, Entity, Operation, Record
-from crm_mcp.crm.errors import NotFoundError, PermissionDeniedError, UnexpectedResponseError
+from crm_mcp.crm.errors import NotFoundError, PermissionDeniedError
 from crm_mcp.preview import Named, Wire, label, shown, text_of, whole
 from crm_mcp.wording import MAX_NAME_CHARS, clean, worded
 
@@ -459,7 +459,7 @@ async def hanging(crm: CrmClient, kind: str, ids: Mapping[str, str], *, home: st
     if kind == "contact":
         try:
             places = await crm.contacts.memberships(ids["contact_id"])
-        except (PermissionDeniedError, NotFoundError, UnexpectedResponseError):
+        except (PermissionDeniedError, NotFoundError):
             return ["whatever memberships it has: they cannot be seen"]
         deals = await crm.leads.search(leads.LeadFilter(contact_id=ids["contact_id"]), limit=100)
         others = [_membership(one) for one in places if one.company_id != home]
