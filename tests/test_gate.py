@@ -827,3 +827,22 @@ async def test_a_membership_that_shows_its_company_oddly_is_no_crash(
         client, "update_contact", contact="anna.muller@acme-inc.example", company="Kestrel Solar Ltd"
     )
     assert text.startswith("Contact updated.")
+
+
+async def test_what_goes_with_a_contact_is_shown_though_its_memberships_cannot_be_seen(
+    open_client: OpenClient, wire: Any
+) -> None:
+    inner = wire.inner
+
+    async def hides(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.endswith("/company-memberships"):
+            return httpx2.Response(403, json={"error": "no"})
+        response: httpx2.Response = await inner.handle_async_request(request)
+        return response
+
+    wire.inner = httpx2.MockTransport(hides)
+    client = await open_client(policy=Policy())
+    text = await text_of(client, "delete_contact", contact="anna.muller@acme-inc.example", fails=True)
+    assert "Goes with it: its place in the deal Acme annual licence" in text
+    assert "Goes with it: whatever memberships it has: they cannot be seen" in text
+    assert wire.writes == []

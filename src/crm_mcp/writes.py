@@ -457,11 +457,11 @@ async def hanging(crm: CrmClient, kind: str, ids: Mapping[str, str], *, home: st
         logged = _entries(len((await crm.activities.search(wanted, limit=100)).records))
         return [*map(_deal, deals.records), *(f"its contact {_called(one)}" for one in people), *logged]
     if kind == "contact":
+        deals = await crm.leads.search(leads.LeadFilter(contact_id=ids["contact_id"]), limit=100)
         try:
             places = await crm.contacts.memberships(ids["contact_id"])
         except (PermissionDeniedError, NotFoundError):
-            return ["whatever memberships it has: they cannot be seen"]
-        deals = await crm.leads.search(leads.LeadFilter(contact_id=ids["contact_id"]), limit=100)
+            return [*map(_deal, deals.records), "whatever memberships it has: they cannot be seen"]
         others = [_membership(one) for one in places if one.company_id != home]
         logged = await _logged_with(crm, ids["contact_id"], places)
         return [*map(_deal, deals.records), *others, *logged]
