@@ -13,8 +13,7 @@ from crm_mcp.crm.contacts import Contact
 from crm_mcp.crm.errors import UnresolvedReferenceError
 from crm_mcp.crm.leads import Lead, LeadFilter
 from crm_mcp.crm.paging import Page
-from crm_mcp.ends import Deals as DealsAtEnds
-from crm_mcp.ends import Named, ends_of
+from crm_mcp.ends import DealsAtEnds, Named, ends_of
 from crm_mcp.finding import SEARCH_ROWS, Finder, Looked, only
 from crm_mcp.matching import Fit, Matches, core, fitting, is_spelt, may_be_at
 from crm_mcp.memory import Memory
@@ -139,9 +138,7 @@ class Deals:
                 )
             return None
         if writing:
-            await self._refuse_closed(
-                said, looked, [*fitting(title, theirs, lambda lead: [lead.label], legal=False)]
-            )
+            await self._refuse_closed(said, looked, fitting(title, theirs, self._leads.names_of, legal=False))
         if not looked.fits(Fit.NORMALISED):
             looked = await self._or_elsewhere(title, split.company, looked, homes, writing=writing)
         is_better = titled.matches and looked.matches and titled.matches.fit < looked.matches.fit >= Fit.PART

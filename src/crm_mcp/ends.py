@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from crm_mcp.crm.leads import Lead
 from crm_mcp.matching import core, fitting
 from crm_mcp.picking import MAX_CANDIDATES
+from crm_mcp.said import trimmed
 
 MAX_WORDS = 4
 # What stands between a title and a company without being of either.
@@ -31,18 +32,8 @@ def _ends_of(said: str) -> dict[str, str]:
     ends: dict[str, str] = {}
     for count in range(1, min(len(every), MAX_WORDS + 1)):
         for name, rest in ((every[:count], every[count:]), (every[-count:], every[:-count])):
-            ends[_bare(name)] = _bare(rest)
+            ends[" ".join(trimmed(name, BETWEEN))] = " ".join(trimmed(rest, BETWEEN))
     return {name: rest for name, rest in ends.items() if name and rest}
-
-
-def _bare(words: list[str]) -> str:
-    """Without what only stands between it and something else."""
-    first, last = 0, len(words)
-    while first < last and words[first] in BETWEEN:
-        first += 1
-    while last > first and words[last - 1] in BETWEEN:
-        last -= 1
-    return " ".join(words[first:last])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +53,7 @@ class Named:
 
 
 @dataclass(slots=True)
-class Deals:
+class DealsAtEnds:
     """The deals of such companies that the rest fits: all; those of which it is the whole title; those where
     the name is the company's whole one too; and guesses, for another company is called just so."""
 
@@ -92,10 +83,9 @@ class Deals:
             return self.whole
         # At a company that has it as a whole title, what has it in part is not meant.
         settled = {lead.company_id for full, lead in self.titled.items() if full in open_ids}
-        open_ids = {full for full in open_ids if self._company(full) not in settled or full in self.titled}
-        if self.every.keys() & open_ids:
-            return self.titled | {full: lead for full, lead in self.every.items() if full in open_ids}
-        return self.every
-
-    def _company(self, full: str) -> str | None:
-        return self.every[full].company_id
+        parts = {
+            full: lead
+            for full, lead in self.every.items()
+            if full in open_ids and lead.company_id not in settled
+        }
+        return self.titled | parts if parts or settled else self.every

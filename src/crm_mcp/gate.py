@@ -26,7 +26,7 @@ from crm_mcp.calls import (
 )
 from crm_mcp.crm.contract import UUID_PATTERN
 from crm_mcp.crm.errors import CrmError, OutcomeUnknownError, RefusedError, UnexpectedResponseError
-from crm_mcp.wording import worded
+from crm_mcp.wording import clock, worded
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
@@ -136,7 +136,7 @@ class Gate:
         details = list(kind.details(write, seen, self._named))
         if earlier and not call.undoes:
             was = "may have been" if earlier.outcome == "unknown" else "was"
-            details.insert(0, f"The same {was} done at {earlier.opened_at:%H:%M} UTC already.")
+            details.insert(0, f"The same {was} done at {clock(earlier.opened_at)} already.")
         if kind.is_told and call.arguments.get("repeat"):
             lost = await why_like_lost(self._crm, self._ledger(), kind, write, attempt)
             details = [*([lost] if lost else ()), *details]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -109,38 +110,19 @@ class Rows:
         await self.learn_companies(wanted)
         return {one: name for one in wanted if (name := self._names.get(one))}
 
-    async def learn_anew(self, **ids: Iterable[str | None]) -> None:
-        """What these records, by their kinds, are called now, as far as that is cheap."""
-
-        async def one(kind: str, every: Companies | Contacts | Leads, record_id: str) -> None:
-            try:
-                self._names.learn(record_id, (await every.get(record_id)).label, kind)
-            except NotFoundError:
-                self._names.forget(record_id)
-            except CrmError:
-                # What cannot be read just now is called as before.
-                pass
-
-        async def page(kind: str, every: Companies | Contacts | Leads) -> set[str]:
-            with suppress(CrmError):
-                found = (await every.search(limit=PAGE)).records
-                for record in found:
-                    self._names.learn(record.id, record.label, kind)
-                return {record.id for record in found}
-            return set()
-
-        kinds: dict[str, tuple[str, Companies | Contacts | Leads]] = {
-            "companies": ("company", self._crm.companies),
-            "contacts": ("contact", self._crm.contacts),
-            "leads": ("lead", self._crm.leads),
-        }
+    async def learn_anew(
+        self,
+        companies: Iterable[str | None],
+        contacts: Iterable[str | None],
+        leads: Iterable[str | None],
+    ) -> None:
+        """What these records are called now, as far as that is cheap; what cannot be read is called as it
+        was."""
+        learn = partial(self._learn, anew=True)
         async with anyio.create_task_group() as tasks:
-            for plural, wanted in ids.items():
-                missing = {identifier for identifier in wanted if identifier}
-                if len(missing) > FEW:
-                    missing -= await page(*kinds[plural])
-                for record_id in sorted(missing)[:MAX_SINGLE_LOOKUPS]:
-                    tasks.start_soon(one, *kinds[plural], record_id)
+            tasks.start_soon(learn, "company", "companies", companies, self._crm.companies)
+            tasks.start_soon(learn, "contact", "contacts", contacts, self._crm.contacts)
+            tasks.start_soon(learn, "lead", "leads", leads, self._crm.leads)
 
     async def _learn(
         self,
@@ -148,21 +130,32 @@ class Rows:
         plural: str,
         ids: Iterable[str | None],
         every: Companies | Contacts | Leads,
+        *,
+        anew: bool = False,
     ) -> None:
         """A page of the list names many, single calls the rest; what is left stays unnamed."""
 
-        async def page() -> None:
-            for record in (await every.search(limit=PAGE)).records:
+        async def page() -> set[str]:
+            records = (await every.search(limit=PAGE)).records
+            for record in records:
                 self._names.learn(record.id, record.label, kind)
+            return {record.id for record in records}
 
         async def one(record_id: str) -> None:
-            with suppress(CrmError):
+            try:
                 self._names.learn(record_id, (await every.get(record_id)).label, kind)
+            except NotFoundError:
+                self._names.forget(record_id)
+            except CrmError:
+                pass
 
         wanted = {identifier for identifier in ids if identifier}
-        missing = [identifier for identifier in wanted if not self._names.get(identifier)]
+        missing = [identifier for identifier in wanted if anew or not self._names.get(identifier)]
         with suppress(CrmError):
-            if len(missing) > FEW:
+            if len(missing) > FEW and anew:
+                listed = await page()
+                missing = [identifier for identifier in missing if identifier not in listed]
+            elif len(missing) > FEW:
                 await self._recent.get(f"{plural} page", "", page)
                 missing = [identifier for identifier in missing if not self._names.get(identifier)]
         async with anyio.create_task_group() as tasks:

@@ -82,14 +82,8 @@ def name_with_address(said: str, kind: str) -> str:
     # What follows without brackets is a company, or the end of a sentence.
     bracketed = behind.strip("() ") if behind.startswith("(") else ""
     name = APART.split(f"{before or bracketed} ".strip(" (\"'"), maxsplit=1)[0]
-    every, around = (
-        name.split(),
-        MAIL | (LINKS | BEFORE["lead"] | ARTICLES if kind == "lead" else frozenset()),
-    )
-    while every and _word(every[-1].rstrip(":")) in around:
-        every.pop()
-    while every and _word(every[0].rstrip(":")) in around:
-        every.pop(0)
+    around = MAIL | (LINKS | BEFORE["lead"] | ARTICLES if kind == "lead" else frozenset())
+    every = trimmed(name.replace(":", " ").split(), around)
     return core_name(re.sub("['’]s$", "", " ".join(every)), "contact")
 
 
@@ -122,12 +116,17 @@ def bare_names(said: str, kind: str) -> list[str]:
 
 def core_name(said: str, kind: str) -> str:
     """Without any word for the kind at its ends, which may be part of a name: `Ford` of `Ford company`."""
-    every, around = said.split(), BEFORE[kind] | ARTICLES
-    while every and _word(every[-1]) in around:
-        every.pop()
-    while every and _word(every[0]) in around:
-        every.pop(0)
-    return " ".join(every)
+    return " ".join(trimmed(said.split(), BEFORE[kind] | ARTICLES))
+
+
+def trimmed(words: list[str], around: frozenset[str]) -> list[str]:
+    """Without those at either end that say nothing."""
+    first, last = 0, len(words)
+    while first < last and _word(words[last - 1]) in around:
+        last -= 1
+    while first < last and _word(words[first]) in around:
+        first += 1
+    return words[first:last]
 
 
 def says_only(text: str, kind: str) -> bool:

@@ -15,7 +15,7 @@ from crm_mcp.journal import LedgerError
 from crm_mcp.kinds import KINDS
 from crm_mcp.lost import settle_recorded
 from crm_mcp.preview import shown
-from crm_mcp.wording import MAX_NAME_CHARS, clean, worded
+from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, worded
 from crm_mcp.writes import KEPT_BY_CRM, Done, Kind, NotUndoableError, Update, sent_by
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ async def undo(tenant: Tenant, ledger: Ledger, change_id: str) -> Change:
         # What is set already by another write is not taken back by it.
         raise RefusedError(f"It changed nothing: the CRM had it so before. {NOTHING_UNDONE}")
     if call.rehearsal:
-        takes_back = f'Takes back "{change.title}" (change {change.id}, {change.opened_at:%H:%M} UTC).'
+        takes_back = f'Takes back "{change.title}" (change {change.id}, {clock(change.opened_at)}).'
         last = call.rehearsal[-1]
         details = [takes_back, *last.details, *kind.left_behind(done)]
         call.rehearsal[-1] = replace(last, details=details)

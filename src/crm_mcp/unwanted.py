@@ -8,6 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from crm_mcp.calls import Call, Policy, done_before
+from crm_mcp.kinds import KINDS
 from crm_mcp.matching import core
 from crm_mcp.memory import MIN_SHORT_CHARS, Memory
 from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, on_one_line
@@ -57,7 +58,7 @@ def why_namesake(
         # The same person's at the same company, made anew.
         return None
     return (
-        f"The same call did this at {done.opened_at:%H:%M} UTC (change {done.id}): {done.title}. "
+        f"The same call did this at {clock(done.opened_at)} (change {done.id}): {done.title}. "
         "What fits it now is another record: if that one is meant too, say its id."
     )
 
@@ -66,7 +67,8 @@ def _sets_the_same(change: Change, earlier: Change) -> bool:
     """Whether it set a field of it, of the same record; a contact's company is its primary membership."""
     if (change.operation, change.subject) == (earlier.operation, earlier.subject):
         return bool(change.body.keys() & earlier.body.keys())
-    return change.tool != "log_activity" and all(PRIMARY & one.body.keys() for one in (change, earlier))
+    both_primary = all(PRIMARY & one.body.keys() for one in (change, earlier))
+    return both_primary and not KINDS[change.operation].hangs
 
 
 async def why_overwritten(
