@@ -114,9 +114,10 @@ DAYS = (
     re.compile(r"(?<![\d.–-])(?P<day>\d{1,2})\. ?(?P<month>\d{1,2})\. ?(?P<year>\d{4}|\d{2})(?![\d.])"),
     re.compile(r"(?<![\d.–-])(?P<day>\d{1,2})\. ?(?P<month>\d{1,2})\.(?![\d.])"),
 )
-THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3})((?:[.,'’ \xa0\u202f]\d{3})+)(?![\d]|[.,]\d)")
 # One number, and no date or thousands.
 DECIMAL = re.compile(r"(?<!\d)(?<!\d[.,])(\d+)[.,](\d{1,2})(?!\d|,\d|\.)")
+# And with what divides its thousands.
+THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3})((?:[.,'’ \xa0\u202f]\d{3})+)(?![\d]|[.,]\d)")
 # Several numbers one after the other.
 NUMBERS = re.compile(r"(?<!\S)\d[\d_]*(?: \d[\d_]*)+(?!\S)")
 # How letters with dots, rings and strokes are written out.
@@ -334,8 +335,8 @@ def _fit(said: str, name: str, *, legal: bool) -> Fit | None:
     fit = _fit_as_spelt(said, name, legal=legal)
     if fit is not None and fit <= Fit.PART:
         return fit
-    one, other = (said, name) if said.isascii() else (name, said)
-    if (said.isascii() and name.isascii()) or not WRITTEN_OUT.search(f"{one}{other}"):
+    both = f"{said} {name}"
+    if both.isascii() or not WRITTEN_OUT.search(both):
         return fit
     written = _fit_as_spelt(said.lower().translate(OUT), name.lower().translate(OUT), legal=legal)
     return max(written, Fit.NORMALISED) if written is not None and written <= Fit.PART else fit
