@@ -96,6 +96,13 @@ class Person:
     def types(self, text: str) -> None:
         os.write(self._keys, text.encode())
 
+    def is_waited_for(self) -> None:
+        """Until the command reads: in the moment between its question and that, Python misses a signal."""
+        state, deadline = Path(f"/proc/{self._process.pid}/stat"), time.monotonic() + SECONDS
+        while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def ends(self) -> Ended:
         out, err = self._process.communicate(timeout=SECONDS)
         return Ended(self._process.returncode, out, err)
@@ -228,6 +235,7 @@ def test_what_is_neither_leaves_it_waiting(here: dict[str, Any], ledger: Ledger,
     with Person("approve", asked.id, **here) as person:
         for prompt, text in zip((APPROVE, AGAIN), typed, strict=False):
             person.sees(prompt)
+            person.is_waited_for()
             person.types(text)
         assert person.ends() == Ended(
             1, f"Nothing was decided: it still waits, until {local(asked.expires_at)}.\n", ""
