@@ -902,7 +902,7 @@ def test_a_file_that_is_no_database_is_refused_untouched(path: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
-        ("PRAGMA user_version = 2", "it has format 2, this program knows format 1 only"),
+        ("PRAGMA user_version = 3", "it has format 3, this program knows format 2 only"),
         ("PRAGMA application_id = 7", "it is the database of another program"),
     ],
 )
@@ -914,6 +914,32 @@ def test_a_file_of_a_newer_version_or_another_program_is_refused(
     connection.execute(statement)
     connection.close()
     assert reason_not_to_open(path) == f"The ledger cannot use FILE: {reason}."
+
+
+def test_a_file_of_the_format_before_is_taken_on(path: Path) -> None:
+    ledger = Ledger.open(path)
+    first, second = applied(ledger), begun(ledger, replace(MOVE, key="b" * 64))
+    asked = ledger.ask_for_approval(QUESTION, seconds=60)
+    ledger.shut()
+    connection = sqlite3.connect(path)
+    for statement in (
+        "DROP INDEX changes_asked",
+        "DROP INDEX changes_lost",
+        "ALTER TABLE changes DROP COLUMN asked",
+        "ALTER TABLE changes DROP COLUMN lost",
+        "PRAGMA user_version = 1",
+    ):
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+    ledger = Ledger.open(path)
+    assert [change.id for change in ledger.changes(arguments=first.arguments)] == [second.id, first.id]
+    assert ledger.waiting() == [asked]
+    ledger.close(second.id, "applied", lost=True)
+    assert [change.id for change in ledger.changes(lost=True)] == [second.id]
+    assert ledger.verify().broken is None
+    ledger.shut()
 
 
 def test_a_database_of_another_program_is_refused_untouched(path: Path) -> None:

@@ -22,35 +22,42 @@ from typing import Any, Final, Literal
 # How long it is waited for other processes that write.
 LOCK_SECONDS: Final = 10.0
 _APPLICATION_ID: Final = 0x63726D4C  # "crmL"
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 Table = Literal["changes", "approvals"]
 Record = dict[str, Any]
 
 # What records are found by; all else is read from their events.
 _COLUMNS: Final[Mapping[Table, tuple[str, ...]]] = {
-    "changes": ("key", "claim", "principal", "entity", "tool", "outcome", "subject_kind", "subject_id"),
+    "changes": (
+        *("key", "claim", "principal", "entity", "tool", "outcome"),
+        *("subject_kind", "subject_id", "asked", "lost"),
+    ),
     "approvals": ("digest", "principal", "entity", "state"),
 }
-_SCHEMA: Final = (
+_CHAIN: Final = (
     "CREATE TABLE events (seq INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, about TEXT,"
     " data TEXT NOT NULL, digest TEXT NOT NULL)",
     "CREATE INDEX events_about ON events (about)",
+    # Where the chain begins, after pruning, and where it ends: a tail that is cut off is missed.
+    "CREATE TABLE ends (anchor INTEGER, anchor_digest TEXT, head INTEGER, head_digest TEXT)",
+    "INSERT INTO ends VALUES (0, '', 0, '')",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+)
+_RECORDS: Final = (
     *(
         # `seq` and `at` are those of the record's first event.
         f"CREATE TABLE {table} (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, at TEXT NOT NULL,"
-        f" {', '.join(f'{column} TEXT' for column in columns)})"
+        f" {', '.join(columns)})"
         for table, columns in _COLUMNS.items()
     ),
     "CREATE INDEX changes_key ON changes (key)",
     "CREATE INDEX changes_claim ON changes (claim, outcome)",
     "CREATE INDEX changes_tool ON changes (tool, outcome, at)",
     "CREATE INDEX changes_subject ON changes (subject_id)",
+    "CREATE INDEX changes_asked ON changes (asked)",
+    "CREATE INDEX changes_lost ON changes (lost, tool, outcome, at)",
     "CREATE INDEX approvals_digest ON approvals (digest)",
-    # Where the chain begins, after pruning, and where it ends: a tail that is cut off is missed.
-    "CREATE TABLE ends (anchor INTEGER, anchor_digest TEXT, head INTEGER, head_digest TEXT)",
-    "INSERT INTO ends VALUES (0, '', 0, '')",
-    f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {_VERSION}",
 )
 _FIRST_EVENT: Final = "SELECT seq, at FROM events WHERE about = ? ORDER BY seq LIMIT 1"
@@ -104,6 +111,7 @@ class Journal:
         self._path = path
         # Calls take turns on the event loop; those of a second thread, the approval page's, must wait.
         self._lock = threading.Lock()
+        self._is_durable = True
         with self._explained():
             if path is not None and create:
                 _create_private(path)
@@ -143,7 +151,9 @@ class Journal:
         """
         with self._lock, self._explained():
             self._refuse_if_replaced()
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if write and durable != self._is_durable:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._is_durable = durable
             self._connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 yield
@@ -164,29 +174,20 @@ class Journal:
     def append(self, kind: str, at: str, table: Table, record_id: str, values: Record) -> None:
         """Tell what is new of a record. Its values are JSON; those told later stand."""
         seq = self._append(kind, at, record_id, values)
-        found_by = {column: values[column] for column in _COLUMNS[table] if column in values}
-        row = {"seq": seq, "id": record_id, "at": at, **found_by}
-        news = ", ".join(f"{column} = excluded.{column}" for column in found_by)
-        self._connection.execute(
-            f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608
-            f" ON CONFLICT (id) DO UPDATE SET {news}",
-            tuple(row.values()),
-        )
+        _list(self._connection, table, (seq, at, record_id), values)
 
     def find(
         self,
         table: Table,
-        wanted: Mapping[str, Collection[str]],
+        wanted: Mapping[str, Collection[object]],
         *,
         id_start: str = "",
         since: str = "",
         before: str = "",
-        saying: Mapping[str, object] | None = None,
     ) -> Iterator[Record]:
         """The records whose columns have one of the wanted values, newest first.
 
-        `since` is the earliest moment, `before` the id of the record where the last page ended. Of those that
-        do not say `saying`, which is looked for in their events' text, most are left out.
+        `since` is the earliest moment, `before` the id of the record where the last page ended.
         """
         bounds = {
             "id >= ?": id_start,
@@ -196,11 +197,9 @@ class Journal:
         }
         conditions = [condition for condition, bound in bounds.items() if bound]
         conditions += [f"{column} IN ({', '.join('?' * len(values))})" for column, values in wanted.items()]
-        texts = [_canonical({name: value})[1:-1] for name, value in (saying or {}).items()]
-        conditions += ["EXISTS (SELECT 1 FROM events WHERE about = id AND instr(data, ?))"] * len(texts)
         found = self._connection.execute(
             f"SELECT id FROM {table} WHERE {' AND '.join(conditions) or 1} ORDER BY seq DESC",  # noqa: S608
-            [*filter(None, bounds.values()), *chain(*wanted.values()), *texts],
+            [*filter(None, bounds.values()), *chain(*wanted.values())],
         )
         return (self._told(record_id) for (record_id,) in found)
 
@@ -305,9 +304,18 @@ def _is_busy(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
+def fingerprint(value: object) -> str:
+    """By which equal JSON is found."""
+    return _sha256(_canonical(value))
+
+
 def _digest(before: str, event: Collection[object]) -> str:
     # What was altered to be no JSON at all must still have a digest, if another one.
-    return hashlib.sha256((before + _canonical(list(event), default=repr)).encode()).hexdigest()
+    return _sha256(before + _canonical(list(event), default=repr))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _canonical(value: object, default: Callable[[object], str] | None = None) -> str:
@@ -330,35 +338,65 @@ def _create_private(path: Path) -> None:
     path.touch(mode=0o600, exist_ok=True)
 
 
+def _list(connection: sqlite3.Connection, table: Table, event: tuple[int, str, str], values: Record) -> None:
+    """Keep what the record is found by as an event tells it: its number, moment and id, and what it says."""
+    found_by = {column: values[column] for column in _COLUMNS[table] if column in values}
+    row = dict(zip(("seq", "at", "id"), event, strict=True)) | found_by
+    news = ", ".join(f"{column} = excluded.{column}" for column in found_by)
+    connection.execute(
+        f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608
+        f" ON CONFLICT (id) DO UPDATE SET {news}",
+        tuple(row.values()),
+    )
+
+
 def _prepare(connection: sqlite3.Connection) -> None:
-    """Configure the connection; make the tables of a new file."""
+    """Configure the connection; make the tables of a new file, and anew those of an older format."""
     connection.execute("BEGIN")  # one state of the file, which another process may be making just now
-    is_new = _is_new(connection)
+    version = _version(connection)
     connection.execute("COMMIT")
     # A write to the CRM must not leave before its record has reached the disk.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")  # what is pruned shall not be found in the file
     _use_wal(connection)
-    if not is_new:
+    if version == _VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
-    if _is_new(connection):  # no other process was faster
-        for statement in _SCHEMA:
+    version = _version(connection)  # another process may have been faster
+    if version == 0:
+        for statement in (*_CHAIN, *_RECORDS):
             connection.execute(statement)
+    elif version < _VERSION:
+        _list_anew(connection)
     connection.execute("COMMIT")
 
 
-def _is_new(connection: sqlite3.Connection) -> bool:
-    """Whether the file is empty; raises an error if it is somebody else's."""
+def _list_anew(connection: sqlite3.Connection) -> None:
+    """The events are of every format: what records are found by is learnt from them."""
+    for table in _COLUMNS:
+        connection.execute(f"DROP TABLE {table}")
+    for statement in _RECORDS:
+        connection.execute(statement)
+    events = connection.execute(
+        "SELECT seq, at, about, data FROM events WHERE about IS NOT NULL ORDER BY seq"
+    )
+    for seq, at, about, data in events:
+        with suppress(ValueError, TypeError):  # of what was altered `verify` tells
+            values = json.loads(data)
+            _list(connection, "approvals" if "state" in values else "changes", (seq, at, about), values)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """The format of the file, 0 where it is empty; raises an error if it is somebody else's."""
     [version] = connection.execute("PRAGMA user_version").fetchone()
     [application] = connection.execute("PRAGMA application_id").fetchone()
     if version == application == 0 and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
-        return True
+        return 0
     if application != _APPLICATION_ID:
         raise sqlite3.DatabaseError("it is the database of another program")
-    if version != _VERSION:
+    if version > _VERSION:
         raise sqlite3.DatabaseError(f"it has format {version}, this program knows format {_VERSION} only")
-    return False
+    return int(version)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

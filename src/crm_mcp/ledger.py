@@ -29,6 +29,7 @@ from crm_mcp.journal import (
     LedgerError,
     Record,
     Verification,
+    fingerprint,
 )
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ T = TypeVar("T")
 Json = Any
 Outcome = Literal["pending", "applied", "refused", "declined", "expired", "failed", "unknown", "undone"]
 NeverSent = Literal["refused", "declined", "expired", "failed"]
-Wanted = dict[str, Collection[str]]
+Wanted = dict[str, Collection[object]]
 State = Literal["waiting", "approved", "declined", "expired", "used", "void"]
 
 MIN_START_CHARS: Final = 4
@@ -367,16 +368,12 @@ class Ledger:
     ) -> list[Change]:
         """The changes, newest first; for the next page, those opened before the change `before`."""
         wanted = _wanted(tool=tool, principal=principal, entity=entity, subject=subject, claim=claim)
-        saying = {"arguments": arguments} if arguments is not None else {}
-        saying |= {"lost": True} if lost else {}
+        if arguments is not None:
+            wanted["asked"] = [fingerprint(arguments)]
+        if lost:
+            wanted["lost"] = [True]
         with self._journal.transaction(write=False):
-            found = self._changes(wanted, outcomes, _now(), since, before, saying)
-            every = (
-                one
-                for one in found
-                if (arguments is None or one.arguments == arguments) and (one.lost or not lost)
-            )
-            return list(islice(every, limit))
+            return list(islice(self._changes(wanted, outcomes, _now(), since, before), limit))
 
     def verify(self) -> Verification:
         return self._journal.verify()
@@ -424,6 +421,8 @@ class Ledger:
         self._forget(now)
         values = {field.name: getattr(attempt, field.name) for field in fields(Attempt)}
         record = values | _subject_columns(values.pop("subject")) | {"opened_at": _stamp(now)} | opening
+        # The same call again is found by it.
+        record["asked"] = fingerprint(attempt.arguments)
         change_id = _new_id(50)
         self._journal.append(kind, _stamp(now), "changes", change_id, record)
         return _change({"id": change_id} | record, now)
@@ -449,13 +448,12 @@ class Ledger:
         now: datetime,
         since: datetime | None = None,
         before: str = "",
-        saying: Record | None = None,
     ) -> Iterator[Change]:
         if outcomes is not None:
             # What is kept as pending may read as one of these.
             wanted = wanted | {"outcome": {*outcomes, *(["pending"] if {*outcomes} & ENDED else [])}}
         earliest = _stamp(since) if since else ""
-        for record in self._journal.find("changes", wanted, since=earliest, before=before, saying=saying):
+        for record in self._journal.find("changes", wanted, since=earliest, before=before):
             change = _change(record, now)
             if outcomes is None or change.outcome in outcomes:
                 yield change
@@ -590,6 +588,7 @@ def _change(record: Record, now: datetime) -> Change:
 def _as_change(record: Record, now: datetime) -> Change:
     values = _read(record)
     kind, subject_id = values.pop("subject_kind"), values.pop("subject_id")
+    values.pop("asked", None)
     process, late_at = values.pop("process", None), values.pop("late_at", values.get("expires_at"))
     if values["outcome"] == "pending" and (values["expires_at"] <= now or _is_gone(*process)):
         sent = {"outcome": "unknown", "expires_at": late_at}
