@@ -183,6 +183,25 @@ async def test_an_approval_that_ran_out_is_said_and_on_record(
     assert (outcomes(ledger), wire.writes) == (["refused", "expired"], [])
 
 
+async def test_an_answer_to_a_question_that_ran_out_does_nothing_and_is_on_record(
+    open_client: OpenClient, era: Options, ledger: Ledger, wire: Any
+) -> None:
+    policy = dataclasses.replace(ASKING, approval_seconds=0.3)
+
+    class Slow(Person):
+        async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+            answer = await super().__call__(context, params)
+            self.answer = ElicitResult(action="decline")
+            if len(self.asked) == 1:
+                await anyio.sleep(0.5)
+            return answer
+
+    person = Slow(action="accept", content={"approve": True})
+    client = await open_client(policy=policy, elicitation_callback=person, **era)
+    await call(client, *DELETE, fails=True)
+    assert (outcomes(ledger)[0], wire.writes) == ("expired", [])
+
+
 async def test_without_elicitation_it_waits_for_an_approval_that_counts_once(
     open_client: OpenClient, era: Options, ledger: Ledger, wire: Any, find: Find
 ) -> None:

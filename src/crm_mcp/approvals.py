@@ -71,8 +71,11 @@ async def refuse(
     ledger: Ledger, call: Call, planned: Sequence[Planned], outcome: NeverSent, error: Exception
 ) -> NoReturn:
     """Raise the error, whose first line goes on record for each of the writes."""
-    why = str(error).partition("\n")[0]
-    for one in planned:
-        await patiently(partial(ledger.never_sent, one.attempt, outcome, why))
+    await keep_unsent(ledger, planned, outcome, str(error).partition("\n")[0])
     call.on_record = True
     raise error
+
+
+async def keep_unsent(ledger: Ledger, planned: Sequence[Planned], outcome: NeverSent, why: str) -> None:
+    for one in planned:
+        await patiently(partial(ledger.never_sent, one.attempt, outcome, why))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Annotated, Any, get_type_hints
 
@@ -19,7 +20,7 @@ from mcp.server.mcpserver import (
 from pydantic import BaseModel, Field, StrictBool
 
 from crm_mcp.access import CrmAccess
-from crm_mcp.approvals import approval_of, let_through, refuse
+from crm_mcp.approvals import approval_of, keep_unsent, let_through, refuse
 from crm_mcp.calls import CALL, NOTHING_SENT, Call, Planned
 from crm_mcp.crm.errors import DeclinedError, RefusedError
 from crm_mcp.ledger import Approval, NeverSent, patiently
@@ -59,9 +60,12 @@ def approving(function: ToolFunction) -> ToolFunction:
     async def asked(ctx: Context[CrmAccess], planned: list[Planned]) -> Word | Elicit[Word]:
         if ctx.request_context.lifespan_context.policy.approval == "never" or not (planned and can_ask(ctx)):
             return Word(approve=False)
+        is_answered, asked_at = key in (ctx.input_responses or {}), datetime.now(UTC)
         approval = await _approval(ctx, planned)
+        if is_answered and approval.created_at >= asked_at:
+            await _keep_late(ctx, planned)
         # An answer that has come counts, although somebody approved it elsewhere meanwhile.
-        if approval.state == "approved" and key not in (ctx.input_responses or {}):
+        if approval.state == "approved" and not is_answered:
             return Word(approve=False)
         CALL.get().asked = approval.id
         return Elicit(_question(approval), Word)
@@ -110,6 +114,13 @@ def _start(preview: str) -> str:
 
 def _question(approval: Approval) -> str:
     return f"An assistant wants to do this in the CRM:\n\n{approval.preview}\n\n(approval {approval.id[:8]})"
+
+
+async def _keep_late(ctx: Context[CrmAccess], planned: Sequence[Planned]) -> None:
+    """The question that was answered holds no more, and another one is asked: that nothing was done for the
+    answer is on record."""
+    why = f"The answer came when its question did not hold any more. {NOTHING_SENT}"
+    await keep_unsent(ctx.request_context.lifespan_context.ledger(), planned, "expired", why)
 
 
 async def _approve(
