@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import anyio
 
 from crm_mcp.calls import Call, Policy, attempted, done_before, lost_before
-from crm_mcp.gate import Gate
 from crm_mcp.memory import Memory
 
 if TYPE_CHECKING:
@@ -83,6 +82,8 @@ class CrmAccess:
 
     async def writing_tenant(self) -> Tenant:
         """The tenant, whose writes go through the gate."""
+        from crm_mcp.gate import Gate  # noqa: PLC0415
+
         tenant = await self.tenant()
         gate = Gate(tenant, self.ledger, self.policy, self.principal())
         return replace(tenant, client=tenant.client.through(gate))
