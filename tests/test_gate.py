@@ -210,6 +210,52 @@ async def test_a_write_in_other_words_is_the_same(client: Client, wire: Any, fin
     assert len(wire.writes) == 1
 
 
+@pytest.mark.parametrize(
+    ("tool", "first", "again"),
+    [
+        ("send_outbound_email", MAIL, {"subject": " Hello "}),
+        ("send_outbound_email", MAIL, {"body": "Dear  Anna\n"}),
+        ("send_outbound_email", MAIL, {"body": "<b>Dear Anna</b>", "body_format": "html"}),
+        ("send_outbound_email", MAIL, {"lead": "Acme pilot project"}),
+        ("log_activity", CALL, {"subject": "Hello "}),
+        ("log_activity", CALL | {"body": "She\nagreed"}, {"body": "She agreed "}),
+    ],
+)
+async def test_what_reads_the_same_is_the_same(
+    client: Client, wire: Any, tool: str, first: dict[str, Any], again: dict[str, Any]
+) -> None:
+    done = await facts_of(client, tool, **first)
+    second = await facts_of(client, tool, **first | again)
+    assert (second["repeat"], second["change_ids"], len(wire.writes)) == (True, done["change_ids"], 1)
+
+
+async def test_a_lost_email_that_is_sent_again_about_another_deal_is_found_where_it_was_sent(
+    client: Client, wire: Any
+) -> None:
+    healthy, lost = wire.inner, losing_the_answer(wire.inner)
+
+    async def breaking_down(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            wire.inner = httpx2.MockTransport(never)
+        return await lost.handle_async_request(request)
+
+    async def never(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadError("broken", request=request)
+
+    wire.inner = httpx2.MockTransport(breaking_down)
+    await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    wire.inner = healthy
+    again = await facts_of(client, "send_outbound_email", **MAIL | {"lead": "Acme pilot project"})
+    assert (again["repeat"], len(wire.writes)) == (True, 1)
+
+
+async def test_a_link_that_leads_elsewhere_makes_another_email(client: Client, wire: Any) -> None:
+    for host in ("one", "two"):
+        body = f"[our offer](https://{host}.example)"
+        await facts_of(client, "send_outbound_email", **MAIL | {"body": body})
+    assert len(wire.writes) == 2
+
+
 async def test_a_change_there_and_back_is_no_repeat(client: Client, find: Find) -> None:
     for phone in ("1", "2", "1"):
         await facts_of(client, "update_company", company="Acme Inc.", phone=phone)

@@ -17,8 +17,9 @@ MAX_LINE_CHARS = 240
 def question_of(call: Call, planned: Sequence[Planned]) -> Question:
     """What a person is to be asked about these writes."""
     attempt = planned[0].attempt
+    exactly = [(one.attempt.key, one.attempt.targets, one.attempt.body, one.again) for one in planned]
     return Question(
-        digest=digest([attempt.tool, *((one.attempt.key, one.again) for one in planned)]),
+        digest=digest([attempt.tool, *exactly]),
         principal=attempt.principal,
         entity=attempt.entity,
         tool=call.tool,

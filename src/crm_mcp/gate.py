@@ -255,7 +255,7 @@ class Gate:
             targets=dict(write.ids),
             body=without(write.body.to_wire() if write.body else {}, hidden),
             title=kind.title(write, seen, self._named),
-            key=self._key(write, kind.aim(seen)),
+            key=digest([write.operation.name, kind.same(write, seen)]),
             subject=Subject(kind.record, about) if about else None,
             before=seen.record,
             approval=call.approval,
@@ -266,10 +266,6 @@ class Gate:
 
     def _hidden(self, kind: Kind) -> Sequence[str]:
         return kind.bodies if self._policy.digest_bodies else ()
-
-    def _key(self, write: Write, aim: Any) -> str:
-        body = write.body.to_wire() if write.body else None
-        return digest([write.operation.name, dict(write.ids), body, aim])
 
     def _named(self, said: str) -> str:
         """What an id stands for, where that is known."""
@@ -586,11 +582,11 @@ class Gate:
         raise type(error)(f"{error} (Change {change.id}; the same call again looks first.)") from error
 
     async def _settled(self, kind: Kind, write: Write, change: Change) -> Verdict:
-        from crm_mcp.lost import settle  # noqa: PLC0415
+        from crm_mcp.lost import recorded, settle  # noqa: PLC0415
 
-        hidden = self._hidden(kind)
+        hidden, was = self._hidden(kind), recorded(change) or write
         return await settle(
-            self._crm, self._ledger(), kind, write, change, keep=lambda after: without(after, hidden)
+            self._crm, self._ledger(), kind, was, change, keep=lambda after: without(after, hidden)
         )
 
     async def _look(self, kind: Kind, write: Write, change: Change) -> Verdict:

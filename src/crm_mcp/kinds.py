@@ -312,6 +312,11 @@ class Log(Kind):
     hangs = True
     bodies = ("body",)
 
+    def same(self, write: Write, seen: Seen) -> Any:
+        """Whatever the white space in its texts."""
+        sent = sent_by(write)
+        return [dict(write.ids), {name: whole(value, str) for name, value in sent.items()}]
+
     def is_answer(self, write: Write, record: Record) -> bool:
         return True
 
@@ -407,8 +412,11 @@ class Send(Kind):
     def subject(self, write: Write, after: Wire | None) -> str | None:
         return str(sent_by(write)["leadId"])
 
-    def aim(self, seen: Seen) -> Any:
-        return (seen.record or {}).get("to")
+    def same(self, write: Write, seen: Seen) -> Any:
+        """What its reader sees, from whichever mailbox and about whichever of their deals."""
+        sent = sent_by(write)
+        reader = (seen.record or {}).get("to") or sent["leadId"]
+        return [reader, on_one_line(sent["subject"]), list(email_lines(sent["htmlBody"]))]
 
     def claim(self, write: Write) -> str:
         # How many were sent is counted before one more is.

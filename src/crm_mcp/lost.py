@@ -67,17 +67,20 @@ async def settle(
 
 async def settle_recorded(crm: CrmClient, ledger: Ledger, change: Change) -> Change:
     """The same for one whose write is only on record; as it is where not even that is, but its digests."""
+    if write := recorded(change):
+        await settle(crm, ledger, KINDS[change.operation], write, change, keep=lambda after: after)
+        return ledger.get(change.id)
+    return change
+
+
+def recorded(change: Change) -> Write | None:
+    """The write as it was sent; None where only digests of its texts are kept."""
     if any(str(change.body.get(name)).startswith(DIGEST) for name in TEXTS):
-        return change
-    kind = KINDS[change.operation]
-    sends = kind.operation.body is not None
-    write = (
-        written(kind.operation, change.targets, change.body)
-        if sends
-        else Write(kind.operation, change.targets, None)
-    )
-    await settle(crm, ledger, kind, write, change, keep=lambda after: after)
-    return ledger.get(change.id)
+        return None
+    operation = KINDS[change.operation].operation
+    if operation.body is None:
+        return Write(operation, change.targets, None)
+    return written(operation, change.targets, change.body)
 
 
 async def close(

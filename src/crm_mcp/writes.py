@@ -141,9 +141,9 @@ class Kind:
         """What a person should see before they approve it, a line each."""
         yield from ()
 
-    def aim(self, seen: Seen) -> Any:
-        """What makes it another write although the CRM is sent the same."""
-        return None
+    def same(self, write: Write, seen: Seen) -> Any:
+        """What people take for the same write has the same."""
+        return [dict(write.ids), write.body and write.body.to_wire()]
 
     def subject(self, write: Write, after: Wire | None) -> str | None:
         """The id of the record that it is about; of a new one the CRM tells it."""

@@ -63,7 +63,7 @@ def approving(function: ToolFunction) -> ToolFunction:
         is_answered, asked_at = key in (ctx.input_responses or {}), datetime.now(UTC)
         approval = await _approval(ctx, planned)
         if is_answered and approval.created_at >= asked_at:
-            await _keep_late(ctx, planned)
+            await _keep_unasked(ctx, planned, approval)
         # An answer that has come counts, although somebody approved it elsewhere meanwhile.
         if approval.state == "approved" and not is_answered:
             return Word(approve=False)
@@ -116,11 +116,13 @@ def _question(approval: Approval) -> str:
     return f"An assistant wants to do this in the CRM:\n\n{approval.preview}\n\n(approval {approval.id[:8]})"
 
 
-async def _keep_late(ctx: Context[CrmAccess], planned: Sequence[Planned]) -> None:
-    """The question that was answered holds no more, and another one is asked: that nothing was done for the
-    answer is on record."""
-    why = f"The answer came when its question did not hold any more. {NOTHING_SENT}"
-    await keep_unsent(ctx.request_context.lifespan_context.ledger(), planned, "expired", why)
+async def _keep_unasked(ctx: Context[CrmAccess], planned: Sequence[Planned], approval: Approval) -> None:
+    """What was answered was not this question, which is only asked now: the answer is on record."""
+    ledger = ctx.request_context.lifespan_context.ledger()
+    before = ledger.let_down(approval)
+    outcome: NeverSent = "expired" if before and before.state == "expired" else "refused"
+    why = f"The answer was to no question that holds. {NOTHING_SENT}"
+    await keep_unsent(ledger, planned, outcome, why)
 
 
 async def _approve(
