@@ -41,7 +41,7 @@ class Ungated(CrmAccess):
     async def writing_tenant(self) -> Tenant:
         return await self.tenant()
 
-    async def settle_lost(self, call: Call) -> None:
+    async def recall(self, call: Call) -> None:
         pass
 
 

@@ -202,6 +202,61 @@ async def test_without_elicitation_it_waits_for_an_approval_that_counts_once(
     assert len(wire.writes) == 1
 
 
+async def test_who_says_yes_after_the_same_was_approved_and_done_elsewhere_is_told_so(
+    open_client: OpenClient, era: Options, ledger: Ledger, wire: Any
+) -> None:
+    class Slow(Person):
+        async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+            [waiting] = ledger.waiting()
+            ledger.decide(waiting.id, approved=True, by="the page")
+            await call(other, *DELETE)
+            return await super().__call__(context, params)
+
+    other = await open_client(policy=ASKING)
+    person = Slow(action="accept", content={"approve": True})
+    client = await open_client(policy=ASKING, elicitation_callback=person, **era)
+    assert (await call(client, *DELETE)).startswith("Done before, so that nothing was sent again.")
+    assert (len(person.asked), len(wire.writes), ledger.waiting()) == (1, 1, [])
+
+
+async def test_of_calls_at_once_with_one_approval_one_is_sent_and_nobody_is_asked_anew(
+    open_client: OpenClient, ledger: Ledger, wire: Any, find: Find
+) -> None:
+    """Each has begun to look what would be done before the other one does it."""
+    policy = Policy(guard=GUARDED | {"move_lead_stage"})
+    moves = ("move_lead_stage", {"leads": ["Acme annual licence", "Quint annual licence"], "stage": "Won"})
+    first, second = await open_client(policy=policy), await open_client(policy=policy)
+    await call(first, *moves, fails=True)
+    [waiting] = ledger.waiting()
+    ledger.decide(waiting.id, approved=True, by="terminal")
+    looking = 0
+    both = anyio.Event()
+
+    async def seen_by_both(request: httpx2.Request) -> httpx2.Response:
+        nonlocal looking
+        response = await inner.handle_async_request(request)
+        if second_lead in request.url.path and not both.is_set():
+            looking += 1
+            if looking == 2:
+                both.set()
+            await both.wait()
+        return response
+
+    second_lead = find("leads", title="Quint annual licence")["id"]
+    inner, wire.inner = wire.inner, httpx2.MockTransport(seen_by_both)
+    texts = []
+
+    async def move(client: Client) -> None:
+        texts.append(await call(client, *moves))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for client in (first, second):
+                tasks.start_soon(move, client)
+    assert [text.startswith("Done before") for text in sorted(texts)] == [True, False]
+    assert (len(wire.writes), ledger.waiting()) == (2, [])
+
+
 async def test_what_was_approved_and_done_is_no_second_question(
     open_client: OpenClient, era: Options, wire: Any
 ) -> None:
@@ -336,7 +391,8 @@ async def test_an_email_that_would_go_to_another_address_than_was_approved_is_no
 
     wire.inner = httpx2.MockTransport(readdressed_once_it_is_used)
     text = await call(client, *MAIL, fails=True)
-    assert text.startswith("Nobody approved: Send e-mail to Anna Müller <eve@evil.example>: Our offer.")
+    now = "Send e-mail to Anna Müller <eve@evil.example>: Our offer"
+    assert text.startswith(f'What was approved would be "{now}" now, so that the approval is void.')
     assert (wire.writes, ledger.approval(asked.id).state) == ([], "used")
     assert outcomes(ledger) == ["refused", "refused"]
 

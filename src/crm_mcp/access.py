@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from crm_mcp.calls import Call, Policy, attempted, done_before, lost_before
+from crm_mcp.calls import Call, Policy, attempted, made_before
 from crm_mcp.memory import Memory
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
-    from crm_mcp.ledger import Attempt, Change, Ledger, NeverSent
+    from crm_mcp.ledger import Attempt, Ledger, NeverSent
     from crm_mcp.page import ApprovalPage
     from crm_mcp.tenant import Tenant
 
@@ -88,26 +88,23 @@ class CrmAccess:
         gate = Gate(tenant, self.ledger, self.policy, self.principal())
         return replace(tenant, client=tenant.client.through(gate))
 
-    def done_before(self, call: Call) -> Change | None:
-        """What the same call of this principal did lately."""
-        return done_before(self.ledger(), self._attempted(call, ""))
-
-    async def settle_lost(self, call: Call) -> None:
-        """Learn what became of the same call where its answer was lost: what is gone by now, or linked, will
-        not be sent again, and would never be known."""
+    async def recall(self, call: Call) -> None:
+        """Learn what the same call did before, and what became of it where its answer was lost: what is gone
+        by now, or linked, will not be sent again, and would never be known."""
         from crm_mcp.crm.errors import CrmError  # noqa: PLC0415
         from crm_mcp.journal import LedgerError  # noqa: PLC0415
 
         # What is wrong with the CRM or the ledger the call itself will meet.
         with suppress(CrmError, LedgerError):
-            crm = (await self.tenant()).client
-            lost = lost_before(self.ledger(), self._attempted(call, ""))
-            call.resumes = frozenset(change.call for change in lost if change.call)
+            crm, ledger, attempt = (await self.tenant()).client, self.ledger(), self._attempted(call, "")
+            call.before = made_before(ledger, attempt)
+            lost = [change for change in call.before if change.outcome == "unknown"]
             for change in lost:
                 from crm_mcp.lost import settle_recorded  # noqa: PLC0415
 
-                if change.outcome == "unknown":
-                    await settle_recorded(crm, self.ledger(), change)
+                await settle_recorded(crm, ledger, change)
+            if lost:
+                call.before = made_before(ledger, attempt)
 
     async def put_on_record(self, call: Call, title: str, error: Exception) -> None:
         """Keep a call that came to no write, and why, unless what it tried is on record already."""

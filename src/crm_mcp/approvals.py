@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NoReturn
 
-from crm_mcp.calls import Call, Planned, digest
+from crm_mcp.calls import REPEAT_SECONDS, Call, Planned, digest
 from crm_mcp.crm.errors import RefusedError
 from crm_mcp.ledger import Approval, ApprovalError, Ledger, NeverSent, Question, patiently
 from crm_mcp.wording import MAX_NAME_CHARS, clean
@@ -51,6 +51,15 @@ async def approval_of(ledger: Ledger, call: Call, planned: Sequence[Planned], se
     what = "The record" if found.plan != question.plan else "What is shown of it"
     call.notes.append(f"{what} changed since it was shown, so that the earlier approval is void.")
     return await patiently(lambda: ledger.ask_for_approval(question, seconds=seconds))
+
+
+def overtaken(ledger: Ledger, planned: Sequence[Planned]) -> bool:
+    """Whether all of it is on its way since it was planned, or done: the same call was approved elsewhere."""
+    equal = [ledger.earlier(one.attempt, window_seconds=REPEAT_SECONDS) for one in planned]
+    return all(
+        change is not None and change.id != one.again and change.outcome in ("pending", "applied")
+        for one, change in zip(planned, equal, strict=True)
+    )
 
 
 async def let_through(ledger: Ledger, call: Call, planned: Sequence[Planned], approval: Approval) -> None:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from crm_mcp.crm.client import Write
-    from crm_mcp.ledger import Attempt, Change, Ledger, Outcome
+    from crm_mcp.ledger import Attempt, Change, Ledger
 
-# How long the same write again is taken for a repeat.
+# How long the same write again is taken for a repeat, and how long a person is told that it was done before.
 REPEAT_SECONDS = 600
+DAY_SECONDS = 86_400
 # In place of an approval's id, where the operator trusts the client to have asked.
 TRUSTED_CLIENT = "client"
 MAX_UNGUARDED_BATCH = 10
@@ -94,8 +95,10 @@ class Call:
     arguments: Mapping[str, Any]
     # Its writes have it on record, so that a call made again is told from another one.
     id: str = field(default_factory=lambda: secrets.token_hex(6))
-    # The ids of those that had the same arguments and brought no answer: this is one of them, made again.
-    resumes: frozenset[str] = frozenset()
+    # What the same call did lately, or may have done, newest first: this may be that one, made again.
+    before: Sequence[Change] = ()
+    # What its references mean: by the parameter, what was said, and the record's id.
+    meant: dict[str, dict[str, str]] = field(default_factory=dict)
     guarded: bool = False
     # Where its writes are collected instead of sent.
     rehearsal: list[Planned] | None = None
@@ -118,6 +121,16 @@ class Call:
     changes: list[str] = field(default_factory=list)
     repeats: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def resumes(self, change: Change) -> bool:
+        """Whether it is the call of a change that brought no answer, made again, and not one on purpose."""
+        lost = (one for one in self.before if one.outcome == "unknown" or one.lost)
+        return any(one.call == change.call for one in lost if one.call)
+
+    def meant_before(self, parameter: str, said: str) -> str | None:
+        """A call made again means what it meant, whatever is called so by now."""
+        each = ((change.meant or {}).get(parameter, {}).get(said) for change in self.before)
+        return next(filter(None, each), None)
 
 
 # Whose writes these are.
@@ -147,34 +160,26 @@ def attempted(call: Call, principal: str, entity: str, title: str, policy: Polic
     )
 
 
-def done_before(ledger: Ledger, attempt: Attempt) -> Change | None:
-    """What the same call did within the time of a repeat, whatever its arguments mean now."""
-    since = datetime.now(UTC) - timedelta(seconds=REPEAT_SECONDS)
-    return next(iter(_of_the_same_call(ledger, attempt, "applied", since)), None)
-
-
-def lost_before(ledger: Ledger, attempt: Attempt) -> list[Change]:
-    """What the same call may have done whose answer was lost; or did, and whoever made it was not told."""
-    lost = _of_the_same_call(ledger, attempt, "unknown", None)
-    if attempt.arguments.get("repeat"):
-        # Any other is answered with what an equal one did.
-        day = datetime.now(UTC) - timedelta(days=1)
-        lost += _of_the_same_call(ledger, attempt, "applied", day, lost=True)
-    return lost
-
-
-def _of_the_same_call(
-    ledger: Ledger, attempt: Attempt, outcome: Outcome, since: datetime | None, *, lost: bool = False
-) -> list[Change]:
-    return ledger.changes(
-        since=since,
-        outcomes=[outcome],
+def made_before(ledger: Ledger, attempt: Attempt) -> list[Change]:
+    """What the same call did within the time of a repeat, or did and nobody was told of it, or may have done;
+    newest first."""
+    now, done, found = datetime.now(UTC), set(), []
+    every = ledger.changes(
+        outcomes=["applied", "unknown"],
         tool=attempt.tool,
         principal=attempt.principal,
         entity=attempt.entity,
         arguments=attempt.arguments,
-        lost=lost,
     )
+    for change in every:
+        if change.outcome == "applied":
+            done.add(change.key)
+            seconds = DAY_SECONDS if change.lost else REPEAT_SECONDS
+            if now - (change.closed_at or change.opened_at) <= timedelta(seconds=seconds):
+                found.append(change)
+        elif change.key not in done:
+            found.append(change)
+    return found
 
 
 def kept(call: Call, hidden: Sequence[str]) -> dict[str, Any]:

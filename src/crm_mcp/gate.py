@@ -13,6 +13,7 @@ import anyio
 
 from crm_mcp.calls import (
     CALL,
+    DAY_SECONDS,
     NOTHING_SENT,
     REPEAT_SECONDS,
     TRUSTED_CLIENT,
@@ -40,8 +41,6 @@ T = TypeVar("T")
 Send = Callable[[], Awaitable[Any]]
 Wire = dict[str, Any]
 
-# How long a person is told that it was done before.
-DAY_SECONDS = 86_400
 POLL_SECONDS = 0.05
 # What is in flight is waited for, but not longer than clients wait for a call.
 WAIT_SECONDS = 30.0
@@ -262,6 +261,7 @@ class Gate:
             undoes=call.undoes,
             claim=kind.claim(write) or None,
             call=call.id,
+            meant=call.meant,
         )
 
     def _hidden(self, kind: Kind) -> Sequence[str]:
@@ -295,7 +295,7 @@ class Gate:
         if earlier.outcome == "pending" or earlier.key != attempt.key:
             return False
         # What was lost, and is asked for once more, is no second one on purpose.
-        again = bool(call.arguments.get("repeat")) and earlier.call not in call.resumes
+        again = bool(call.arguments.get("repeat")) and not call.resumes(earlier)
         if kind.is_email and again and call.rehearsal is None and not call.approved:
             await self._refuse(attempt, "The same e-mail again needs a person's approval.")
         if earlier.outcome == "unknown":
@@ -330,7 +330,7 @@ class Gate:
     ) -> None:
         """Raises RefusedError. Before it is sent the claim is held, so that nobody comes in between."""
         from crm_mcp.lost import why_like_lost, why_not_now  # noqa: PLC0415
-        from crm_mcp.unwanted import why_namesake, why_renamed, why_too_many  # noqa: PLC0415
+        from crm_mcp.unwanted import why_renamed, why_too_many  # noqa: PLC0415
 
         kind.refuse(write, seen)
         ledger = self._ledger()
@@ -338,8 +338,6 @@ class Gate:
         problem = problem or why_renamed(self._tenant.memory, kind, write, seen, call)
         if kind.is_email:
             problem = problem or why_too_many(ledger, self._policy, seen, attempt)
-        if kind.ends:
-            problem = problem or why_namesake(ledger, kind, write, seen, call, attempt)
         if kind.is_told and not call.arguments.get("repeat"):
             problem = problem or await why_like_lost(self._crm, ledger, kind, write, attempt)
         if problem:
@@ -378,8 +376,11 @@ class Gate:
         """Raises RefusedError for what a person must approve and did not."""
         if not self._needs_a_person(call):
             return
-        if change.key not in call.approved:
+        if not call.approved:
             raise RefusedError(f"Nobody approved: {change.title}. {NOTHING_SENT}")
+        if change.key not in call.approved:
+            problem = f'What was approved would be "{change.title}" now, so that the approval is void.'
+            raise RefusedError(f"{problem} {NOTHING_SENT}")
         if call.approved[change.key] != digest(seen.what_counts()):
             raise RefusedError(
                 f"The record changed since it was shown, so that the approval is void. {NOTHING_SENT}"
@@ -466,11 +467,9 @@ class Gate:
 
     async def _tell(self, change: Change) -> None:
         """That it was done has reached who asked for it: the same call after this is another one."""
-        from crm_mcp.journal import LedgerError  # noqa: PLC0415
+        from crm_mcp.lost import tell  # noqa: PLC0415
 
-        if change.lost:
-            with suppress(LedgerError):
-                await self._on_record(lambda ledger: ledger.told(change.id))
+        await tell(self._ledger(), change)
 
     async def _close_unsent(self, change: Change, outcome: Outcome, problem: str) -> None:
         from crm_mcp.journal import LedgerError  # noqa: PLC0415

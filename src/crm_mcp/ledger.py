@@ -119,6 +119,8 @@ class Attempt:
     """What it touches; one pending change of an entity at a time may hold it."""
     call: str = ""
     """The call of a tool that it is part of."""
+    meant: Json = None
+    """What that call's references meant: by the parameter, what was said, and the id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

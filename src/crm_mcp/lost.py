@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crm_mcp.calls import DIGEST, TEXTS
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.errors import CrmError
+from crm_mcp.journal import LedgerError
 from crm_mcp.kinds import ENTRY, KINDS
 from crm_mcp.ledger import Subject, patiently
 from crm_mcp.preview import Wire
@@ -90,6 +91,13 @@ async def close(
     about = kind.subject(write, after)
     subject = Subject(kind.record, about) if about else None
     await patiently(lambda: ledger.close(change.id, "applied", after=after, subject=subject, lost=lost))
+
+
+async def tell(ledger: Ledger, change: Change) -> None:
+    """That it was done has reached who asked for it: the same call after this is another one."""
+    if change.lost:
+        with suppress(LedgerError):
+            await patiently(lambda: ledger.told(change.id))
 
 
 def collides(kind: Kind, write: Write, other: Change) -> bool:

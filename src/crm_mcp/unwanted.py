@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from crm_mcp.calls import Call, Policy, done_before
+from crm_mcp.calls import Call, Policy
 from crm_mcp.kinds import KINDS
 from crm_mcp.matching import core
 from crm_mcp.memory import MIN_SHORT_CHARS, Memory
@@ -36,30 +36,6 @@ def why_renamed(memory: Memory, kind: Kind, write: Write, seen: Seen, call: Call
     return (
         f'What was called "{clean(known, MAX_NAME_CHARS)}" is called "{clean(now, MAX_NAME_CHARS)}" now. '
         f"If it is meant all the same, say {about}."
-    )
-
-
-def why_namesake(
-    ledger: Ledger, kind: Kind, write: Write, seen: Seen, call: Call, attempt: Attempt
-) -> str | None:
-    """A call made again must not end what is called like the record that it ended before."""
-    done = done_before(ledger, attempt)
-    if (
-        done is None
-        or done.targets == attempt.targets
-        or _says(call.arguments, kind.subject(write, None) or "")
-    ):
-        return None
-    place, before = done.targets.get("contact_id"), done.before or {}
-    if place and (place, before.get("companyId")) == (
-        attempt.targets.get("contact_id"),
-        (seen.record or {}).get("companyId"),
-    ):
-        # The same person's at the same company, made anew.
-        return None
-    return (
-        f"The same call did this at {clock(done.opened_at)} (change {done.id}): {done.title}. "
-        "What fits it now is another record: if that one is meant too, say its id."
     )
 
 

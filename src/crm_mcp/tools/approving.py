@@ -20,7 +20,7 @@ from mcp.server.mcpserver import (
 from pydantic import BaseModel, Field, StrictBool
 
 from crm_mcp.access import CrmAccess
-from crm_mcp.approvals import approval_of, keep_unsent, let_through, refuse
+from crm_mcp.approvals import approval_of, keep_unsent, let_through, overtaken, refuse
 from crm_mcp.calls import CALL, NOTHING_SENT, Call, Planned
 from crm_mcp.crm.errors import DeclinedError, RefusedError
 from crm_mcp.ledger import Approval, NeverSent, patiently
@@ -136,38 +136,33 @@ async def _approve(
     if access.policy.approval == "never":
         problem = f"`{call.tool}` needs a person's approval, and this server never asks for it."
         await refuse(access.ledger(), call, planned, "refused", RefusedError(f"{problem} {NOTHING_SENT}"))
-    if call.asked and isinstance(word, AcceptedElicitation):
-        approval = await _answered(access, planned, call.asked, word.data.approve)
-    else:
-        approval = await _approval(ctx, planned)
-        if approval.state != "approved":
-            outcome: NeverSent = "declined" if call.asked else "refused"
-            before = None if call.asked else access.ledger().let_down(approval)
-            if before:
-                outcome = "declined" if before.state == "declined" else "expired"
-                call.notes.append(_let_down(before))
-            await refuse(
-                access.ledger(),
-                call,
-                planned,
-                outcome,
-                RefusedError(_how(access, call, approval, declined=isinstance(word, DeclinedElicitation))),
-            )
+    answer = word.data if call.asked and isinstance(word, AcceptedElicitation) else None
+    approval = await (_answered(access, planned, answer) if answer else _approval(ctx, planned))
+    if approval.state != "approved" and overtaken(access.ledger(), planned):
+        # The gate answers with what becomes of that.
+        await patiently(lambda: access.ledger().void(approval.id))
+        return
+    if approval.state != "approved" and not answer:
+        outcome: NeverSent = "declined" if call.asked else "refused"
+        before = None if call.asked else access.ledger().let_down(approval)
+        if before:
+            outcome = "declined" if before.state == "declined" else "expired"
+            call.notes.append(_let_down(before))
+        how = _how(access, call, approval, declined=isinstance(word, DeclinedElicitation))
+        await refuse(access.ledger(), call, planned, outcome, RefusedError(how))
     await let_through(access.ledger(), call, planned, approval)
 
 
-async def _answered(
-    access: CrmAccess, planned: Sequence[Planned], approval_id: str, approve: bool
-) -> Approval:
+async def _answered(access: CrmAccess, planned: Sequence[Planned], answer: Word) -> Approval:
     """What a person was asked about, with their answer if it came in time.
 
     Raises RefusedError, on record, for a no; also where there was a yes elsewhere.
     """
-    ledger, by = access.ledger(), "asked through the client"
-    approval = await patiently(lambda: ledger.answer(approval_id, approved=approve, by=by))
-    if not approve:
+    ledger, call, by = access.ledger(), CALL.get(), "asked through the client"
+    approval = await patiently(lambda: ledger.answer(call.asked or "", approved=answer.approve, by=by))
+    if not answer.approve:
         error = DeclinedError(f"The person said no. {NOTHING_SENT}")
-        await refuse(ledger, CALL.get(), planned, "declined", error)
+        await refuse(ledger, call, planned, "declined", error)
     return approval
 
 

@@ -4,7 +4,6 @@
 # `from __future__ import annotations` is missing here.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import anyio
@@ -80,6 +79,15 @@ async def each(
     return cast("Found[T]", found)
 
 
+def written_to(parameter: str, find: Callable[..., Awaitable[Meant]]) -> Callable[[str], Awaitable[Meant]]:
+    """Finds the record that is meant, for a write: of a call made again the one that it meant then."""
+
+    async def found(said: str) -> Meant:
+        return await find(CALL.get().meant_before(parameter, said) or said, writing=True)
+
+    return found
+
+
 async def one(said: str, find: Callable[[str], Awaitable[T]]) -> Found[T]:
     return await each([said] if said else [], find)
 
@@ -113,11 +121,14 @@ def asked_each(find: Callable[..., Awaitable[Found[T]]]) -> Callable[..., Awaita
             raise UnresolvedReferenceError(
                 "What fits changed while the person was asked. Nothing was done; call again."
             )
-        if not unclear or not can_ask(ctx):
-            return found
-        chosen = answer.data.model_dump() if isinstance(answer, AcceptedElicitation) else {}
-        picked = {said: chosen.get(field) for field, said in _fields(unclear).items()}
-        return found | {said: _picked(error, picked[said]) for said, error in unclear.items()}
+        if unclear and can_ask(ctx):
+            chosen = answer.data.model_dump() if isinstance(answer, AcceptedElicitation) else {}
+            picked = {said: chosen.get(field) for field, said in _fields(unclear).items()}
+            found |= {said: _picked(error, picked[said]) for said, error in unclear.items()}
+        records = {said: one.id for said, one in found.items() if isinstance(one, Meant)}
+        if records:
+            CALL.get().meant[find.__name__.lstrip("_")] = records
+        return found
 
     return meant
 
@@ -180,17 +191,17 @@ def _picked(error: AmbiguousReferenceError, line: str | None) -> Any:
 
 @asked
 async def _company(company: str, crm: Crm) -> Found[Meant]:
-    return await one(company, partial(crm.refs.company, writing=True))
+    return await one(company, written_to("company", crm.refs.company))
 
 
 @asked
 async def _contact(contact: str, crm: Crm) -> Found[Meant]:
-    return await one(contact, partial(crm.refs.contact, writing=True))
+    return await one(contact, written_to("contact", crm.refs.contact))
 
 
 @asked
 async def _lead(lead: str, crm: Crm) -> Found[Meant]:
-    return await one(lead, partial(crm.refs.lead, writing=True))
+    return await one(lead, written_to("lead", crm.refs.lead))
 
 
 @asked
@@ -216,12 +227,12 @@ async def _connection(connection: str, crm: Crm) -> Found[EmailConnection]:
 
 @asked_each
 async def _companies(companies: list[str], crm: Crm) -> Found[Meant]:
-    return await each(companies, partial(crm.refs.company, writing=True), crm.advance)
+    return await each(companies, written_to("companies", crm.refs.company), crm.advance)
 
 
 @asked_each
 async def _leads(leads: tuple[str, ...], crm: Crm) -> Found[Meant]:
-    return await each(leads, partial(crm.refs.lead, writing=True), crm.advance)
+    return await each(leads, written_to("leads", crm.refs.lead), crm.advance)
 
 
 async def _list(list_id: str, crm: Crm) -> str:

@@ -178,14 +178,14 @@ class PublishedTool(Tool):
         try:
             if not self.is_reading:
                 access.memory.recent.drop_older(WRITING_SECONDS)
-                await access.settle_lost(call)
+                await access.recall(call)
             return await self._answered(arguments, context, call)
         except UnexpectedToolError as error:
             from crm_mcp.journal import LedgerError  # noqa: PLC0415  # only where something failed
 
             cause = error.__cause__
             if isinstance(cause, CrmError) and not self.is_reading:
-                if done := self._done_before(context, call, cause):
+                if done := await self._done_before(access, call, cause):
                     return done
                 await access.put_on_record(call, self.title or self.name, cause)
                 if not call.sent:
@@ -223,7 +223,7 @@ class PublishedTool(Tool):
         call.unaskable, call.asked = True, None
         return await self._implementation.run(arguments, context)
 
-    def _done_before(self, context: Context[Any, Any], call: Call, error: CrmError) -> Any:
+    async def _done_before(self, access: CrmAccess, call: Call, error: CrmError) -> Any:
         """What is gone has no name: a call that ended it, made again, has the answer of the first one."""
         from crm_mcp.crm.errors import NotFoundError, UnresolvedReferenceError  # noqa: PLC0415
         from crm_mcp.results import RemovalResult  # noqa: PLC0415
@@ -231,9 +231,12 @@ class PublishedTool(Tool):
         ends = declarations()[self.name].effect is Effect.DELETE
         if not ends or not isinstance(error, NotFoundError | UnresolvedReferenceError):
             return None
-        done = context.request_context.lifespan_context.done_before(call)
+        done = next((change for change in call.before if change.outcome == "applied"), None)
         if done is None or done.subject is None:
             return None
+        from crm_mcp.lost import tell  # noqa: PLC0415
+
+        await tell(access.ledger(), done)
         call.repeats.append(done.id)
         return RemovalResult(removed=done.subject.kind, id=done.subject.id).after(f"{done.title}.")
 
