@@ -71,6 +71,7 @@ class Gate:
         self._ledger = ledger
         self._policy = policy
         self._principal = principal
+        self._named = tenant.memory.names.named
 
     async def __call__(self, write: Write, send: Send) -> Any:
         """The CRM's JSON, as the write's answer or as the recorded one of its equal.
@@ -127,6 +128,8 @@ class Gate:
             return restored(self._ledger().get(earlier.id).after, write)
         # What became of it may have been found just now.
         earlier = earlier and self._ledger().get(earlier.id)
+        if earlier and earlier.outcome == "failed":
+            earlier = None
         try:
             await self._refuse_unwanted(kind, write, seen, call, attempt, again=bool(earlier))
         except RefusedError as error:
@@ -202,7 +205,7 @@ class Gate:
     ) -> Begun:
         from crm_mcp.lost import collides  # noqa: PLC0415
 
-        again = despite is None or despite.outcome == "applied" or bool(attempt.arguments.get("repeat"))
+        again = despite is None or despite.outcome == "applied" or self._is_on_purpose(despite)
 
         def blocks(other: Change) -> bool:
             # E-mails are counted one after the other.
@@ -267,10 +270,6 @@ class Gate:
     def _hidden(self, kind: Kind) -> Sequence[str]:
         return kind.bodies if self._policy.digest_bodies else ()
 
-    def _named(self, said: str) -> str:
-        """What an id stands for, where that is known."""
-        return self._tenant.memory.names.get(said) or said
-
     async def _refuse(self, attempt: Attempt, problem: str, listed: Sequence[str] = ()) -> NoReturn:
         await self._record(attempt, "refused", problem)
         raise RefusedError("\n".join([f"{problem} {NOTHING_SENT}", *listed]))
@@ -294,8 +293,7 @@ class Gate:
 
         if earlier.outcome == "pending" or earlier.key != attempt.key:
             return False
-        # What was lost, and is asked for once more, is no second one on purpose.
-        again = bool(call.arguments.get("repeat")) and not call.resumes(earlier)
+        again = self._is_on_purpose(earlier)
         if kind.is_email and again and call.rehearsal is None and not call.approved:
             await self._refuse(attempt, "The same e-mail again needs a person's approval.")
         if earlier.outcome == "unknown":
@@ -316,6 +314,11 @@ class Gate:
             return False
         await self._refuse_to_overwrite(kind, call, earlier, attempt)
         return True
+
+    def _is_on_purpose(self, earlier: Change) -> bool:
+        """Whether it is to be done although that was: what was lost, and is asked for once more, is not."""
+        call = CALL.get()
+        return bool(call.arguments.get("repeat")) and not call.resumes(earlier)
 
     async def _refuse_to_overwrite(self, kind: Kind, call: Call, earlier: Change, attempt: Attempt) -> None:
         """A call made again must not take back what somebody else changed since it was made first."""
@@ -575,6 +578,7 @@ class Gate:
             verdict = await self._look(kind, write, change)
             if isinstance(verdict, WasDone):
                 await self._close(kind, write, change, verdict.after)
+                await self._tell(self._ledger().get(change.id))
                 call.changes.append(change.id)
                 call.notes.append("The CRM's answer was lost, but it shows that this was done.")
                 return verdict.after

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -70,13 +70,16 @@ class Move(Update):
     def changed_since(self, done: Done, now: Wire | None) -> Iterator[Since]:
         yield from super().changed_since(done, now)
         reason = (now or {}).get("lostReason")
-        if _stays(done) and now is not None and reason != done.body.get("lostReason", reason):
+        there = now is not None and now.get("stageId") == done.body.get("stageId")
+        if there and reason != (done.after or done.body).get("lostReason", reason):
             yield Since("lostReason", f"lost reason is {shown(reason, str)} now")
 
     def undoing(self, done: Done) -> Write:
         back, why = super().undoing(done), (done.before or {}).get("lostReason")
         if _stays(done) and done.body.get("lostReason") and not why:
             raise NotUndoableError("The CRM does not forget why a deal was lost that stays so.")
+        if why == (done.after or {}).get("lostReason"):
+            return back
         return written(self.operation, done.ids, sent_by(back) | ({"lostReason": why} if why else {}))
 
 
@@ -123,6 +126,9 @@ class UpdateContact(Update):
     def left_behind(self, done: Done) -> Iterator[str]:
         if "companyId" in done.body:
             yield "The contact's memberships may be others than before: only the company is taken back."
+        for place in (done.before or {}).get(MEMBERSHIPS) or ():
+            if place.get("title") and place.get("companyId") == (done.before or {}).get("companyId"):
+                yield f"Its {_place(place, str)} may not come back as it was."
 
 
 # Where the memberships of a contact are kept.
@@ -142,8 +148,10 @@ def _ending(write: Write, record: Wire | None) -> Wire | None:
 def _is_hidden(write: Write, record: Wire | None) -> bool:
     """Whether it is another company, and nobody can see which membership that ends."""
     found = record or {}
-    is_other = found.get("companyId") not in (None, sent_by(write).get("companyId"))
-    return is_other and MEMBERSHIPS in found and found[MEMBERSHIPS] is None
+    if MEMBERSHIPS not in found or found.get("companyId", "") in (None, sent_by(write).get("companyId")):
+        return False
+    places = found[MEMBERSHIPS]
+    return places is None or (bool(places) and not any("isPrimary" in place for place in places))
 
 
 def _place_of(membership: contacts.Membership) -> Wire:
@@ -188,9 +196,14 @@ class Link(Create):
         return f"of {named(write.ids['contact_id'])} in {named(str(sent_by(write).get('companyId')))}"
 
 
-# Where the id of the contact's primary membership is kept.
+# Where the ids of the contact's primary memberships are kept.
 PRIMARY_BEFORE = "primary_before"
+PRIMARY_AFTER = "primary_after"
 PRIMARY_IS_LEFT = "The contact's primary company may be another one than before."
+
+
+def _primary(memberships: Iterable[contacts.Membership]) -> str | None:
+    return next((one.id for one in memberships if one.is_primary), None)
 
 
 def _contact_of(write: Write) -> str:
@@ -206,18 +219,13 @@ def _membership_called(write: Write, seen: Seen, named: Named) -> str:
 class Relink(Update):
     """A change of a contact's membership, whose title is the contact's there."""
 
-    def left_behind(self, done: Done) -> Iterator[str]:
-        if "isPrimary" in done.body and not _takes_back_primary(done):
-            yield PRIMARY_IS_LEFT
-
     def claim(self, write: Write) -> str:
         return _contact_of(write)
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
         every = await crm.contacts.memberships(write.ids["contact_id"])
         record = next((one.wire for one in every if one.id == write.ids["membership_id"]), None)
-        primary = next((one.id for one in every if one.is_primary), None)
-        return Seen(record and record | {PRIMARY_BEFORE: primary})
+        return Seen(record and record | {PRIMARY_BEFORE: _primary(every)})
 
     def undoing(self, done: Done) -> Write:
         """The CRM does not let a contact have no primary company: the former one is made it again."""
@@ -229,37 +237,47 @@ class Relink(Update):
         body = contacts.MembershipChanges(is_primary=True)
         return Write(self.operation, {**done.ids, "membership_id": former}, body)
 
-    def _undoable(self, body: Wire) -> list[str]:
-        return _beside_primary(body) or list(body)
-
-    def changed_since(self, done: Done, now: Wire | None) -> Iterator[Since]:
-        if _takes_back_primary(done) and now and not now.get("isPrimary"):
-            yield Since("isPrimary", "another company is the contact's primary one now")
-        else:
-            yield from super().changed_since(done, now)
+    async def since(self, crm: CrmClient, done: Done, record_id: str) -> list[Since]:
+        if not _takes_back_primary(done):
+            return await super().since(crm, done, record_id)
+        every = await crm.contacts.memberships(done.ids["contact_id"])
+        chosen = [one for one in every if one.is_primary and one.id != record_id]
+        if chosen:
+            return [_primary_is(chosen[0])]
+        former = (done.before or {}).get(PRIMARY_BEFORE)
+        if former not in [one.id for one in every]:
+            return [Since("", "the membership that was the primary one is gone")]
+        return []
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         return _membership_called(write, seen, named)
 
 
+def _primary_is(membership: contacts.Membership) -> Since:
+    company = membership.company_name or membership.company_id
+    return Since("isPrimary", f"the contact's primary company is {company} now")
+
+
 def _takes_back_primary(done: Done) -> bool:
-    """Whether all that it did was to make this company the contact's primary one."""
-    before = done.before or {}
-    became = done.body.get("isPrimary") is True and before.get("isPrimary") is False
-    return became and all(before.get(name) == done.body[name] for name in _beside_primary(done.body))
-
-
-def _beside_primary(body: Wire) -> list[str]:
-    """What is changed of a membership beside whether it is the primary one."""
-    return [name for name in body if name != "isPrimary"]
+    """Whether it made this company the contact's primary one."""
+    return done.body.get("isPrimary") is True and (done.before or {}).get("isPrimary") is False
 
 
 class Unlink(Delete):
     """The end of a contact's membership, which a new one takes back."""
 
     def left_behind(self, done: Done) -> Iterator[str]:
-        if (done.before or {}).get("isPrimary"):
+        if (done.before or {}).get("isPrimary") and PRIMARY_AFTER not in (done.after or {}):
             yield PRIMARY_IS_LEFT
+
+    async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
+        try:
+            every = await crm.contacts.memberships(write.ids["contact_id"])
+        except NotFoundError:
+            return WasDone({})
+        if any(one.id == write.ids["membership_id"] for one in every):
+            return NotDone()
+        return WasDone({PRIMARY_AFTER: _primary(every)})
 
     def claim(self, write: Write) -> str:
         return _contact_of(write)
@@ -271,15 +289,19 @@ class Unlink(Delete):
         before = done.before or {}
         if not before.get("companyId"):
             raise NotUndoableError("The CRM did not show which company it was.")
-        # Which one is the primary one somebody may have chosen since.
         kept = {name: before[name] for name in ("companyId", "title") if before.get(name)}
+        if before.get("isPrimary") and PRIMARY_AFTER in (done.after or {}):
+            kept["isPrimary"] = True
         body = contacts.NewMembership.model_validate(kept, by_alias=True, by_name=False)
         return Write(contacts.CREATE_MEMBERSHIP, {"contact_id": done.ids["contact_id"]}, body)
 
     async def since(self, crm: CrmClient, done: Done, record_id: str) -> list[Since]:
         every = await crm.contacts.memberships(done.ids["contact_id"])
-        again = any(one.company_id == (done.before or {}).get("companyId") for one in every)
-        return [Since("", "it is there again")] if again else []
+        before, after = done.before or {}, done.after or {}
+        if any(one.company_id == before.get("companyId") for one in every):
+            return [Since("", "it is there again")]
+        chosen = [one for one in every if one.is_primary and one.id != after.get(PRIMARY_AFTER, one.id)]
+        return [_primary_is(chosen[0])] if chosen and before.get("isPrimary") else []
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         return _membership_called(write, seen, named)

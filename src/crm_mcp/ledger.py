@@ -335,8 +335,7 @@ class Ledger:
         """Who asked for a lost one has been told that it was done."""
         with self._journal.transaction(durable=False):
             record = self._record(change_id)
-            news = {"outcome": record["outcome"], "lost": False}
-            self._journal.append("told", _stamp(_now()), "changes", record["id"], news)
+            self._journal.append("told", _stamp(_now()), "changes", record["id"], {"lost": False})
 
     def may_be_late(self, attempt: Attempt) -> list[Change]:
         """Those that hold its claim and brought no answer, and that the CRM may still do."""
@@ -409,8 +408,9 @@ class Ledger:
         for change in self._changes(wanted, ["pending", "applied", "unknown"], now):
             if change.id == despite and (though_applied or change.outcome != "applied"):
                 return None
-            if change.outcome != "applied" or (change.closed_at or change.opened_at) >= since:
-                return change
+            recent = change.outcome != "applied" or (change.closed_at or change.opened_at) >= since
+            # What was done since, be it long ago, tells more than what nobody knows of before.
+            return change if recent else None
         return None
 
     def _claimed(self, attempt: Attempt, now: datetime, blocks: Callable[[Change], bool]) -> Change | None:

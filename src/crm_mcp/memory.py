@@ -154,6 +154,10 @@ class Names:
         """What kind of record it is, which never changes."""
         return self._kinds.get(full)
 
+    def named(self, full: str) -> str:
+        """What an id stands for, or the id where that is not known."""
+        return self.get(full) or full
+
     def get(self, full: str | None) -> str | None:
         until, name = self._names.get(full or "", (0.0, ""))
         return name if time.monotonic() < until else None

@@ -13,13 +13,14 @@ from crm_mcp.crm.contract import UUID_PATTERN
 from crm_mcp.crm.errors import CrmError, RateLimitedError, RefusedError, RejectedError
 from crm_mcp.journal import LedgerError
 from crm_mcp.kinds import KINDS
-from crm_mcp.lost import settle_recorded
+from crm_mcp.lost import settle_recorded, tell
 from crm_mcp.preview import shown
 from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, worded
 from crm_mcp.writes import KEPT_BY_CRM, Done, Kind, NotUndoableError, Update, sent_by
 
 if TYPE_CHECKING:
     from crm_mcp.crm import CrmClient
+    from crm_mcp.crm.client import Write
     from crm_mcp.ledger import Change, Ledger
     from crm_mcp.memory import Names
     from crm_mcp.tenant import Tenant
@@ -37,27 +38,21 @@ async def undo(tenant: Tenant, ledger: Ledger, change_id: str) -> Change:
 
     Raises RefusedError where that cannot be or where the record was changed since.
     """
-    crm = tenant.client
-    try:
-        change = ledger.get(change_id)
-    except LedgerError as error:
-        raise RefusedError(f"{error} {NOTHING_UNDONE}") from error
-    if change.entity != crm.identity:
-        raise RefusedError(f"Change {change.id} is of another CRM. {NOTHING_UNDONE}")
-    change = await _settled(crm, ledger, change)
+    crm, call = tenant.client, CALL.get()
+    change = await _found(crm, ledger, change_id)
+    if again := next((one for one in call.before if one.id == change.undone_by), None):
+        # The same call did it.
+        if call.rehearsal is None:
+            call.repeats.append(again.id)
+            await tell(ledger, again)
+        return change
     if change.outcome != "applied":
         why = WHY_NOT.get(change.outcome, f"was never done ({change.outcome})")
         raise RefusedError(f"Change {change.id} {why}. {NOTHING_UNDONE}")
     kind = KINDS[change.operation]
     done = Done(change.targets, change.body, change.before, change.after, change.opened_at)
-    try:
-        write = kind.undoing(done)
-    except NotUndoableError as error:
-        raise RefusedError(f'"{change.title}" cannot be undone. {error} {NOTHING_UNDONE}') from error
-    if isinstance(kind, Update) and (dict(write.ids), sent_by(write)) == (change.targets, change.body):
-        raise RefusedError(f"It changed nothing: the CRM had it so before. {NOTHING_UNDONE}")
+    write = _undoing(kind, change, done)
     await _refuse_if_changed(tenant, ledger, change, kind, done)
-    call = CALL.get()
     call.undoes = change.id
     # Once more when nobody else can change it.
     call.check = lambda: _refuse_if_changed(tenant, ledger, change, kind, done)
@@ -76,7 +71,8 @@ async def undo(tenant: Tenant, ledger: Ledger, change_id: str) -> Change:
     if call.rehearsal:
         takes_back = f'Takes back "{change.title}" (change {change.id}, {clock(change.opened_at)}).'
         last = call.rehearsal[-1]
-        details = [takes_back, *last.details, *kind.left_behind(done)]
+        along = _changed_along(done, tenant.memory.names) if isinstance(kind, Update) else []
+        details = [takes_back, *last.details, *kind.left_behind(done), *along]
         call.rehearsal[-1] = replace(last, details=details)
     if call.rehearsal is not None:
         return change
@@ -89,14 +85,43 @@ async def undo(tenant: Tenant, ledger: Ledger, change_id: str) -> Change:
     return change
 
 
+async def _found(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
+    if len(change_id.replace(",", " ").split()) > 1:
+        raise RefusedError(f"Say one change at a time, the last one first. {NOTHING_UNDONE}")
+    try:
+        change = ledger.get(change_id)
+    except LedgerError as error:
+        raise RefusedError(f"{error} {NOTHING_UNDONE}") from error
+    if change.entity != crm.identity:
+        raise RefusedError(f"Change {change.id} is of another CRM. {NOTHING_UNDONE}")
+    return await _settled(crm, ledger, change)
+
+
+def _undoing(kind: Kind, change: Change, done: Done) -> Write:
+    try:
+        write = kind.undoing(done)
+    except NotUndoableError as error:
+        raise RefusedError(f'"{change.title}" cannot be undone. {error} {NOTHING_UNDONE}') from error
+    if isinstance(kind, Update) and (dict(write.ids), sent_by(write)) == (change.targets, change.body):
+        raise RefusedError(f"It changed nothing: the CRM had it so before. {NOTHING_UNDONE}")
+    return write
+
+
+def _changed_along(done: Done, names: Names) -> list[str]:
+    """What the CRM changed along with the write, and may not change back."""
+    before, after = done.before or {}, done.after or {}
+    along = [
+        f"{worded(name)}: {shown(value, names.named)} → {shown(after[name], names.named)}"
+        for name, value in before.items()
+        if name in after and after[name] != value and name not in (*done.body, *KEPT_BY_CRM)
+    ]
+    return [f"Changed along with it, and may stay: {'; '.join(along)}"] if along else []
+
+
 def _still_other(before: Mapping[str, Any], now: Mapping[str, Any] | None, names: Names) -> list[str]:
     """What the CRM changed along with the write, and did not change back."""
-
-    def named(said: str) -> str:
-        return names.get(said) or said
-
     other = [
-        f"{worded(name)} is {shown(now[name], named)}, and was {shown(value, named)}"
+        f"{worded(name)} is {shown(now[name], names.named)}, and was {shown(value, names.named)}"
         for name, value in before.items()
         if name not in KEPT_BY_CRM and now is not None and name in now and now[name] != value
     ]

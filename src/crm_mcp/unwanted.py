@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from crm_mcp.calls import Call, Policy
-from crm_mcp.kinds import KINDS
+from crm_mcp.crm.contacts import UPDATE_CONTACT
 from crm_mcp.matching import core
 from crm_mcp.memory import MIN_SHORT_CHARS, Memory
 from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, on_one_line
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from crm_mcp.crm.client import Write
     from crm_mcp.ledger import Attempt, Change, Ledger
     from crm_mcp.writes import Kind, Seen
-
-
-# Both say which company is a contact's first.
-PRIMARY = {"companyId", "isPrimary"}
 
 
 def why_renamed(memory: Memory, kind: Kind, write: Write, seen: Seen, call: Call) -> str | None:
@@ -43,8 +39,14 @@ def _sets_the_same(change: Change, earlier: Change) -> bool:
     """Whether it set a field of it, of the same record; a contact's company is its primary membership."""
     if (change.operation, change.subject) == (earlier.operation, earlier.subject):
         return bool(change.body.keys() & earlier.body.keys())
-    both_primary = all(PRIMARY & one.body.keys() for one in (change, earlier))
-    return both_primary and not KINDS[change.operation].hangs
+    return _sets_primary(change) and _sets_primary(earlier)
+
+
+def _sets_primary(change: Change) -> bool:
+    """Whether it says which company is a contact's first."""
+    return change.body.get("isPrimary") is True or (
+        change.operation == UPDATE_CONTACT.name and "companyId" in change.body
+    )
 
 
 async def why_overwritten(

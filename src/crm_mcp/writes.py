@@ -426,9 +426,6 @@ class Delete(OfRecord):
 
     ends = True
 
-    async def seen(self, crm: CrmClient, write: Write) -> Seen:
-        return Seen(await self.now(crm, write.ids))
-
     async def hanging(self, crm: CrmClient, write: Write) -> list[str]:
         return await hanging(crm, self.record, write.ids)
 

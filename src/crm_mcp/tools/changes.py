@@ -77,9 +77,13 @@ async def undo_change(
     did = None
     # A rehearsal has written nothing; and what was done was, though the ledger cannot be read now.
     with suppress(LedgerError):
-        did = ledger.get(call.changes[-1]) if call.changes else None
+        done = [*call.repeats, *call.changes]
+        did = ledger.get(done[-1]) if done else None
         undone = ledger.get(undone.id)
-    result = UndoResult(undone=row(undone), did=_fields(did, crm.memory.names) if did else [])
+    fields = _fields(did, crm.memory.names) if did else []
+    # What was taken back may have taken a change of another record.
+    other = [did.title] if did and did.subject != undone.subject else []
+    result = UndoResult(undone=row(undone), did=[*other, *fields])
     return result.after(sentence(f"Undone: {undone.title}"), *map("crm://{}".format, RECORDS))
 
 
@@ -89,11 +93,8 @@ def _fields(change: Change, names: Names) -> list[str]:
     from crm_mcp.preview import shown  # noqa: PLC0415  # only writing needs it
     from crm_mcp.wording import worded  # noqa: PLC0415
 
-    def named(said: str) -> str:
-        return names.get(said) or said
-
     before = change.before or {}
     return [
-        f"{worded(name)}: {shown(before.get(name), named)} → {shown(value, named)}"
+        f"{worded(name)}: {shown(before.get(name), names.named)} → {shown(value, names.named)}"
         for name, value in change.body.items()
     ]
