@@ -335,6 +335,36 @@ async def test_an_approval_is_void_when_the_record_changed(
     assert (ledger.approval(first.id).state, second.id != first.id, wire.writes) == ("void", True, [])
 
 
+async def test_an_approval_is_void_when_what_is_not_shown_of_the_record_changed(
+    open_client: OpenClient, sandbox: Any, ledger: Ledger, wire: Any
+) -> None:
+    client = await open_client(policy=Policy(guard=frozenset({"update_company"})))
+    update = ("update_company", {"company": "Acme Inc.", "phone": "1"})
+    await call(client, *update, fails=True)
+    [waiting] = ledger.waiting()
+    ledger.decide(waiting.id, approved=True, by="terminal")
+    sandbox.execute("UPDATE companies SET notes = 'Blocked' WHERE name = 'Acme Inc.'")
+    text = await call(client, *update, fails=True)
+    assert "The record changed since it was shown, so that the earlier approval is void." in text
+    assert (ledger.approval(waiting.id).state, wire.writes) == ("void", [])
+
+
+async def test_what_was_lost_and_not_done_is_not_told_as_done(
+    open_client: OpenClient, ledger: Ledger, wire: Any, find: Find
+) -> None:
+    policy = Policy(approval="client", late_seconds=0)
+    healthy, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await call(await open_client(policy=policy), *DELETE, fails=True)
+    wire.inner = healthy
+    client = await open_client(policy=dataclasses.replace(policy, approval="ask"))
+    by_id = (DELETE[0], {"lead": find("leads", title="Acme annual licence")["id"]})
+    assert "The same" not in await call(client, *by_id, fails=True)
+    [waiting] = ledger.waiting()
+    ledger.decide(waiting.id, approved=True, by="terminal")
+    await call(client, *by_id)
+    assert outcomes(ledger) == ["failed", "refused", "applied"]
+
+
 async def test_an_approval_is_void_when_something_was_hung_on_what_goes(
     open_client: OpenClient, ledger: Ledger, wire: Any
 ) -> None:

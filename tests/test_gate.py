@@ -18,7 +18,7 @@ from crm_mcp.crm.contacts import ContactChanges
 from crm_mcp.crm.leads import NewLead
 from crm_mcp.tools import published
 
-from .writing import Held, facts_of, losing_the_answer, showing, text_of
+from .writing import Held, facts_of, losing_the_answer, showing, text_of, without
 
 pytestmark = pytest.mark.anyio
 
@@ -807,6 +807,33 @@ async def test_what_ends_along_is_on_record_as_trusted(client: Client, changes: 
     assert changes()[0].approval == "client"
 
 
+@pytest.mark.parametrize(
+    ("hidden", "what"),
+    [
+        (["isPrimary"], "memberships"),
+        (["companyId"], "contact"),
+    ],
+)
+async def test_where_nobody_can_tell_which_membership_may_end_a_person_decides(
+    open_client: OpenClient, wire: Any, hidden: list[str], what: str
+) -> None:
+    inner = wire.inner
+
+    async def hides(request: httpx2.Request) -> httpx2.Response:
+        is_places = request.url.path.endswith("/company-memberships")
+        if is_places and what == "contact":
+            return httpx2.Response(403, json={"error": "no"})
+        hiding = showing(inner, without(*hidden)) if is_places == (what == "memberships") else inner
+        return await hiding.handle_async_request(request)  # type: ignore[no-any-return]
+
+    wire.inner = httpx2.MockTransport(hides)
+    client = await open_client(policy=Policy())
+    moved = {"contact": "anna.muller@acme-inc.example", "company": "Kestrel Solar Ltd"}
+    text = await text_of(client, "update_contact", **moved, fails=True)
+    assert "Nobody can see which membership may end with it." in text
+    assert wire.writes == []
+
+
 async def test_where_memberships_cannot_be_seen_a_person_decides(
     open_client: OpenClient, wire: Any, ledger: Any
 ) -> None:
@@ -875,6 +902,19 @@ async def test_what_is_logged_in_between_is_no_wish_to_set_it_again(
     await facts_of(client, "log_activity", type="call", subject="Hi", company="Acme Inc.")
     await text_of(client, "update_company", company="Acme Inc.", phone="1", fails=True)
     assert find("companies", name="Acme Inc.")["phone"] == "2"
+
+
+async def test_a_link_that_leaves_the_primary_company_is_no_wish_to_set_that_again(
+    client: Client, open_client: OpenClient, wire: Any
+) -> None:
+    other = {"contact": "anna.muller@acme-inc.example", "company": "Kestrel Solar Ltd"}
+    await facts_of(client, "update_contact", **other)
+    colleague = await open_client(principal="ben")
+    await facts_of(colleague, "update_contact", **other | {"company": "Acme Industries GmbH"})
+    await facts_of(client, "link_contact_to_company", **other | {"company": "Helvet Software Ltd"})
+    text = await text_of(client, "update_contact", **other, fails=True)
+    assert "somebody changed it since: company is Acme Industries GmbH now" in text
+    assert len(wire.writes) == 3
 
 
 @pytest.mark.parametrize("shown", ["Acme Inc.", ["Acme"], {"name": "Acme Inc."}, None])

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crm_mcp.calls import made_before
 from crm_mcp.journal import LedgerError, Verification
 from crm_mcp.ledger import (
     Approval,
@@ -320,6 +321,18 @@ def test_an_equal_change_within_the_window_is_answered_and_an_older_one_not(
     again, is_new = ledger.begin(MOVE, window_seconds=0, lease_seconds=60)
     assert is_new
     assert ledger.changes() == [again, first]
+
+
+def test_what_was_done_since_tells_more_than_what_nobody_knows_of_before(ledger: Ledger) -> None:
+    lost = lapsed_after(ledger, MOVE)
+    on_purpose = ledger.begin(MOVE, window_seconds=600, lease_seconds=60, despite=lost.id)
+    ledger.close(on_purpose.change.id, "applied")
+    for _ in range(2):
+        # After the window, each time.
+        begun_again = ledger.begin(MOVE, window_seconds=0, lease_seconds=60)
+        assert begun_again.is_new
+        ledger.close(begun_again.change.id, "applied")
+    assert {one.id for one in made_before(ledger, MOVE)} == {one.id for one in ledger.changes()} - {lost.id}
 
 
 def test_an_equal_change_of_which_nobody_knows_stands_however_long_ago_it_was(ledger: Ledger) -> None:

@@ -252,8 +252,7 @@ async def test_what_is_being_taken_back_late_is_not_overtaken(
     text = await text_of(client, "update_company", company="Acme Inc.", phone="2", fails=True)
     assert "may still be on its way in the CRM." in text
     await late.catch_up()
-    text = await text_of(client, "undo_change", change=done["change_ids"][0], fails=True)
-    assert text.endswith("was undone already. Nothing was undone.")
+    assert (await facts_of(client, "undo_change", change=done["change_ids"][0]))["repeat"]
     assert [one.outcome for one in changes() if one.outcome != "refused"] == ["undone", "applied"]
     assert (find("companies", name="Acme Inc.")["phone"], len(wire.writes)) == (before, 2)
 
@@ -1204,6 +1203,36 @@ async def test_what_was_found_done_is_no_other_one_after_ten_minutes(
     monkeypatch.setattr(gate, "REPEAT_SECONDS", 0)
     assert (await facts_of(client, "log_activity", **CALL))["repeat"]
     assert len(wire.writes) == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("update_lead", {"lead": "Acme annual licence", "title": "Zebra"}),
+        ("delete_lead", {"lead": "Acme annual licence"}),
+        ("unlink_contact_from_company", {"contact": "Anna Müller at Acme Inc.", "company": "Acme Inc."}),
+        ("undo_change", {}),
+    ],
+)
+async def test_a_lost_call_that_is_made_again_later_is_told_what_it_did(
+    client: Client,
+    wire: Any,
+    sandbox: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tool: str,
+    arguments: dict[str, Any],
+) -> None:
+    if tool == "undo_change":
+        done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+        arguments = {"change": done["change_ids"][0]}
+    healthy, wire.inner = wire.inner, doing_it_in_the_dark(wire.inner)
+    await text_of(client, tool, **arguments, fails=True)
+    wire.inner, sent = healthy, len(wire.writes)
+    monkeypatch.setattr(gate, "REPEAT_SECONDS", 0)
+    monkeypatch.setattr(calls, "REPEAT_SECONDS", 0)
+    sandbox.execute("UPDATE leads SET title = 'Acme annual licence' WHERE title LIKE 'Quint annual%'")
+    assert (await facts_of(client, tool, **arguments))["repeat"]
+    assert len(wire.writes) == sent
 
 
 async def test_one_call_is_not_told_what_another_one_waits_for(client: Client, wire: Any) -> None:
