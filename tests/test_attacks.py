@@ -324,7 +324,7 @@ async def test_no_length_takes_away_how_it_can_be_approved(open_client: OpenClie
     # The error has the start of it, the person reads all.
     *start, cut = error.splitlines()[1:-1]
     assert start == waiting.preview.splitlines()[: len(start)]
-    assert cut.endswith(f"… (cut, {len(waiting.preview)} characters)")
+    assert cut.endswith("… (cut; all of it is shown where they approve)")
     assert waiting.preview.count("漢") >= 20 * 900
     assert waiting.id in error.splitlines()[-1]
 
@@ -560,12 +560,18 @@ async def test_one_question_that_was_asked_twice_is_answered_once(
 
     person = Person(YES, before=when_both_are_asked)
     client = await open_client(policy=ASKING, elicitation_callback=person, mode="legacy")
+    texts: list[str] = []
+
+    async def send() -> None:
+        texts.append(await call(client, "send_outbound_email", MAIL))
+
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as tasks:
             for _ in range(2):
-                tasks.start_soon(client.call_tool, "send_outbound_email", MAIL)
+                tasks.start_soon(send)
     assert person.asked[0] == person.asked[1]
-    assert (len(wire.writes), sorted(outcomes(ledger))) == (1, ["applied", "refused"])
+    assert [text.startswith("Done before") for text in sorted(texts)] == [True, False]
+    assert (len(wire.writes), outcomes(ledger)) == (1, ["applied"])
 
 
 async def test_an_approval_is_for_nobody_else(

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shlex
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -170,6 +171,7 @@ def test_wrong_setting_is_one_sentence_and_exit_code_2(
         (["--env-file", "no.env"], "the settings file cannot be read: no.env: No such file or directory"),
         (["--ledger", "."], "the ledger cannot be .: it is no file"),
         (["--ledger", __file__], f"the ledger cannot be {__file__}: it is no ledger"),
+        (["doctor", "--ledger", __file__], f"the ledger cannot be {__file__}: it is no ledger"),
         (
             ["--ledger", f"{__file__}/ledger.db"],
             f"the ledger cannot be {__file__}/ledger.db: {__file__} cannot be written to",
@@ -191,6 +193,18 @@ def test_what_cannot_be_served_is_one_sentence_and_exit_code_2(
 ) -> None:
     assert cli.main(arguments) == 2
     assert capsys.readouterr() == ("", f"crm-mcp: {told}\n")
+
+
+@pytest.mark.parametrize("command", [[], ["doctor"]])
+def test_the_database_of_another_program_is_no_ledger(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: list[str]
+) -> None:
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    assert cli.main([*command, "--ledger", str(other)]) == 2
+    assert capsys.readouterr() == ("", f"crm-mcp: the ledger cannot be {other}: it is no ledger\n")
 
 
 @pytest.mark.parametrize(

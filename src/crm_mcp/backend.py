@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # How every SQLite file begins.
 SQLITE_HEAD = b"SQLite format 3\0"
+SQLITE_HEAD_BYTES = 100
 
 
 class UnusableSandboxError(SettingsError, UnavailableError):
@@ -123,8 +124,8 @@ def check_ledger(settings: Settings) -> None:
             problem = "the embedded CRM is kept there"
         elif path.is_file():
             with path.open("r+b") as file:
-                head = file.read(len(SQLITE_HEAD))
-            problem = "it is no ledger" if head not in (b"", SQLITE_HEAD) else ""
+                head = file.read(SQLITE_HEAD_BYTES)
+            problem = "" if _may_be_ledger(path, head) else "it is no ledger"
         elif path.exists():
             problem = "it is no file"
         else:
@@ -134,6 +135,16 @@ def check_ledger(settings: Settings) -> None:
         problem = str(error.strerror)
     if problem:
         raise SettingsError(f"the ledger cannot be {path}: {problem}")
+
+
+def _may_be_ledger(path: Path, head: bytes) -> bool:
+    """Whether it is empty or a database of ours; of one that is being written its log may have the rest."""
+    from crm_mcp.journal import APPLICATION_ID  # noqa: PLC0415
+
+    if not head:
+        return True
+    is_ours = int.from_bytes(head[68:72], "big") == APPLICATION_ID
+    return head.startswith(SQLITE_HEAD) and (is_ours or Path(f"{path}-wal").exists())
 
 
 def existing_ledger(settings: Settings) -> Ledger:

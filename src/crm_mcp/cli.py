@@ -377,6 +377,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from crm_mcp.settings import SettingsError  # noqa: PLC0415
 
     settings = _settings(arguments)
+    backend.check_ledger(settings)
     if arguments.openapi:
         try:
             differences = doctor.compare_openapi(doctor.read_openapi(Path(arguments.openapi)))

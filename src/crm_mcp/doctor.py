@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import textwrap
 import time
 import uuid
@@ -44,7 +45,8 @@ __all__ = ["Finding", "compare_openapi", "examine", "read_openapi", "table"]
 Status = Literal["ok", "unknown", "warning", "problem"]
 
 LATENCY_CALLS = 5
-TABLE_WIDTH = 96
+MIN_TABLE_WIDTH = 96
+NO_TERMINAL_WIDTH = 160
 MIN_WRAP = 24
 
 
@@ -279,11 +281,12 @@ def table(rows: Sequence[_Tabular]) -> str:
     """Findings or differences in aligned columns for a terminal; the last column wraps."""
     cells = [row.cells() for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)][:-1]
-    return "\n".join(line for row in cells for line in _lines(row, widths))
+    whole = max(MIN_TABLE_WIDTH, shutil.get_terminal_size((NO_TERMINAL_WIDTH, 0)).columns)
+    return "\n".join(line for row in cells for line in _lines(row, widths, whole))
 
 
-def _lines(row: tuple[str, ...], widths: list[int]) -> Iterator[str]:
+def _lines(row: tuple[str, ...], widths: list[int], whole: int) -> Iterator[str]:
     head = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
-    wrapped = textwrap.wrap(row[-1], max(MIN_WRAP, TABLE_WIDTH - len(head)), break_on_hyphens=False)
+    wrapped = textwrap.wrap(row[-1], max(MIN_WRAP, whole - len(head)), break_on_hyphens=False)
     yield head + wrapped[0]
     yield from (" " * len(head) + line for line in wrapped[1:])

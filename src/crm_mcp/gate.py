@@ -138,7 +138,8 @@ class Gate:
         details = list(kind.details(write, seen, self._named))
         if earlier and not call.undoes:
             was = "may have been" if earlier.outcome == "unknown" else "was"
-            details.insert(0, f"The same {was} done at {clock(earlier.opened_at)} already.")
+            gone = "" if await kind.stands(self._crm, write, earlier.after) else ", and is not so any more"
+            details.insert(0, f"The same {was} done at {clock(earlier.opened_at)} already{gone}.")
         if kind.is_told and call.arguments.get("repeat"):
             lost = await why_like_lost(self._crm, self._ledger(), kind, write, attempt)
             details = [*([lost] if lost else ()), *details]
@@ -500,6 +501,8 @@ class Gate:
             call.notes.append(f"The CRM shows other values than before: {', '.join(map(worded, lost))}.")
         call.changes.append(change.id)
         call.notes += kind.notes(change.before, after)
+        if kind.was_so(write, change.before):
+            call.notes.append("It was so before: nothing changed.")
         try:
             await self._close(kind, write, change, after)
         except LedgerError as error:

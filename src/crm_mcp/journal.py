@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 # How long it is waited for other processes that write.
 LOCK_SECONDS: Final = 10.0
-_APPLICATION_ID: Final = 0x63726D4C  # "crmL"
+APPLICATION_ID: Final = 0x63726D4C  # "crmL"
 _VERSION: Final = 2
 
 Table = Literal["changes", "approvals"]
@@ -42,7 +42,7 @@ _CHAIN: Final = (
     # Where the chain begins, after pruning, and where it ends: a tail that is cut off is missed.
     "CREATE TABLE ends (anchor INTEGER, anchor_digest TEXT, head INTEGER, head_digest TEXT)",
     "INSERT INTO ends VALUES (0, '', 0, '')",
-    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA application_id = {APPLICATION_ID}",
 )
 _RECORDS: Final = (
     *(
@@ -392,7 +392,7 @@ def _version(connection: sqlite3.Connection) -> int:
     [application] = connection.execute("PRAGMA application_id").fetchone()
     if version == application == 0 and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
         return 0
-    if application != _APPLICATION_ID:
+    if application != APPLICATION_ID:
         raise sqlite3.DatabaseError("it is the database of another program")
     if version > _VERSION:
         raise sqlite3.DatabaseError(f"it has format {version}, this program knows format {_VERSION} only")

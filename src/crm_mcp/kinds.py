@@ -229,16 +229,18 @@ class Relink(Update):
 
     def undoing(self, done: Done) -> Write:
         """The CRM does not let a contact have no primary company: the former one is made it again."""
-        former = (done.before or {}).get(PRIMARY_BEFORE)
-        if not _takes_back_primary(done):
+        before, former = done.before or {}, (done.before or {}).get(PRIMARY_BEFORE)
+        if not _became_primary(done):
             return super().undoing(done)
+        if any(before.get(name) != value for name, value in done.body.items() if name != "isPrimary"):
+            raise NotUndoableError("It changed two things, which the CRM cannot change back at once.")
         if not former:
             raise NotUndoableError("Nobody knows which company was the contact's primary one before.")
         body = contacts.MembershipChanges(is_primary=True)
         return Write(self.operation, {**done.ids, "membership_id": former}, body)
 
     async def since(self, crm: CrmClient, done: Done, record_id: str) -> list[Since]:
-        if not _takes_back_primary(done):
+        if not _became_primary(done):
             return await super().since(crm, done, record_id)
         every = await crm.contacts.memberships(done.ids["contact_id"])
         chosen = [one for one in every if one.is_primary and one.id != record_id]
@@ -258,7 +260,7 @@ def _primary_is(membership: contacts.Membership) -> Since:
     return Since("isPrimary", f"the contact's primary company is {company} now")
 
 
-def _takes_back_primary(done: Done) -> bool:
+def _became_primary(done: Done) -> bool:
     """Whether it made this company the contact's primary one."""
     return done.body.get("isPrimary") is True and (done.before or {}).get("isPrimary") is False
 
@@ -523,6 +525,7 @@ class Extend(Kind):
     is_idempotent = True
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
+        yield "This cannot be taken back."
         yield from (f"- {clean(named(company), MAX_NAME_CHARS)}" for company in sent_by(write)["companyIds"])
 
     def subject(self, write: Write, after: Wire | None) -> str | None:
@@ -543,6 +546,8 @@ class Reorder(Kind):
         record = seen.record or {}
         names = dict(zip(record.get("stageIds", ()), record.get("names", ()), strict=False))
         order = [names.get(stage, stage) for stage in sent_by(write)["stageIds"]]
+        if order == record.get("names"):
+            yield "It is so already: nothing would change."
         yield f"{in_order(record.get('names', ()))} → {in_order(order)}"
 
     def claim(self, write: Write) -> str:

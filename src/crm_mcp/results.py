@@ -282,6 +282,8 @@ class Batch(BaseModel):
         for item in self.items:
             first, *rest = [clean(line, MAX_FIELD_CHARS) for line in item.detail.splitlines()] or [""]
             head = reader.line(item.outcome, reader.name(item.item))
+            # Its title is what it was said by.
+            first = first if first != item.item else ""
             yield f"- {head} · {first}" if first else f"- {head}"
             yield from (f"  {line}" for line in rest)
 
@@ -470,8 +472,11 @@ class UndoResult(Result):
 
 
 def change_line(change: ChangeRow, reader: Reader) -> str:
-    when = reader.moment(change.at)
-    return reader.line(when, reader.name(change.title), change.outcome, reader.name(change.detail), change.id)
+    # One is told from another by its title: it is cut last.
+    title = clean(change.title, 2 * reader.name_chars)
+    undoes = f"undoes {change.undoes}" if change.undoes else None
+    detail = reader.spare(reader.name(change.detail))
+    return reader.line(reader.moment(change.at), title, change.outcome, undoes, detail, change.id)
 
 
 class Hit(Row):

@@ -64,8 +64,12 @@ class ChangeLine:
 
     def cells(self) -> tuple[str, ...]:
         change = self.change
-        more = {"undone": change.undone_by, "approved": self.approved_by}
-        title = " ".join([change.title, *(f"({what} by {who})" for what, who in more.items() if who)])
+        more = {
+            "undone by": change.undone_by,
+            "undoes": change.undoes,
+            "approved:": self.approved_by,
+        }
+        title = " ".join([change.title, *(f"({what} {who})" for what, who in more.items() if who)])
         told = f"{title}: {change.detail}" if change.detail else title
         who = plain(change.principal)
         return _moment(change.opened_at), change.id, change.outcome, who, change.tool, plain(told)

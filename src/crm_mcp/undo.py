@@ -13,7 +13,7 @@ from crm_mcp.crm.contract import UUID_PATTERN
 from crm_mcp.crm.errors import CrmError, RateLimitedError, RefusedError, RejectedError
 from crm_mcp.journal import LedgerError
 from crm_mcp.kinds import KINDS
-from crm_mcp.lost import settle_recorded, tell
+from crm_mcp.lost import settle_recorded
 from crm_mcp.preview import shown
 from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, worded
 from crm_mcp.writes import KEPT_BY_CRM, Done, Kind, NotUndoableError, Update, sent_by
@@ -44,7 +44,6 @@ async def undo(tenant: Tenant, ledger: Ledger, change_id: str) -> Change:
         # The same call did it.
         if call.rehearsal is None:
             call.repeats.append(again.id)
-            await tell(ledger, again)
         return change
     if change.outcome != "applied":
         why = WHY_NOT.get(change.outcome, f"was never done ({change.outcome})")

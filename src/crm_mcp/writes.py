@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from crm_mcp.crm import activities, contacts, leads
 from crm_mcp.crm.client import Write
-from crm_mcp.crm.contract import Body, Entity, Operation, Record
+from crm_mcp.crm.contract import UUID_PATTERN, Body, Entity, Operation, Record
 from crm_mcp.crm.errors import NotFoundError, PermissionDeniedError
 from crm_mcp.preview import Named, Wire, label, shown, text_of, whole
 from crm_mcp.wording import MAX_NAME_CHARS, clean, worded
@@ -26,6 +26,8 @@ Reading = Callable[["CrmClient", Mapping[str, str]], Awaitable[Entity | None]]
 
 # What the CRM sets by itself, whoever changes the record.
 KEPT_BY_CRM = frozenset({"createdAt", "updatedAt", "lastActivityAt", "leadCount", "sortOrder"})
+# In which people write freely: a title is told as a fact, and has none of it.
+PROSE = frozenset({"notes", "description", "lostReason"})
 # A CRM's clock may differ from ours.
 CLOCK_TOLERANCE = timedelta(minutes=2)
 # However wrong it is, what is older than this is certainly another one.
@@ -197,6 +199,10 @@ class Kind:
         """What is to be told of what it came to."""
         yield from ()
 
+    def was_so(self, write: Write, before: Wire | None) -> bool:
+        """Whether the record showed before all that is sent."""
+        return False
+
     def is_answer(self, write: Write, record: Record) -> bool:
         """Whether it can be what the write came to, and not another record."""
         target = next(reversed([*write.ids.values()]), None)
@@ -270,11 +276,20 @@ class Update(OfRecord):
 
     def _called(self, write: Write, seen: Seen, named: Named) -> str:
         called = clean(super()._called(write, seen, named), MAX_NAME_CHARS)
-        return f"{called}: {', '.join(map(worded, sent_by(write)))}"
+        to = (
+            worded(name)
+            if name in PROSE
+            else f"{worded(name)} → {clean(shown(value, named), MAX_PART_CHARS)}"
+            for name, value in sent_by(write).items()
+        )
+        return f"{called}: {', '.join(to)}"
 
     def details(self, write: Write, seen: Seen, named: Named) -> Iterator[str]:
         for name, value in sent_by(write).items():
             yield f"{worded(name)}: {shown((seen.record or {}).get(name), named)} → {whole(value, named)}"
+
+    def was_so(self, write: Write, before: Wire | None) -> bool:
+        return bool(before and write.body and write.body.is_shown_by(self.read(before)))
 
     async def look(self, crm: CrmClient, write: Write, trail: Trail) -> Verdict:
         now = await self.now(crm, write.ids)
@@ -481,7 +496,7 @@ async def _logged_with(crm: CrmClient, contact_id: str, places: Sequence[contact
 
 
 def _entries(count: int) -> list[str]:
-    return [f"{count} timeline {'entry' if count == 1 else 'entries'}"] if count else []
+    return [f"{count} logged {'activity' if count == 1 else 'activities'}"] if count else []
 
 
 def _deal(lead: leads.Lead) -> str:
@@ -503,8 +518,8 @@ def _called(record: Any) -> str:
 
 def facts(record: Wire | None, named: Named) -> Iterator[str]:
     for name, value in (record or {}).items():
-        # Its company is named by its id already.
-        told = name in ("id", "companyName")
+        # Its company is named by its id already; an id that nobody knows says nothing to a person.
+        told = name in ("id", "companyName") or bool(UUID_PATTERN.fullmatch(named(str(value))))
         if value not in (None, "", []) and name not in KEPT_BY_CRM and not told:
             yield f"{worded(name)}: {shown(value, named)}"
 

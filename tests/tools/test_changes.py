@@ -59,12 +59,16 @@ async def test_changes_are_listed_newest_first_with_what_became_of_them(
     company, phone, back = await written(client)
     refused = next(change for change in ledger.changes() if change.outcome == "refused")
     when = {change.id: moment(change.opened_at.isoformat()) for change in ledger.changes()}
+    before = find("companies", name="Acme Inc.")["phone"]
     result = await client.call_tool("list_changes", {})
     [block] = result.content
     text = block.text.splitlines()  # type: ignore[union-attr]
     assert text[0] == "Changes, newest first: 4"
-    assert text[1] == f"- {when[back]} · Update company Acme Inc.: phone · applied · {back}"
-    assert text[2] == f"- {when[phone]} · Update company Acme Inc.: phone · undone · {phone}"
+    assert (
+        text[1]
+        == f"- {when[back]} · Update company Acme Inc.: phone → {before} · applied · undoes {phone} · {back}"
+    )
+    assert text[2] == f"- {when[phone]} · Update company Acme Inc.: phone → 1 · undone · {phone}"
     assert text[3].startswith(f"- {when[refused.id]} · Create company Acme · refused · This company seems")
     assert text[4] == f"- {when[company]} · Create company Newcomer AG · applied · {company}"
     assert result.structured_content is not None
@@ -74,7 +78,7 @@ async def test_changes_are_listed_newest_first_with_what_became_of_them(
         "id": phone,
         "at": "",
         "tool": "update_company",
-        "title": "Update company Acme Inc.: phone",
+        "title": "Update company Acme Inc.: phone → 1",
         "outcome": "undone",
         "record_id": find("companies", name="Acme Inc.")["id"],
         "undone_by": back,

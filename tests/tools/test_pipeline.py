@@ -173,7 +173,7 @@ async def test_a_stage_with_leads_goes_only_with_a_place_for_them(
     assert await names() == STANDARD
 
     text, facts = await call("delete_pipeline_stage", stage="Proposal", move_leads_to="won")
-    assert text == 'Stage "Proposal" deleted.'
+    assert text == 'Stage "Proposal" deleted, its leads moved to "Won".'
     assert facts == {"removed": "pipeline stage", "id": proposal}
     assert await names() == [name for name in STANDARD if name != "Proposal"]
     assert {find("leads", id=lead)["stage_id"] for lead in leads} == {won}

@@ -109,7 +109,7 @@ async def _approval(ctx: Context[CrmAccess], planned: Sequence[Planned]) -> Appr
 def _start(preview: str) -> str:
     """As much of it as an error has room for; the person reads all of it where they approve."""
     cut = preview.encode()[:MAX_PREVIEW_BYTES].decode(errors="ignore")
-    return preview if cut == preview else f"{cut}… (cut, {len(preview)} characters)"
+    return preview if cut == preview else f"{cut}… (cut; all of it is shown where they approve)"
 
 
 def _question(approval: Approval) -> str:

@@ -218,22 +218,15 @@ async def link_contact_to_company(
             f"{_called(person)} is a member of {_called(home)}{role} already. Nothing was sent to the CRM."
         )
         return MembershipResult(membership=existing).after(linked)
-    membership, notes = existing, []
+    sent: MembershipChanges
     if existing is None:
-        new = filled(NewMembership, company=home.id, title=title, is_primary=is_primary)
+        sent = new = filled(NewMembership, company=home.id, title=title, is_primary=is_primary)
         membership = await crm.client.contacts.link(person.id, new)
-        membership = membership or await if_possible(_membership(crm, person.id, home.id))
-        notes = not_kept(new, membership)
     else:
-        # One at a time: each is taken back in a way of its own.
-        changes = [] if title in ("", existing.title) else [MembershipChanges(title=title)]
-        if is_primary not in (None, existing.is_primary):
-            changes.append(MembershipChanges(is_primary=is_primary))
-        for sent in changes:
-            membership = await crm.client.contacts.update_membership(person.id, existing.id, sent)
-            membership = membership or await if_possible(_membership(crm, person.id, home.id))
-            notes += not_kept(sent, membership)
-    result = MembershipResult(membership=membership, notes=notes)
+        sent = filled(MembershipChanges, title=title, is_primary=is_primary)
+        membership = await crm.client.contacts.update_membership(person.id, existing.id, sent)
+    membership = membership or await if_possible(_membership(crm, person.id, home.id))
+    result = MembershipResult(membership=membership, notes=not_kept(sent, membership))
     done = "Contact {} linked." if existing is None else "Membership of {} updated."
     return result.after(done.format(_called(person)), contact_uri(person.id), company_uri(home.id))
 

@@ -176,5 +176,7 @@ async def delete_pipeline_stage(
         raise InvalidInputError("The leads cannot move to the stage that is deleted. Nothing was deleted.")
     await crm.client.pipeline.delete(doomed.id, reassign_to_stage_id=target.id if target else None)
     result = RemovalResult(removed="pipeline stage", id=doomed.id)
+    moved = f', its leads moved to "{target.name}"' if target else ""
+    done = f'Stage "{doomed.name}" deleted{moved}.'
     # Its leads show another stage now.
-    return result.after(f'Stage "{doomed.name}" deleted.', PIPELINE_URI, "crm://leads", DASHBOARD_URI)
+    return result.after(done, PIPELINE_URI, "crm://leads", DASHBOARD_URI)
