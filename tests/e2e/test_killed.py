@@ -460,7 +460,6 @@ def test_an_undoing_that_was_under_way_is_done_once(
     assert sandbox.number(update.effects) == (not is_done)
     crm.behave()
     again = call_again(start, undoing)
-    assert (again["isError"], sandbox.number(update.effects)) == (is_done, 0)
-    assert outcomes(changes())[0] == "undone"
-    assert outcomes(changes())[-1] in ("applied", "refused")
+    assert ("repeat" in again["structuredContent"], sandbox.number(update.effects)) == (is_done, 0)
+    assert outcomes(changes()) == ["undone", *([] if is_done else ["unknown"]), "applied"]
     assert len(crm.written) == 2

@@ -347,7 +347,7 @@ async def test_changes_are_listed_newest_first(
     assert lines[0].split("  ")[:3] == [local(refused.opened_at), refused.id, "refused"]
     assert lines[-1] == (
         f"{local(applied.opened_at)}  {applied.id}  applied  local  update_company  Update company "
-        "Acme Inc.: phone"
+        "Acme Inc.: phone → 1"
     )
     printed = json.loads(run("changes", "--json", **here).stdout)
     assert [one["id"] for one in printed] == [refused.id, applied.id]
@@ -361,7 +361,8 @@ async def test_changes_are_listed_newest_first(
         "operation": "update_company",
         "targets": applied.targets,
         "body": {"phone": "1"},
-        "title": "Update company Acme Inc.: phone",
+        "title": "Update company Acme Inc.: phone → 1",
+        "meant": {"company": {"Acme Inc.": applied.subject.id}},
         "key": applied.key,
         "call": applied.call,
         "lost": False,
@@ -529,7 +530,7 @@ async def test_a_change_is_taken_back_after_a_yes(
     [change] = ledger.changes()
     with Person("undo", change.id[:6], **here, LOGNAME="max") as person:
         assert person.sees(UNDO) == (
-            "Update company Acme Inc.: phone\n"
+            f"Update company Acme Inc.: phone → {before or 'nothing'}\n"
             f'  Takes back "{change.title}" (change {change.id}, {change.opened_at:%H:%M} UTC).\n'
             f"  phone: 1 → {before or 'nothing'}\n\n{UNDO}"
         )
