@@ -12,9 +12,10 @@ from crm_mcp.calls import DIGEST, TEXTS
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.errors import CrmError
 from crm_mcp.journal import LedgerError
-from crm_mcp.kinds import ENTRY, KINDS
+from crm_mcp.kinds import KINDS
 from crm_mcp.ledger import Subject, patiently
 from crm_mcp.preview import Wire
+from crm_mcp.timeline_kinds import ENTRY
 from crm_mcp.wording import clock
 from crm_mcp.writes import CannotTell, Kind, NotDone, Trail, Verdict, WasDone, written
 
