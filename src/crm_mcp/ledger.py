@@ -503,10 +503,7 @@ class Ledger:
             asked = self._approval(approval_id, now)
             if asked.state == "approved" and not approved:
                 return self._became(asked, "void", now)
-            if asked.state != "waiting":
-                return asked
-            state: State = "approved" if approved else "declined"
-            return self._became(asked, state, now, decided_at=_stamp(now), decided_by=by)
+            return self._decided(asked, now, approved=approved, by=by) if asked.state == "waiting" else asked
 
     def decide(self, approval_id: str, *, approved: bool, by: str) -> Approval:
         """Record a person's decision, and where it was made; raises ApprovalError unless it waits."""
@@ -515,8 +512,7 @@ class Ledger:
             asked = self._approval(approval_id, now)
             if asked.state != "waiting":
                 raise ApprovalError(f"Approval {asked.id} {_STANDING[asked.state]}. Nothing was decided.")
-            state: State = "approved" if approved else "declined"
-            return self._became(asked, state, now, decided_at=_stamp(now), decided_by=by)
+            return self._decided(asked, now, approved=approved, by=by)
 
     def consume(self, approval_id: str, *, digest: str, principal: str, entity: str) -> Approval:
         """Use up the approval of this very operation; raises ApprovalError unless it was given."""
@@ -547,6 +543,10 @@ class Ledger:
                 return _approval(record, _now()).decided_by
         # The client, or an approval that is not on record any more.
         return change.approval
+
+    def _decided(self, asked: Approval, now: datetime, *, approved: bool, by: str) -> Approval:
+        state: State = "approved" if approved else "declined"
+        return self._became(asked, state, now, decided_at=_stamp(now), decided_by=by)
 
     def _became(self, approval: Approval, state: State, now: datetime, **news: str) -> Approval:
         self._journal.append(state, _stamp(now), "approvals", approval.id, {"state": state, **news})
