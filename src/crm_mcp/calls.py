@@ -39,6 +39,8 @@ BODIES = ("body",)
 TEXTS = ("body", "htmlBody")
 # How what stands in a text's place begins.
 DIGEST = "sha256:"
+# More writes than any call makes: what is older than those of its last one tells nothing.
+MAX_MADE_BEFORE = 30
 MAX_UNCHECKED = 50
 MAX_UNCHECKED_CHARS = 200
 NOTHING_SENT = "Nothing was sent to the CRM."
@@ -170,6 +172,7 @@ def made_before(ledger: Ledger, attempt: Attempt) -> list[Change]:
         principal=attempt.principal,
         entity=attempt.entity,
         arguments=attempt.arguments,
+        limit=MAX_MADE_BEFORE,
     )
     for change in every:
         if change.outcome == "applied":
