@@ -536,11 +536,13 @@ class PipelineSummary(Result):
     overdue_total: int
     # What they were narrowed to, as it was said.
     company: str | None = None
+    company_name: str | None = None
     owner: str | None = None
 
     def lines(self, reader: Reader) -> Iterable[str]:
-        of = "" if self.complete else " (there are more)"
-        yield f"Open leads by {self.by}, {self.counted} counted{of}"
+        more = "" if self.complete else " (there are more)"
+        of = f" of {reader.name(self.company_name)}" if self.company_name else ""
+        yield f"Open leads{of} by {self.by}, {self.counted} counted{more}"
         yield from listed(self.groups, _group_line, reader)
         yield _group_line(self.total, reader)
         at_least = "" if self.complete else "at least "

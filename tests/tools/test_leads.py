@@ -169,7 +169,7 @@ async def test_search_leads_of_a_kind_that_several_stages_have_finds_all_of_them
     assert [lead["id"] for lead in found["leads"]] == [row["id"] for row in rows[20:40]]
     assert found["total"] == len(rows) > 40
     of_acme = await call("search_leads", stage="open", company="Acme Inc.")
-    assert of_acme.text == "Leads: 0"
+    assert of_acme.text == "Leads: 0\nNote: Looked among those of Acme Inc."
 
 
 async def test_a_lead_is_moved_to_one_stage_and_not_to_a_kind(refusal: Refusal, wire: Any) -> None:

@@ -558,3 +558,13 @@ async def test_a_company_with_very_much_is_told_in_part(call: Call, crm: CrmClie
     assert len(facts["open_leads"]) == 10
     count = len(open_leads(sandbox))
     assert facts["notes"] == [f'{count} open leads, 10 shown; search_leads(company, stage="open") lists all.']
+
+
+async def test_a_summary_and_an_empty_list_say_which_company_was_taken(call: Call) -> None:
+    text, facts = await call("summarize_pipeline", company="acme")
+    assert text.splitlines()[0] == "Open leads of Acme Inc. by stage, 1 counted"
+    assert (facts["company"], facts["company_name"]) == ("acme", "Acme Inc.")
+    await call("create_company", name="Newcomer GmbH")
+    for tool in ("search_leads", "search_contacts", "list_activities"):
+        text, _ = await call(tool, company="newcomer")
+        assert text.splitlines()[1] == "Note: Looked among those of Newcomer GmbH."

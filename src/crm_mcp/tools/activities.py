@@ -37,7 +37,7 @@ from crm_mcp.tools.parameters import (
     Repeat,
     When,
 )
-from crm_mcp.tools.parts import one_by_one, page_of
+from crm_mcp.tools.parts import none_of, one_by_one, page_of
 from crm_mcp.wording import sentence
 
 FAR = datetime.max.replace(tzinfo=UTC)
@@ -101,7 +101,8 @@ async def list_activities(
     else:
         found = await newest_activities(crm, wanted, page=page, limit=limit)
     notes = [meant.note for meant in (on_lead, at_company) if meant]
-    if on_lead and on_lead.name and not on_lead.certain:
+    notes += none_of(found, on_lead, at_company)
+    if found.records and on_lead and on_lead.name and not on_lead.certain:
         # It may have others, that are closed.
         notes.append(sentence(f"These are of the lead {on_lead.name}"))
     return ActivityList(activities=await crm.rows.activities(found.records), **page_of(found)).noting(*notes)
@@ -191,7 +192,8 @@ async def list_tasks(
     wanted = TaskFilter(lead_id=on_lead.id if on_lead else None)
     found = await tasks(crm, wanted, done=done, page=page, limit=limit)
     rows = await crm.rows.activities(found.records)
-    return TaskList(tasks=rows, **page_of(found)).noting(on_lead.note if on_lead else None)
+    notes = [on_lead.note if on_lead else None, *none_of(found, on_lead)]
+    return TaskList(tasks=rows, **page_of(found)).noting(*notes)
 
 
 DONE_NOT_SHOWN = "The CRM does not show which tasks are done: done ones may be among the open ones."

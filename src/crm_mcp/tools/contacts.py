@@ -47,7 +47,7 @@ from crm_mcp.tools.parameters import (
     PageNumber,
     Repeat,
 )
-from crm_mcp.tools.parts import at_once, if_possible, page_of
+from crm_mcp.tools.parts import at_once, if_possible, none_of, page_of
 from crm_mcp.tools.searching import Search, searched
 from crm_mcp.wording import sentence
 
@@ -75,7 +75,8 @@ async def search_contacts(
     meant = await crm.refs.company(company)
     people = await crm.client.companies.contacts(meant.id)
     found = _page_of(people, query, page, limit)
-    return ContactList(contacts=await crm.rows.contacts(found.records), **page_of(found)).noting(meant.note)
+    rows = await crm.rows.contacts(found.records)
+    return ContactList(contacts=rows, **page_of(found)).noting(meant.note, *none_of(found, meant))
 
 
 def _page_of(people: Page[Contact], query: str, page: int, limit: int) -> Page[Contact]:

@@ -56,7 +56,7 @@ from crm_mcp.tools.parameters import (
     StageRef,
     per_cent,
 )
-from crm_mcp.tools.parts import MAX_BATCH, at_once, one_by_one, or_error, page_of
+from crm_mcp.tools.parts import MAX_BATCH, at_once, none_of, one_by_one, or_error, page_of
 from crm_mcp.tools.searching import Search, searched
 from crm_mcp.wording import sentence
 
@@ -131,6 +131,7 @@ async def search_leads(
     search = Search(crm, "leads", wanted, query, keep, arranged)
     found = await searched(search, page=page, limit=limit)
     notes = [meant.note for meant in (at_company, with_contact) if meant]
+    notes += none_of(found, at_company, with_contact)
     if idle_days and in_stages and not any(one.kind == "open" for one in in_stages):
         notes.append("With `idle_days` only open leads are listed, and no stage that was asked for is open.")
     return LeadList(leads=await crm.rows.leads(found.records), **page_of(found)).noting(*notes, owner_note)

@@ -158,6 +158,7 @@ async def summarize_pipeline(
         by=by,
         groups=tally.groups(partial(_name, crm, stages, by)),
         company=company or None,
+        company_name=at_company.name if at_company else None,
         owner=owner or None,
         total=tally.total(),
         idle_days=idle_days,

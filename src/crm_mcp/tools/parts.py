@@ -16,6 +16,7 @@ from crm_mcp.rendering import counts
 from crm_mcp.results import Batch, BatchItem
 from crm_mcp.tenant import Advance
 from crm_mcp.tools.asking import Found
+from crm_mcp.wording import sentence
 
 T = TypeVar("T")
 MAX_BATCH = 25
@@ -42,6 +43,13 @@ async def at_once(notes: list[str], within: float = math.inf, /, **parts: Awaita
                 tasks.start_soon(fetch, name, part)
     notes += [f"{name.replace('_', ' ')} took more than {within:g} s." for name in parts if name in missing]
     return brought
+
+
+def none_of(found: Page[Any], *meant: Meant | None) -> list[str]:
+    """Of whom nothing was found: no row says who was taken for who was meant."""
+    names = [one.name for one in meant if one and one.name]
+    is_empty = found.page == 1 and not found.records
+    return [sentence(f"Looked among those of {', '.join(names)}")] if names and is_empty else []
 
 
 def page_of(found: Page[Any]) -> dict[str, Any]:
