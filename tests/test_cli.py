@@ -170,8 +170,8 @@ def test_wrong_setting_is_one_sentence_and_exit_code_2(
         ),
         (["--env-file", "no.env"], "the settings file cannot be read: no.env: No such file or directory"),
         (["--ledger", "."], "the ledger cannot be .: it is no file"),
-        (["--ledger", __file__], f"the ledger cannot be {__file__}: it is no ledger"),
-        (["doctor", "--ledger", __file__], f"the ledger cannot be {__file__}: it is no ledger"),
+        (["--ledger", __file__], f"the ledger cannot be {__file__}: file is not a database"),
+        (["doctor", "--ledger", __file__], f"the ledger cannot be {__file__}: file is not a database"),
         (
             ["--ledger", f"{__file__}/ledger.db"],
             f"the ledger cannot be {__file__}/ledger.db: {__file__} cannot be written to",
@@ -204,7 +204,8 @@ def test_the_database_of_another_program_is_no_ledger(
         connection.execute("CREATE TABLE theirs (x)")
     connection.close()
     assert cli.main([*command, "--ledger", str(other)]) == 2
-    assert capsys.readouterr() == ("", f"crm-mcp: the ledger cannot be {other}: it is no ledger\n")
+    problem = f"the ledger cannot be {other}: it is the database of another program"
+    assert capsys.readouterr() == ("", f"crm-mcp: {problem}\n")
 
 
 @pytest.mark.parametrize(

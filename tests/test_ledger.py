@@ -953,6 +953,14 @@ def test_a_file_of_the_format_before_is_taken_on(path: Path) -> None:
     assert [change.id for change in ledger.changes(lost=True)] == [second.id]
     assert ledger.verify().broken is None
     ledger.shut()
+    # What a process of that format goes on writing is listed by the next that opens the file.
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE changes SET asked = NULL, lost = NULL WHERE id = ?", (second.id,))
+    connection.close()
+    ledger = Ledger.open(path)
+    assert [change.id for change in ledger.changes(arguments=first.arguments, lost=True)] == [second.id]
+    assert ledger.verify().broken is None
+    ledger.shut()
 
 
 def test_a_database_of_another_program_is_refused_untouched(path: Path) -> None:

@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from crm_mcp.sandbox.store import Store
 
 
-# How every SQLite file begins.
-SQLITE_HEAD = b"SQLite format 3\0"
-SQLITE_HEAD_BYTES = 100
-
-
 class UnusableSandboxError(SettingsError, UnavailableError):
     """The embedded CRM's database cannot be used: the operator reads it, or the model."""
 
@@ -123,9 +118,9 @@ def check_ledger(settings: Settings) -> None:
         if settings.sandbox and path.absolute() == Path(settings.sandbox).absolute():
             problem = "the embedded CRM is kept there"
         elif path.is_file():
-            with path.open("r+b") as file:
-                head = file.read(SQLITE_HEAD_BYTES)
-            problem = "" if _may_be_ledger(path, head) else "it is no ledger"
+            from crm_mcp.journal import why_unusable  # noqa: PLC0415
+
+            problem = why_unusable(path)
         elif path.exists():
             problem = "it is no file"
         else:
@@ -135,16 +130,6 @@ def check_ledger(settings: Settings) -> None:
         problem = str(error.strerror)
     if problem:
         raise SettingsError(f"the ledger cannot be {path}: {problem}")
-
-
-def _may_be_ledger(path: Path, head: bytes) -> bool:
-    """Whether it is empty or a database of ours; of one that is being written its log may have the rest."""
-    from crm_mcp.journal import APPLICATION_ID  # noqa: PLC0415
-
-    if not head:
-        return True
-    is_ours = int.from_bytes(head[68:72], "big") == APPLICATION_ID
-    return head.startswith(SQLITE_HEAD) and (is_ours or Path(f"{path}-wal").exists())
 
 
 def existing_ledger(settings: Settings) -> Ledger:

@@ -129,10 +129,15 @@ class Call:
         lost = (one for one in self.before if one.outcome == "unknown" or one.lost)
         return any(one.call == change.call for one in lost if one.call)
 
-    def meant_before(self, parameter: str, said: str) -> str | None:
-        """A call made again means what it meant, whatever is called so by now."""
-        each = ((change.meant or {}).get(parameter, {}).get(said) for change in self.before)
-        return next(filter(None, each), None)
+    def meant_before(self, parameter: str, said: str) -> tuple[Change, str] | None:
+        """The change of the same call, if this may be it made again, and the id of what was meant by it."""
+        day = datetime.now(UTC) - timedelta(seconds=DAY_SECONDS)
+        for change in self.before:
+            meant: str | None = (change.meant or {}).get(parameter, {}).get(said)
+            is_other = self.arguments.get("repeat") and not self.resumes(change)
+            if meant and change.opened_at >= day and not is_other:
+                return change, meant
+        return None
 
 
 # Whose writes these are.

@@ -92,7 +92,13 @@ class Candidates:
         return Meant(matches.found[0].id, called, joined(note, looked.bound) or None, certain)
 
     async def ambiguous(
-        self, kind: Finder[E], problem: str, records: Sequence[E], *, fit: bool = True
+        self,
+        kind: Finder[E],
+        problem: str,
+        records: Sequence[E],
+        *,
+        fit: bool = True,
+        offered: bool = False,
     ) -> AmbiguousReferenceError:
         shown = records[:MAX_CANDIDATES]
         for one in shown:
@@ -100,7 +106,7 @@ class Candidates:
             self._memory.shown.short(one.id)
         meant = [Meant(one.id, clean(kind.name_of(one), MAX_NAME_CHARS)) for one in shown]
         candidates = dict(zip(await self.lines(kind.noun, shown), meant, strict=True))
-        return AmbiguousReferenceError(problem, candidates, len(records), records, fit=fit)
+        return AmbiguousReferenceError(problem, candidates, len(records), records, fit=fit, offered=offered)
 
     async def lines(self, kind: str, records: Sequence[Any]) -> list[str]:
         """Records as candidates are shown; of other kinds by their names."""

@@ -377,7 +377,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from crm_mcp.settings import SettingsError  # noqa: PLC0415
 
     settings = _settings(arguments)
-    backend.check_ledger(settings)
     if arguments.openapi:
         try:
             differences = doctor.compare_openapi(doctor.read_openapi(Path(arguments.openapi)))
@@ -386,6 +385,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
         _report(differences, arguments.json, "No difference.")
         return PROBLEM if differences else OK
 
+    backend.check_ledger(settings)
     reading = settings.model_copy(update={"read_only": True})
 
     async def examine() -> list[doctor.Finding]:

@@ -133,9 +133,8 @@ class Deals:
             )
             if len(homes) == 1 and theirs and titled.matches is None and not is_name:
                 problem = f'{clean(homes[0].label, MAX_NAME_CHARS)} has no lead "{cut(title)}".'
-                raise await self._candidates.ambiguous(
-                    self._leads, problem, await self._rows.open_leads(theirs) or theirs
-                )
+                offered = await self._rows.open_leads(theirs) or theirs
+                raise await self._candidates.ambiguous(self._leads, problem, offered, offered=True)
             return None
         if writing:
             await self._refuse_closed(said, looked, fitting(title, theirs, self._leads.names_of, legal=False))
@@ -256,7 +255,9 @@ class Deals:
         theirs = theirs or (await self.leads_at(list(homes)))[0]
         if not theirs:
             raise UnresolvedReferenceError(problem)
-        raise await self._candidates.ambiguous(self._leads, problem, open_leads or theirs)
+        raise await self._candidates.ambiguous(
+            self._leads, problem, open_leads or theirs, offered=not open_leads
+        )
 
     async def leads_with(self, people: Sequence[Contact]) -> tuple[list[Lead], str]:
         """Those of as many people as there are candidates; and what was not looked at."""
@@ -291,7 +292,7 @@ class Deals:
             open_leads = [lead for lead in open_leads if lead.stage_id]
         if not open_leads and writing:
             problem = f'No open lead "{cut(said)}".'
-            raise await self._candidates.ambiguous(self._leads, problem, looked.matches.found)
+            raise await self._candidates.ambiguous(self._leads, problem, looked.matches.found, offered=True)
         closed = len(looked.matches.found) - len(open_leads) if open_leads and not writing else 0
         too = f"{closed} that fit too {'is' if closed == 1 else 'are'} closed." if closed else ""
         found = Matches(Fit.PART, open_leads or looked.matches.found)
@@ -322,13 +323,14 @@ class Deals:
         if not page.records:
             problem = f'{theirs} has no lead, and no lead is called "{cut(said)}".'
             if like := await self._leads.sharing_a_word(company.label):
-                raise await self._candidates.ambiguous(self._leads, problem, like)
+                raise await self._candidates.ambiguous(self._leads, problem, like, offered=True)
             raise UnresolvedReferenceError(problem)
         how_many = f"{len(open_leads)} open leads" if open_leads else "no open lead"
         if len(open_leads) == 1:
             how_many = "one open lead as far as can be seen"
+        problem = joined(f"{theirs} has {how_many}.", called.bound)
         raise await self._candidates.ambiguous(
-            self._leads, joined(f"{theirs} has {how_many}.", called.bound), open_leads or page.records
+            self._leads, problem, open_leads or page.records, offered=not open_leads
         )
 
     async def _lead_of_one(

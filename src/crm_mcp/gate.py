@@ -113,6 +113,7 @@ class Gate:
     async def _rehearsed(self, kind: Kind, write: Write, call: Call, rehearsal: list[Planned]) -> Any:
         """Nothing is sent; what would be goes into the rehearsal, and a repeat would not."""
         from crm_mcp.lost import why_like_lost  # noqa: PLC0415
+        from crm_mcp.unwanted import emails_of_the_day, reads_the_same, told  # noqa: PLC0415
 
         while True:
             seen = await self._seen_whole(kind, write)
@@ -138,8 +139,12 @@ class Gate:
         details = list(kind.details(write, seen, self._named))
         if earlier and not call.undoes:
             was = "may have been" if earlier.outcome == "unknown" else "was"
-            gone = "" if await kind.stands(self._crm, write, earlier.after) else ", and is not so any more"
+            is_gone = earlier.outcome == "applied" and not await kind.stands(self._crm, write, earlier.after)
+            gone = ", and is not so any more" if is_gone else ""
             details.insert(0, f"The same {was} done at {clock(earlier.opened_at)} already{gone}.")
+        if kind.is_email:
+            like = reads_the_same(emails_of_the_day(self._ledger(), attempt), seen, attempt)
+            details[:0] = [f"{told(like)}."] if like else []
         if kind.is_told and call.arguments.get("repeat"):
             lost = await why_like_lost(self._crm, self._ledger(), kind, write, attempt)
             details = [*([lost] if lost else ()), *details]
@@ -334,14 +339,22 @@ class Gate:
     ) -> None:
         """Raises RefusedError. Before it is sent the claim is held, so that nobody comes in between."""
         from crm_mcp.lost import why_like_lost, why_not_now  # noqa: PLC0415
-        from crm_mcp.unwanted import why_renamed, why_too_many  # noqa: PLC0415
+        from crm_mcp.unwanted import (  # noqa: PLC0415
+            emails_of_the_day,
+            why_reads_the_same,
+            why_renamed,
+            why_too_many,
+        )
 
         kind.refuse(write, seen)
         ledger = self._ledger()
         problem = await why_not_now(self._crm, ledger, kind, write, attempt)
         problem = problem or why_renamed(self._tenant.memory, kind, write, seen, call)
         if kind.is_email:
-            problem = problem or why_too_many(ledger, self._policy, seen, attempt)
+            day = emails_of_the_day(ledger, attempt)
+            problem = problem or why_too_many(day, self._policy, seen, attempt)
+            if not call.arguments.get("repeat"):
+                problem = problem or why_reads_the_same(day, seen, attempt)
         if kind.is_told and not call.arguments.get("repeat"):
             problem = problem or await why_like_lost(self._crm, ledger, kind, write, attempt)
         if problem:

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 # How long it is waited for other processes that write.
 LOCK_SECONDS: Final = 10.0
-APPLICATION_ID: Final = 0x63726D4C  # "crmL"
+_APPLICATION_ID: Final = 0x63726D4C  # "crmL"
 _VERSION: Final = 2
 
 Table = Literal["changes", "approvals"]
@@ -42,7 +42,7 @@ _CHAIN: Final = (
     # Where the chain begins, after pruning, and where it ends: a tail that is cut off is missed.
     "CREATE TABLE ends (anchor INTEGER, anchor_digest TEXT, head INTEGER, head_digest TEXT)",
     "INSERT INTO ends VALUES (0, '', 0, '')",
-    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
 )
 _RECORDS: Final = (
     *(
@@ -60,6 +60,8 @@ _RECORDS: Final = (
     "CREATE INDEX approvals_digest ON approvals (digest)",
     f"PRAGMA user_version = {_VERSION}",
 )
+# A process of the format before, that still runs, lists what it writes without this.
+_GAP: Final = "SELECT 1 FROM changes WHERE asked IS NULL LIMIT 1"
 _FIRST_EVENT: Final = "SELECT seq, at FROM events WHERE about = ? ORDER BY seq LIMIT 1"
 _FIRST_UNLISTED: Final = """
     SELECT min(seq) FROM events
@@ -262,7 +264,7 @@ class Journal:
                 f"SELECT id, seq, at, {', '.join(columns)} FROM {table} ORDER BY seq"  # noqa: S608
             )
             for record_id, *row in rows:
-                told = self._told(record_id)
+                told = _found_by(table, self._told(record_id))
                 first = self._connection.execute(_FIRST_EVENT, (record_id,)).fetchone() or ()
                 if row != [*first, *(told.get(column) for column in columns)]:
                     return Verification(checked, row[0], f"The row of {record_id} in {table} was altered.")
@@ -297,6 +299,22 @@ class Journal:
             if reach == seq:
                 end = (seq, digest)
         return end
+
+
+def why_unusable(path: Path) -> str:
+    """Why a file that is there can be no ledger; empty where it can, or where only opening it would tell.
+
+    Raises OSError.
+    """
+    path.open("r+b").close()  # SQLite's own error does not say why
+    try:
+        with closing(sqlite3.connect(path, timeout=1)) as connection:
+            _version(connection)
+    except sqlite3.OperationalError:  # another process is at it
+        return ""
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return ""
 
 
 def _is_busy(error: Exception) -> bool:
@@ -338,9 +356,18 @@ def _create_private(path: Path) -> None:
     path.touch(mode=0o600, exist_ok=True)
 
 
+def _found_by(table: Table, values: Record) -> Record:
+    """What an event says of how its record is found."""
+    found_by = {column: values[column] for column in _COLUMNS[table] if column in values}
+    if "arguments" in values:
+        # Equal for the same call of a tool.
+        found_by["asked"] = fingerprint(values["arguments"])
+    return found_by
+
+
 def _list(connection: sqlite3.Connection, table: Table, event: tuple[int, str, str], values: Record) -> None:
     """Keep what the record is found by as an event tells it: its number, moment and id, and what it says."""
-    found_by = {column: values[column] for column in _COLUMNS[table] if column in values}
+    found_by = _found_by(table, values)
     row = dict(zip(("seq", "at", "id"), event, strict=True)) | found_by
     news = ", ".join(f"{column} = excluded.{column}" for column in found_by)
     connection.execute(
@@ -353,20 +380,19 @@ def _list(connection: sqlite3.Connection, table: Table, event: tuple[int, str, s
 def _prepare(connection: sqlite3.Connection) -> None:
     """Configure the connection; make the tables of a new file, and anew those of an older format."""
     connection.execute("BEGIN")  # one state of the file, which another process may be making just now
-    version = _version(connection)
+    is_whole = _version(connection) == _VERSION and not connection.execute(_GAP).fetchone()
     connection.execute("COMMIT")
     # A write to the CRM must not leave before its record has reached the disk.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")  # what is pruned shall not be found in the file
     _use_wal(connection)
-    if version == _VERSION:
+    if is_whole:
         return
     connection.execute("BEGIN IMMEDIATE")
-    version = _version(connection)  # another process may have been faster
-    if version == 0:
+    if _version(connection) == 0:  # and no other process was faster
         for statement in (*_CHAIN, *_RECORDS):
             connection.execute(statement)
-    elif version < _VERSION:
+    else:
         _list_anew(connection)
     connection.execute("COMMIT")
 
@@ -392,7 +418,7 @@ def _version(connection: sqlite3.Connection) -> int:
     [application] = connection.execute("PRAGMA application_id").fetchone()
     if version == application == 0 and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
         return 0
-    if application != APPLICATION_ID:
+    if application != _APPLICATION_ID:
         raise sqlite3.DatabaseError("it is the database of another program")
     if version > _VERSION:
         raise sqlite3.DatabaseError(f"it has format {version}, this program knows format {_VERSION} only")

@@ -423,8 +423,6 @@ class Ledger:
         self._forget(now)
         values = {field.name: getattr(attempt, field.name) for field in fields(Attempt)}
         record = values | _subject_columns(values.pop("subject")) | {"opened_at": _stamp(now)} | opening
-        # The same call again is found by it.
-        record["asked"] = fingerprint(attempt.arguments)
         change_id = _new_id(50)
         self._journal.append(kind, _stamp(now), "changes", change_id, record)
         return _change({"id": change_id} | record, now)
@@ -590,7 +588,6 @@ def _change(record: Record, now: datetime) -> Change:
 def _as_change(record: Record, now: datetime) -> Change:
     values = _read(record)
     kind, subject_id = values.pop("subject_kind"), values.pop("subject_id")
-    values.pop("asked", None)
     process, late_at = values.pop("process", None), values.pop("late_at", values.get("expires_at"))
     if values["outcome"] == "pending" and (values["expires_at"] <= now or _is_gone(*process)):
         sent = {"outcome": "unknown", "expires_at": late_at}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from crm_mcp.calls import DIGEST, TEXTS
+from crm_mcp.calls import DAY_SECONDS, DIGEST, TEXTS
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.errors import CrmError
 from crm_mcp.journal import LedgerError
@@ -154,7 +154,7 @@ async def why_like_lost(
     crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, attempt: Attempt
 ) -> str | None:
     """What was said in other words may be what was sent before, and brought no answer."""
-    day = datetime.now(UTC) - timedelta(days=1)
+    day = datetime.now(UTC) - timedelta(seconds=DAY_SECONDS)
     theirs = partial(
         ledger.changes, tool=attempt.tool, entity=attempt.entity, principal=attempt.principal, since=day
     )

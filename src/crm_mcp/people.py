@@ -59,7 +59,7 @@ class People:
         theirs, problem = await self.of_one_address(said, looked.found, self._contacts.noun, writing=writing)
         if problem and (writing or len(theirs) > 1):
             problem = joined(problem, looked.bound)
-            raise await self._candidates.ambiguous(self._contacts, problem, theirs)
+            raise await self._candidates.ambiguous(self._contacts, problem, theirs, offered=True)
         looked = replace(looked, matches=replace(looked.matches, found=theirs))
         meant = await self._candidates.decided(self._contacts, said, looked, writing=writing)
         return replace(meant, note=joined(problem, meant.note) or None)
@@ -205,4 +205,4 @@ class People:
         found = list({one.id: one for one in elsewhere}.values())
         if not found:
             return UnresolvedReferenceError(joined(problem, "search_contacts lists what there is."))
-        return await self._candidates.ambiguous(self._contacts, problem, found)
+        return await self._candidates.ambiguous(self._contacts, problem, found, offered=True)

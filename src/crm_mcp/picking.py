@@ -23,7 +23,7 @@ class AmbiguousReferenceError(UnresolvedReferenceError):
 
     `candidates` holds what would be meant by each, under the line that shows it; `count` is how many fit,
     `records` are all of them where they are records, and `fit` is false where they are only close, or where
-    there may be others.
+    there may be others; `offered` are those of which none is what was said.
     """
 
     def __init__(
@@ -34,11 +34,13 @@ class AmbiguousReferenceError(UnresolvedReferenceError):
         records: Sequence[Any] = (),
         *,
         fit: bool = True,
+        offered: bool = False,
     ) -> None:
         self.problem = problem
         self.count = len(candidates) if count is None else count
         self.records = records
         self.fit = fit
+        self.offered = offered or not fit
         self.candidates = dict(islice(candidates.items(), MAX_CANDIDATES))
         more = [f"(and {self.count - MAX_CANDIDATES} more)"] if self.count > MAX_CANDIDATES else []
         # As in our lists: no record's name can begin a line as ours do.

@@ -122,7 +122,7 @@ class References:
             with suppress(CrmError):
                 like = await self._sharing_a_word(kind, said)
             if like:
-                raise await self.candidates.ambiguous(kind, error.problem, like) from error
+                raise await self.candidates.ambiguous(kind, error.problem, like, offered=True) from error
             raise
 
     async def _close(self, kind: Finder[Any], said: str, *, writing: bool) -> Meant:

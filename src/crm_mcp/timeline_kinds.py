@@ -48,8 +48,8 @@ class Log(Kind):
 
     def same(self, write: Write, seen: Seen) -> Any:
         """Whatever the white space in its texts."""
-        sent = sent_by(write)
-        return [dict(write.ids), {name: whole(value, str) for name, value in sent.items()}]
+        sent = {name: whole(value, str) for name, value in sent_by(write).items()}
+        return [dict(write.ids), sent]
 
     def is_answer(self, write: Write, record: Record) -> bool:
         return True
@@ -141,10 +141,9 @@ class Send(Kind):
         return str(sent_by(write)["leadId"])
 
     def same(self, write: Write, seen: Seen) -> Any:
-        """What its reader sees, from whichever mailbox and about whichever of their deals."""
-        sent = sent_by(write)
-        reader = (seen.record or {}).get("to") or sent["leadId"]
-        return [reader, on_one_line(sent["subject"]), list(email_lines(sent["htmlBody"]))]
+        """Whatever the white space in its text; to whom it goes makes it another one."""
+        sent = {name: " ".join(value.split()) for name, value in sent_by(write).items()}
+        return [(seen.record or {}).get("to"), sent]
 
     def claim(self, write: Write) -> str:
         # How many were sent is counted before one more is.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from crm_mcp.calls import Call, Policy
+from crm_mcp.calls import DAY_SECONDS, REPEAT_SECONDS, Call, Policy
 from crm_mcp.crm.contacts import UPDATE_CONTACT
 from crm_mcp.matching import core
 from crm_mcp.memory import MIN_SHORT_CHARS, Memory
+from crm_mcp.preview import text_of
 from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, on_one_line
 from crm_mcp.writes import Done
 
@@ -74,7 +75,8 @@ async def why_overwritten(
         before, now = earlier.before or {}, await kind.now(crm, earlier.targets) or {}
         same = {name for name in earlier.body if now.get(name) == before.get(name)}
         since = [one for one in since if one.field not in same and earlier.body.get(one.field) != "me"]
-    if not since:
+    # What is gone the CRM itself refuses to change.
+    if not since or not all(one.field for one in since):
         return None
     about = earlier.targets.get("contact_id") or earlier.subject.id
     word = "its name" if _says(call.arguments, about) else about[:MIN_SHORT_CHARS]
@@ -85,16 +87,53 @@ async def why_overwritten(
     )
 
 
-def why_too_many(ledger: Ledger, policy: Policy, seen: Seen, attempt: Attempt) -> str | None:
-    """E-mail is bounded by what the ledger has, whatever the arguments say."""
-    now = datetime.now(UTC)
+def emails_of_the_day(ledger: Ledger, attempt: Attempt) -> list[Change]:
+    """All that went out here, or may have, newest first."""
     day = ledger.changes(
-        since=now - timedelta(days=1),
+        since=datetime.now(UTC) - timedelta(seconds=DAY_SECONDS),
         outcomes=("applied", "unknown"),
         tool=attempt.tool,
         entity=attempt.entity,
     )
-    sent = [one for one in day if one.operation == attempt.operation]
+    return [one for one in day if one.operation == attempt.operation]
+
+
+def reads_the_same(day: Sequence[Change], seen: Seen, attempt: Attempt) -> Change | None:
+    """What this person sent of late to the same reader that differs in nothing that it says: in a link, its
+    looks, the mailbox or the deal."""
+    since, ours = datetime.now(UTC) - timedelta(seconds=REPEAT_SECONDS), [*_reading(seen.record, attempt)]
+    for one in day:
+        is_other = one.key != attempt.key and one.principal == attempt.principal
+        if is_other and one.opened_at >= since:
+            both = zip(ours, _reading(one.before, one), strict=True)
+            if all(mine == theirs for mine, theirs in both):
+                return one
+    return None
+
+
+def why_reads_the_same(day: Sequence[Change], seen: Seen, attempt: Attempt) -> str | None:
+    like = reads_the_same(day, seen, attempt)
+    if like is None:
+        return None
+    return f"{told(like)} (change {like.id}): {like.title}. `repeat` sends it, where a person approves that."
+
+
+def told(like: Change) -> str:
+    was = "may have been" if like.outcome == "unknown" else "was"
+    return f"What reads the same {was} sent at {clock(like.opened_at)}"
+
+
+def _reading(seen: dict[str, Any] | None, email: Attempt) -> Iterator[str]:
+    """To whom it goes, and what they read; one after the other, for its text is read last."""
+    body = email.body
+    yield _address(seen) or str(body.get("leadId"))
+    yield on_one_line(str(body.get("subject")))
+    yield text_of(str(body.get("htmlBody")))
+
+
+def why_too_many(sent: Sequence[Change], policy: Policy, seen: Seen, attempt: Attempt) -> str | None:
+    """E-mail is bounded by what the ledger has, whatever the arguments say."""
+    now = datetime.now(UTC)
     hour = [one for one in sent if one.opened_at >= now - timedelta(hours=1)]
     to = _address(seen.record)
     # Where the CRM does not tell, there is one person behind each lead.

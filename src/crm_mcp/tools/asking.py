@@ -4,6 +4,7 @@
 # `from __future__ import annotations` is missing here.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import anyio
@@ -12,17 +13,24 @@ from mcp.types.version import is_version_at_least
 from pydantic import BaseModel, Field, create_model
 
 from crm_mcp.access import CrmAccess
-from crm_mcp.calls import CALL
+from crm_mcp.calls import CALL, NOTHING_SENT
 from crm_mcp.candidates import Meant
-from crm_mcp.crm.errors import CrmError, InvalidInputError, NotFoundError, UnresolvedReferenceError
+from crm_mcp.crm.errors import (
+    CrmError,
+    InvalidInputError,
+    NotFoundError,
+    RefusedError,
+    UnresolvedReferenceError,
+)
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
 from crm_mcp.picking import AmbiguousReferenceError, find_connection
 from crm_mcp.tenant import Advance
 from crm_mcp.tools.parameters import Crm
-from crm_mcp.wording import MAX_NAME_CHARS, clean
+from crm_mcp.wording import MAX_NAME_CHARS, clean, clock
 
 T = TypeVar("T")
+R = TypeVar("R", Meant, PipelineStage)
 
 # Since this version questions ride on the call's result; before, they need a way back to the client.
 ASKS_IN_RESULTS = "2026-07-28"
@@ -79,11 +87,34 @@ async def each(
     return cast("Found[T]", found)
 
 
-def written_to(parameter: str, find: Callable[..., Awaitable[Meant]]) -> Callable[[str], Awaitable[Meant]]:
-    """Finds the record that is meant, for a write: of a call made again the one that it meant then."""
+def written_to(parameter: str, find: Callable[[str], Awaitable[R]]) -> Callable[[str], Awaitable[R]]:
+    """Finds the record that is meant, for a write.
 
-    async def found(said: str) -> Meant:
-        return await find(CALL.get().meant_before(parameter, said) or said, writing=True)
+    A call made again means what it meant, though nothing is called so by now; where another record is, it may
+    be that one, or a retry: neither is meant.
+    """
+
+    async def found(said: str) -> R:
+        before = CALL.get().meant_before(parameter, said)
+        if before is None:
+            return await find(said)
+        change, full = before
+        try:
+            now = await find(said)
+        except AmbiguousReferenceError as error:
+            if not error.offered:
+                raise
+        except (UnresolvedReferenceError, NotFoundError):
+            pass
+        else:
+            if now.id == full:
+                return now
+            raise RefusedError(
+                f"The same call did this at {clock(change.opened_at)} (change {change.id}): {change.title}. "
+                f'What "{clean(said, MAX_NAME_CHARS)}" fits now is another record: if that one is meant, say '
+                f"{now.id}. {NOTHING_SENT}"
+            )
+        return await find(full)
 
     return found
 
@@ -125,7 +156,7 @@ def asked_each(find: Callable[..., Awaitable[Found[T]]]) -> Callable[..., Awaita
             chosen = answer.data.model_dump() if isinstance(answer, AcceptedElicitation) else {}
             picked = {said: chosen.get(field) for field, said in _fields(unclear).items()}
             found |= {said: _picked(error, picked[said]) for said, error in unclear.items()}
-        records = {said: one.id for said, one in found.items() if isinstance(one, Meant)}
+        records = {said: one.id for said, one in found.items() if isinstance(one, Meant | PipelineStage)}
         if records:
             CALL.get().meant[find.__name__.lstrip("_")] = records
         return found
@@ -191,22 +222,22 @@ def _picked(error: AmbiguousReferenceError, line: str | None) -> Any:
 
 @asked
 async def _company(company: str, crm: Crm) -> Found[Meant]:
-    return await one(company, written_to("company", crm.refs.company))
+    return await one(company, written_to("company", partial(crm.refs.company, writing=True)))
 
 
 @asked
 async def _contact(contact: str, crm: Crm) -> Found[Meant]:
-    return await one(contact, written_to("contact", crm.refs.contact))
+    return await one(contact, written_to("contact", partial(crm.refs.contact, writing=True)))
 
 
 @asked
 async def _lead(lead: str, crm: Crm) -> Found[Meant]:
-    return await one(lead, written_to("lead", crm.refs.lead))
+    return await one(lead, written_to("lead", partial(crm.refs.lead, writing=True)))
 
 
 @asked
 async def _stage(stage: str, crm: Crm) -> Found[PipelineStage]:
-    return await one(stage, crm.refs.stage)
+    return await one(stage, written_to("stage", crm.refs.stage))
 
 
 @asked
@@ -227,12 +258,14 @@ async def _connection(connection: str, crm: Crm) -> Found[EmailConnection]:
 
 @asked_each
 async def _companies(companies: list[str], crm: Crm) -> Found[Meant]:
-    return await each(companies, written_to("companies", crm.refs.company), crm.advance)
+    find = written_to("companies", partial(crm.refs.company, writing=True))
+    return await each(companies, find, crm.advance)
 
 
 @asked_each
 async def _leads(leads: tuple[str, ...], crm: Crm) -> Found[Meant]:
-    return await each(leads, written_to("leads", crm.refs.lead), crm.advance)
+    find = written_to("leads", partial(crm.refs.lead, writing=True))
+    return await each(leads, find, crm.advance)
 
 
 async def _list(list_id: str, crm: Crm) -> str:

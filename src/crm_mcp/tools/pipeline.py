@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from mcp.server.mcpserver import Resolve
@@ -19,7 +20,7 @@ from crm_mcp.results import (
     StageResult,
 )
 from crm_mcp.tenant import Tenant
-from crm_mcp.tools.asking import Found, asked, asked_each, each, one
+from crm_mcp.tools.asking import Found, asked, asked_each, each, one, written_to
 from crm_mcp.tools.bodies import filled, not_kept
 from crm_mcp.tools.catalogue import Effect, Toolset, tool
 from crm_mcp.tools.parameters import Crm, StageRef, per_cent
@@ -41,29 +42,26 @@ async def _stages(crm: Crm) -> list[PipelineStage]:
 Stages = Annotated[list[PipelineStage], Resolve(_stages)]
 
 
-async def _found(said: str, stages: list[PipelineStage]) -> Found[PipelineStage]:
+def _among(stages: list[PipelineStage]) -> Callable[[str], Awaitable[PipelineStage]]:
     async def find(name: str) -> PipelineStage:
         return find_stage(stages, name)
 
-    return await one(said, find)
+    return find
 
 
 @asked
 async def _changed(stage: str, stages: Stages) -> Found[PipelineStage]:
-    return await _found(stage, stages)
+    return await one(stage, written_to("changed", _among(stages)))
 
 
 @asked
 async def _new_home(move_leads_to: str, stages: Stages) -> Found[PipelineStage]:
-    return await _found(move_leads_to, stages)
+    return await one(move_leads_to, written_to("new_home", _among(stages)))
 
 
 @asked_each
 async def _order(stages: list[str], existing: Stages) -> Found[PipelineStage]:
-    async def find(name: str) -> PipelineStage:
-        return find_stage(existing, name)
-
-    return await each(stages, find)
+    return await each(stages, _among(existing))
 
 
 MeantOrder = Annotated[Found[PipelineStage], Resolve(_order)]
