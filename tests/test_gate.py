@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from mcp import Client
 
-from crm_mcp import gate, same
+from crm_mcp import calls, gate, same
 from crm_mcp.calls import Policy
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import NewCompany
@@ -142,6 +142,18 @@ async def test_a_call_on_purpose_means_who_is_called_so_now(client: Client, sand
     lead = find("leads", title="Acme annual licence")["id"]
     logged = sandbox.all("SELECT lead_id FROM activities WHERE subject = 'Hello'")
     assert [row["lead_id"] == lead for row in logged].count(True) == 1
+
+
+async def test_after_a_day_a_call_means_who_is_called_so_now(
+    open_client: OpenClient, sandbox: Any, find: Find, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = {"company": "Acme Inc.", "phone": "1"}
+    await facts_of(await open_client(), "update_company", **update)
+    sandbox.execute("UPDATE companies SET name = 'Old AG' WHERE name = 'Acme Inc.'")
+    sandbox.execute(OTHERS["Acme Inc."])
+    monkeypatch.setattr(calls, "DAY_SECONDS", 0)
+    await facts_of(await open_client(), "update_company", **update)
+    assert find("companies", name="Acme Inc.")["phone"] == "1"
 
 
 async def test_of_several_who_are_called_so_by_now_somebody_chooses(client: Client, sandbox: Any) -> None:
@@ -334,6 +346,18 @@ async def test_a_lost_email_is_not_sent_again_about_another_deal(client: Client,
     text = await text_of(client, "send_outbound_email", **MAIL | {"lead": "Acme pilot project"}, fails=True)
     assert text.startswith("What reads the same may have been sent at ")
     assert len(wire.writes) == 1
+
+
+async def test_who_approves_what_was_done_before_is_told_whether_it_is_still_so(
+    open_client: OpenClient, client: Client
+) -> None:
+    orders = [["Qualified", "New", "Proposal", "Negotiation", "Won", "Lost"]]
+    orders.append(sorted(orders[0]))
+    for order in orders:
+        await facts_of(client, "reorder_pipeline_stages", stages=order)
+    asking = await open_client(policy=Policy())
+    text = await text_of(asking, "reorder_pipeline_stages", stages=orders[0], fails=True)
+    assert " already, and is not so any more.\n" in text
 
 
 async def test_what_was_so_before_is_told_as_that(open_client: OpenClient) -> None:
