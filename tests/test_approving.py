@@ -270,6 +270,34 @@ async def test_what_was_approved_and_done_is_no_second_question(
     assert (len(person.asked), len(wire.writes)) == (2, 2)
 
 
+async def test_two_that_read_the_same_are_not_both_sent_where_neither_person_was_told_of_the_other(
+    open_client: OpenClient, wire: Any
+) -> None:
+    both = anyio.Event()
+
+    class Waiting(Person):
+        async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+            answer = await super().__call__(context, params)
+            if len(self.asked) == 2:
+                both.set()
+            await both.wait()
+            return answer
+
+    person = Waiting(action="accept", content={"approve": True})
+    client = await open_client(policy=ASKING, elicitation_callback=person, mode="legacy")
+    texts = []
+
+    async def send(body: str) -> None:
+        result = await client.call_tool(MAIL[0], MAIL[1] | {"body": body, "repeat": True})
+        texts.append(result.is_error)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for body in ("Dear Anna", "**Dear Anna**"):
+                tasks.start_soon(send, body)
+    assert (sorted(texts), len(wire.writes)) == ([False, True], 1)
+
+
 async def test_who_is_asked_for_a_repeat_is_told_that_it_is_one(
     open_client: OpenClient, ledger: Ledger
 ) -> None:

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from mcp import Client
 
-from crm_mcp import calls, gate, same
+from crm_mcp import calls, gate, same, unwanted
 from crm_mcp.calls import Policy
 from crm_mcp.crm import CrmClient
 from crm_mcp.crm.companies import NewCompany
@@ -113,7 +113,7 @@ async def test_a_call_made_again_means_what_it_meant_and_nobody_else_who_is_call
     if another:
         text = await text_of(second, tool, **arguments, fails=True)
         assert text.startswith("The same call did this at ")
-        assert "fits now is another record: if that one is meant, say " in text
+        assert "fits now is another record than then: if it is meant, say " in text
     else:
         again = await facts_of(second, tool, **arguments)
         assert (again["repeat"], again["change_ids"]) == (True, first["change_ids"])
@@ -161,7 +161,7 @@ async def test_of_several_who_are_called_so_by_now_somebody_chooses(client: Clie
     await facts_of(client, "move_lead_stage", **moved)
     sandbox.execute(OTHERS["Acme annual licence"])
     text = await text_of(client, "move_lead_stage", **moved, fails=True)
-    assert text.startswith('"Acme annual licence" fits more than one lead.')
+    assert '. "Acme annual licence" fits more than one lead. Say the id' in text
 
 
 async def test_what_is_gone_is_told_to_be_gone(client: Client, sandbox: Any) -> None:
@@ -339,7 +339,29 @@ async def test_an_email_that_reads_the_same_is_sent_when_a_person_wants_it(
     assert len(wire.writes) == 3
 
 
-async def test_a_lost_email_is_not_sent_again_about_another_deal(client: Client, wire: Any) -> None:
+async def test_an_email_that_reads_the_same_is_another_one_after_ten_minutes(
+    client: Client, wire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await facts_of(client, "send_outbound_email", **MAIL)
+    monkeypatch.setattr(unwanted, "REPEAT_SECONDS", 0)
+    await facts_of(client, "send_outbound_email", **MAIL | {"body": "**Dear Anna**"})
+    assert len(wire.writes) == 2
+
+
+async def test_an_email_that_reads_the_same_is_known_though_only_digests_are_kept(
+    open_client: OpenClient, wire: Any
+) -> None:
+    client = await open_client(policy=Policy(approval="client", digest_bodies=True))
+    await facts_of(client, "send_outbound_email", **MAIL)
+    text = await text_of(client, "send_outbound_email", **MAIL | {"body": "**Dear Anna**"}, fails=True)
+    assert text.startswith("What reads the same was sent at ")
+    assert len(wire.writes) == 1
+
+
+async def test_a_lost_email_is_not_sent_again_about_another_deal(
+    client: Client, wire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unwanted, "REPEAT_SECONDS", 0)
     wire.inner = doing_it_in_the_dark(healthy := wire.inner)
     await text_of(client, "send_outbound_email", **MAIL, fails=True)
     wire.inner = healthy
@@ -433,15 +455,21 @@ async def test_what_was_created_and_deleted_is_created_again(client: Client, fin
     ],
     ids=["another address", "another contact"],
 )
-async def test_the_same_text_to_another_address_is_another_email(
-    client: Client, wire: Any, sandbox: Any, changes: Any, statement: str
+async def test_a_call_made_again_sends_nobody_else_the_email(
+    open_client: OpenClient, client: Client, wire: Any, sandbox: Any, changes: Any, statement: str
 ) -> None:
     await facts_of(client, "send_outbound_email", **MAIL)
     sandbox.execute(statement.format("title = 'Acme annual licence'"))
-    second = await facts_of(client, "send_outbound_email", **MAIL)
+    text = await text_of(client, "send_outbound_email", **MAIL, fails=True)
+    [sent, _] = changes()
+    assert text.startswith(
+        f"The same call was made at {sent.opened_at:%H:%M} UTC (change {sent.id}): Send e-mail to Anna "
+        "Müller <anna.muller@acme-inc.example>: Hello. It would go to "
+    )
+    # To whom it goes makes it another e-mail for whoever asks in other words.
+    second = await facts_of(client, "send_outbound_email", **MAIL, body_format="html")
     assert "repeat" not in second
-    assert len(wire.writes) == 2
-    assert len({change.after["to"] for change in changes()}) == 2
+    assert len({change.after["to"] for change in changes() if change.after}) == 2
 
 
 async def test_a_repeat_on_purpose_is_sent(client: Client, wire: Any) -> None:
@@ -736,15 +764,78 @@ async def test_what_was_never_done_is_not_repeated_on_purpose(client: Client, wi
     assert wire.writes == []
 
 
-async def test_a_create_whose_record_is_another_by_now_is_no_repeat(
-    client: Client, sandbox: Any, changes: Any
+@pytest.mark.parametrize(
+    ("statement", "became"),
+    [
+        ("UPDATE companies SET name = 'Oldtimer AG' WHERE name = 'Newcomer AG'", '"Oldtimer AG" now'),
+        ("DELETE FROM companies WHERE name = 'Newcomer AG'", "gone"),
+    ],
+)
+async def test_what_somebody_changed_of_a_new_record_is_not_made_anew_by_a_call_made_again(
+    client: Client, sandbox: Any, changes: Any, statement: str, became: str
 ) -> None:
     await facts_of(client, "create_company", name="Newcomer AG")
-    sandbox.execute("UPDATE companies SET name = 'Oldtimer AG' WHERE name = 'Newcomer AG'")
-    facts = await facts_of(client, "create_company", name="Newcomer AG")
-    assert "repeat" not in facts
+    [made] = changes()
+    sandbox.execute(statement)
+    text = await text_of(client, "create_company", name="Newcomer AG", fails=True)
+    assert text == (
+        f"The same call was made at {made.opened_at:%H:%M} UTC (change {made.id}), and what it made is "
+        f"{became}. `repeat` makes another. Nothing was sent to the CRM."
+    )
+    await facts_of(client, "create_company", name="Newcomer AG", repeat=True)
     assert sandbox.number("SELECT count(*) FROM companies WHERE name = 'Newcomer AG'") == 1
-    assert [one.outcome for one in changes()] == ["applied", "applied"]
+
+
+LINK = {"contact": "Anna Müller", "company": "Kestrel Solar Ltd", "title": "Advisor"}
+UNLINK = {"contact": "Anna Müller", "company": "Acme Inc."}
+LINKS = {"link_contact_to_company": LINK, "unlink_contact_from_company": UNLINK}
+
+
+@pytest.mark.parametrize(
+    ("tool", "theirs", "arguments"),
+    [
+        ("link_contact_to_company", "link_contact_to_company", LINK | {"title": "CFO"}),
+        ("link_contact_to_company", "unlink_contact_from_company", LINK),
+        ("unlink_contact_from_company", "link_contact_to_company", UNLINK | {"title": "CEO"}),
+    ],
+)
+async def test_a_link_that_a_colleague_changed_is_not_changed_back_by_a_call_made_again(
+    open_client: OpenClient, sandbox: Any, find: Find, tool: str, theirs: str, arguments: dict[str, Any]
+) -> None:
+    client, colleague = await open_client(), await open_client(principal="ben")
+    await facts_of(client, tool, **LINKS[tool])
+    names = ("contact", "company", "title") if theirs.startswith("link") else ("contact", "company")
+    await facts_of(colleague, theirs, **{name: arguments[name] for name in names})
+    now = sandbox.all("SELECT * FROM memberships ORDER BY id")
+    text = await text_of(client, tool, **LINKS[tool], fails=True)
+    anna = find("contacts", email="anna.muller@acme-inc.example")["id"]
+    assert f"Ask the person; to do it all the same, say {anna[:8]} for the record." in text
+    assert sandbox.all("SELECT * FROM memberships ORDER BY id") == now
+    await facts_of(client, tool, **LINKS[tool] | {"contact": anna[:8]})
+    assert sandbox.all("SELECT * FROM memberships ORDER BY id") != now
+
+
+async def test_of_a_batch_the_change_is_told_that_is_about_the_record(
+    client: Client, sandbox: Any, changes: Any
+) -> None:
+    batch = {"leads": ["Acme annual licence", "Müller maintenance renewal"], "stage": "Won"}
+    await facts_of(client, "move_lead_stage", **batch)
+    [first, _] = changes()
+    sandbox.execute("UPDATE leads SET title = 'Old' WHERE title = 'Acme annual licence'")
+    sandbox.execute(OTHERS["Acme annual licence"])
+    text = await text_of(client, "move_lead_stage", **batch, fails=True)
+    assert f"(change {first.id}): {first.title}. What" in text
+
+
+async def test_of_several_who_are_called_so_by_now_none_is_told_as_deleted(
+    client: Client, sandbox: Any, wire: Any
+) -> None:
+    await facts_of(client, "delete_lead", lead="Acme annual licence")
+    for other in ("Quint annual licence", "Müller maintenance renewal"):
+        sandbox.execute(f"UPDATE leads SET title = 'Acme annual licence' WHERE title = '{other}'")  # noqa: S608
+    text = await text_of(client, "delete_lead", lead="Acme annual licence", fails=True)
+    assert '"Acme annual licence" fits more than one lead.' in text
+    assert len(wire.writes) == 1
 
 
 async def test_a_call_on_purpose_that_is_made_once_more_while_it_is_on_its_way_is_one(

@@ -863,8 +863,10 @@ async def test_what_is_gone_is_created_again_once_though_two_find_it_missing(
     open_client: OpenClient, wire: Any, sandbox: Any, find: Find, changes: Any
 ) -> None:
     first, second = await open_client(), await open_client()
-    person = {"first_name": "New", "last_name": "Comer"}
+    person = {"first_name": "New", "last_name": "Comer", "company": "Acme Inc."}
     await facts_of(first, "create_contact", **person)
+    # In other words it is no retry.
+    person["company"] = find("companies", name="Acme Inc.")["id"]
     gone = find("contacts", last_name="Comer")["id"]
     sandbox.execute("DELETE FROM contacts WHERE id = ?", gone)
     healthy, looks, both_looked = wire.inner, 0, anyio.Event()
@@ -1049,6 +1051,20 @@ async def test_what_was_lost_and_is_told_in_other_words_is_not_sent_without_a_wo
     # Of another subject it is another one.
     await facts_of(client, tool, **arguments | {"subject": "Another"})
     assert len(wire.writes) == 2
+
+
+async def test_a_lost_email_is_not_found_in_one_that_reads_the_same(
+    client: Client, open_client: OpenClient, wire: Any, sandbox: Any, changes: Any
+) -> None:
+    lost, other = ({"body": f"[Dear Anna](https://{host}.example)"} for host in ("one", "two"))
+    healthy, wire.inner = wire.inner, losing_the_answer(wire.inner, before=True)
+    await text_of(client, "send_outbound_email", **MAIL | lost, fails=True)
+    wire.inner = healthy
+    unguarded = await open_client(policy=Policy(approval="client"), principal="ben")
+    await facts_of(unguarded, "send_outbound_email", **MAIL | other)
+    await text_of(client, "send_outbound_email", **MAIL | lost, fails=True)
+    assert changes()[0].outcome == "unknown"
+    assert len(sandbox.all("SELECT id FROM outbox")) == 1
 
 
 async def test_a_lost_email_that_came_late_is_not_taken_for_another_persons(

@@ -407,6 +407,36 @@ async def test_a_call_that_takes_back_is_one_when_it_is_made_again(
     assert (len(wire.writes), len(changes())) == (2, 2)
 
 
+async def test_what_does_not_stand_any_more_is_not_told_as_taken_back(client: Client, sandbox: Any) -> None:
+    done = await facts_of(client, "update_company", company="Acme Inc.", phone="1")
+    undo = {"change": done["change_ids"][0]}
+    await facts_of(client, "undo_change", **undo)
+    sandbox.execute("UPDATE companies SET phone = '9' WHERE name = 'Acme Inc.'")
+    text = await text_of(client, "undo_change", **undo, fails=True)
+    assert text == f"Change {undo['change']} was undone already. Nothing was undone."
+
+
+async def test_an_unlinking_that_was_lost_does_not_say_which_company_was_the_primary_one_then(
+    client: Client, sandbox: Any, wire: Any
+) -> None:
+    link = {"contact": ANNA, "company": "Kestrel Solar Ltd"}
+    await facts_of(client, "link_contact_to_company", **link, is_primary=True)
+    wire.inner = doing_it_in_the_dark(healthy := wire.inner)
+    await text_of(client, "unlink_contact_from_company", **link, fails=True)
+    wire.inner = healthy
+    # In the CRM itself, before it is known that the unlinking was done.
+    acme = "(SELECT id FROM companies WHERE name = 'Acme Industries GmbH')"
+    anna = f"(SELECT id FROM contacts WHERE email = '{ANNA}')"  # noqa: S608
+    sandbox.execute(f"UPDATE memberships SET is_primary = 0 WHERE contact_id = {anna}")  # noqa: S608
+    sandbox.execute(
+        f"UPDATE memberships SET is_primary = 1 WHERE contact_id = {anna} AND company_id = {acme}"  # noqa: S608
+    )
+    done = await facts_of(client, "unlink_contact_from_company", **link)
+    undone = await facts_of(client, "undo_change", change=done["change_ids"][0])
+    assert undone["notes"] == ["The contact's primary company may be another one than before."]
+    assert [name for name, _, primary in places_of(sandbox, ANNA) if primary] == ["Acme Industries GmbH"]
+
+
 @pytest.mark.parametrize("theirs", ["UPDATE leads SET lost_reason = 'Timing'", "ours"])
 async def test_a_reason_that_somebody_gave_since_is_not_taken_back(
     client: Client, sandbox: Any, find: Find, theirs: str

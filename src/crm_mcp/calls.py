@@ -131,13 +131,16 @@ class Call:
 
     def meant_before(self, parameter: str, said: str) -> tuple[Change, str] | None:
         """The change of the same call, if this may be it made again, and the id of what was meant by it."""
-        day = datetime.now(UTC) - timedelta(seconds=DAY_SECONDS)
+        day, found = datetime.now(UTC) - timedelta(seconds=DAY_SECONDS), None
         for change in self.before:
             meant: str | None = (change.meant or {}).get(parameter, {}).get(said)
             is_other = self.arguments.get("repeat") and not self.resumes(change)
             if meant and change.opened_at >= day and not is_other:
-                return change, meant
-        return None
+                found = change, meant
+                if meant in (*change.targets.values(), *change.body.values()):
+                    # Of a batch, the one that is about it.
+                    return found
+        return found
 
 
 # Whose writes these are.

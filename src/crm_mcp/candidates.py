@@ -79,7 +79,11 @@ class Candidates:
             fits = f"more than one {kind.noun}" if len(matches.found) > 1 else f"one {kind.noun}"
             problem = f'No {kind.noun} is called "{cut(said)}".' if close else f'"{cut(said)}" fits {fits}.'
             raise await self.ambiguous(
-                kind, joined(problem, looked.bound), matches.found, fit=not (close or looked.bound)
+                kind,
+                joined(problem, looked.bound),
+                matches.found,
+                fit=not (close or looked.bound),
+                offered=bool(close),
             )
         unseen = "; what is spelt otherwise was not looked at" * (looked.searched and matches.fit >= Fit.PART)
         taken = f'No {kind.noun} is called "{cut(said)}";' if close else f'"{cut(said)}" is'

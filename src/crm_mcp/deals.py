@@ -347,7 +347,9 @@ class Deals:
                 return await self._candidates.decided(self._leads, said, looked, writing=writing)
             leads = await self._rows.open_leads(leads) or leads
             problem = joined(f'No lead "{cut(said)}".', looked.bound, error.problem)
-            raise await self._candidates.ambiguous(self._leads, problem, leads, fit=error.fit) from error
+            raise await self._candidates.ambiguous(
+                self._leads, problem, leads, fit=error.fit, offered=error.offered
+            ) from error
         meant = await self.only_open_lead(said, companies[0], writing=writing)
         return replace(meant, note=joined(taken.note, meant.note))
 

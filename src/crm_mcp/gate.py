@@ -113,7 +113,7 @@ class Gate:
     async def _rehearsed(self, kind: Kind, write: Write, call: Call, rehearsal: list[Planned]) -> Any:
         """Nothing is sent; what would be goes into the rehearsal, and a repeat would not."""
         from crm_mcp.lost import why_like_lost  # noqa: PLC0415
-        from crm_mcp.unwanted import emails_of_the_day, reads_the_same, told  # noqa: PLC0415
+        from crm_mcp.unwanted import told  # noqa: PLC0415
 
         while True:
             seen = await self._seen_whole(kind, write)
@@ -142,15 +142,30 @@ class Gate:
             is_gone = earlier.outcome == "applied" and not await kind.stands(self._crm, write, earlier.after)
             gone = ", and is not so any more" if is_gone else ""
             details.insert(0, f"The same {was} done at {clock(earlier.opened_at)} already{gone}.")
-        if kind.is_email:
-            like = reads_the_same(emails_of_the_day(self._ledger(), attempt), seen, attempt)
-            details[:0] = [f"{told(like)}."] if like else []
+        lost = None
         if kind.is_told and call.arguments.get("repeat"):
             lost = await why_like_lost(self._crm, self._ledger(), kind, write, attempt)
-            details = [*([lost] if lost else ()), *details]
+            details[:0] = [lost] if lost else []
+        if not lost and (like := self._like(kind, seen, attempt)):
+            details.insert(0, f"{told(like)}.")
         done = earlier.id if earlier else ""
-        rehearsal.append(Planned(attempt, details, digest(seen.what_counts()), done))
+        rehearsal.append(Planned(attempt, details, self._counts(kind, seen, attempt), done))
         return None
+
+    def _like(self, kind: Kind, seen: Seen, attempt: Attempt) -> Change | None:
+        """Of an e-mail, one that reads the same."""
+        from crm_mcp.unwanted import emails_of_the_day, reads_the_same  # noqa: PLC0415
+
+        return (
+            reads_the_same(emails_of_the_day(self._ledger(), attempt), seen, attempt)
+            if kind.is_email
+            else None
+        )
+
+    def _counts(self, kind: Kind, seen: Seen, attempt: Attempt) -> str:
+        """What must not change between an approval and its write."""
+        like = self._like(kind, seen, attempt)
+        return digest([seen.what_counts(), like and like.id])
 
     async def _learn_names(self, kind: Kind, write: Write, seen: Seen) -> None:
         """What a person is shown should have names for ids."""
@@ -341,6 +356,7 @@ class Gate:
         from crm_mcp.lost import why_like_lost, why_not_now  # noqa: PLC0415
         from crm_mcp.unwanted import (  # noqa: PLC0415
             emails_of_the_day,
+            why_otherwise_now,
             why_reads_the_same,
             why_renamed,
             why_too_many,
@@ -350,6 +366,7 @@ class Gate:
         ledger = self._ledger()
         problem = await why_not_now(self._crm, ledger, kind, write, attempt)
         problem = problem or why_renamed(self._tenant.memory, kind, write, seen, call)
+        problem = problem or why_otherwise_now(ledger, kind, seen, call, attempt)
         if kind.is_email:
             day = emails_of_the_day(ledger, attempt)
             problem = problem or why_too_many(day, self._policy, seen, attempt)
@@ -389,7 +406,7 @@ class Gate:
         seen = await kind.seen(self._crm, write)
         return replace(seen, hanging=await kind.hanging(self._crm, write)) if seen.record else seen
 
-    def _check_approval(self, change: Change, call: Call, seen: Seen) -> None:
+    def _check_approval(self, kind: Kind, change: Change, call: Call, seen: Seen) -> None:
         """Raises RefusedError for what a person must approve and did not."""
         if not self._needs_a_person(call):
             return
@@ -398,7 +415,7 @@ class Gate:
         if change.key not in call.approved:
             problem = f'What was approved would be "{change.title}" now, so that the approval is void.'
             raise RefusedError(f"{problem} {NOTHING_SENT}")
-        if call.approved[change.key] != digest(seen.what_counts()):
+        if call.approved[change.key] != self._counts(kind, seen, change):
             raise RefusedError(
                 f"The record changed since it was shown, so that the approval is void. {NOTHING_SENT}"
             )
@@ -452,7 +469,7 @@ class Gate:
             if call.check:
                 await call.check()
             self._guard_what_ends(kind, write, seen, call)
-            self._check_approval(change, call, seen)
+            self._check_approval(kind, change, call, seen)
             await self._refuse_unwanted(kind, write, seen, call, change, again=again)
             asked_at = time.monotonic()
             renewed = await self._renewed(kind, write, seen, change, call)

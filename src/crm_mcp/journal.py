@@ -308,9 +308,10 @@ def why_unusable(path: Path) -> str:
     """
     path.open("r+b").close()  # SQLite's own error does not say why
     try:
-        with closing(sqlite3.connect(path, timeout=1)) as connection:
-            _version(connection)
-    except sqlite3.OperationalError:  # another process is at it
+        # Whose it may be, nothing of it is touched.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as found:
+            _version(found)
+    except sqlite3.OperationalError:  # another process is at it, or was
         return ""
     except sqlite3.DatabaseError as error:
         return str(error)

@@ -15,7 +15,7 @@ from crm_mcp.journal import LedgerError
 from crm_mcp.kinds import KINDS
 from crm_mcp.ledger import Subject, patiently
 from crm_mcp.preview import Wire
-from crm_mcp.timeline_kinds import ENTRY
+from crm_mcp.timeline_kinds import ENTRY, READS
 from crm_mcp.wording import clock
 from crm_mcp.writes import CannotTell, Kind, NotDone, Trail, Verdict, WasDone, written
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from crm_mcp.ledger import Attempt, Change, Ledger
 
 
-async def look(crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, change: Change) -> Verdict:
-    """What the CRM shows of a change.
+async def look(
+    crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, change: Change, *, late: bool = False
+) -> Verdict:
+    """What the CRM shows of a change, right after it was sent or `late`.
 
     Raises CrmError where nobody can look.
     """
@@ -39,14 +41,20 @@ async def look(crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, change:
 
     def done_by_others() -> int:
         done = of_same_subject(since=change.opened_at)
-        return sum(one.body == change.body and _entry(one) is None for one in done)
+        return sum(_is_equal(one, change) and _entry(one) is None for one in done)
 
     def of_same_subject(since: datetime | None = None) -> list[Change]:
         done = ledger.changes(subject=change.subject, entity=change.entity, since=since, outcomes=["applied"])
         return [one for one in done if one.id != change.id]
 
-    trail = Trail(change.before, change.opened_at, is_anothers, done_by_others)
+    trail = Trail(change.before, change.opened_at, is_anothers, done_by_others, late)
     return await kind.look(crm, write, trail)
+
+
+def _is_equal(one: Change, other: Change) -> bool:
+    """Whether nobody who looks at the CRM could tell what the two did; of e-mails it shows the text alone."""
+    reads = (one.before or {}).get(READS) if isinstance(one.before, dict) else None
+    return one.body == other.body or (reads is not None and reads == (other.before or {}).get(READS))
 
 
 def _entry(change: Change) -> str | None:
@@ -58,7 +66,7 @@ async def settle(
     crm: CrmClient, ledger: Ledger, kind: Kind, write: Write, change: Change, keep: Callable[[Wire], Wire]
 ) -> Verdict:
     """What the CRM shows of a change without an answer; what is certain is on record then."""
-    verdict = await look(crm, ledger, kind, write, change)
+    verdict = await look(crm, ledger, kind, write, change, late=True)
     if isinstance(verdict, WasDone):
         await close(ledger, kind, write, change, keep(verdict.after), lost=True)
     elif isinstance(verdict, NotDone) and not may_be_late(change):

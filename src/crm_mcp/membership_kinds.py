@@ -214,7 +214,7 @@ class Unlink(Delete):
             return WasDone({})
         if any(one.id == write.ids["membership_id"] for one in every):
             return NotDone()
-        return WasDone({PRIMARY_AFTER: _primary(every)})
+        return WasDone({} if trail.is_late else {PRIMARY_AFTER: _primary(every)})
 
     def claim(self, write: Write) -> str:
         return _contact_of(write)

@@ -156,7 +156,7 @@ class People:
         found = list((called or {one.id: one for one in every} or people).values())
         if not found:
             raise NothingLikeItError(problem, self._contacts.plural)
-        raise await self._candidates.ambiguous(self._contacts, problem, found, fit=False)
+        raise await self._candidates.ambiguous(self._contacts, problem, found, fit=False, offered=not called)
 
     async def at_address(self, said: str, *, writing: bool) -> tuple[list[Contact], str]:
         """Who has the e-mail address that was said, nobody where it is none; and who was not looked at."""

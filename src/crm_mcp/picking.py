@@ -40,7 +40,7 @@ class AmbiguousReferenceError(UnresolvedReferenceError):
         self.count = len(candidates) if count is None else count
         self.records = records
         self.fit = fit
-        self.offered = offered or not fit
+        self.offered = offered
         self.candidates = dict(islice(candidates.items(), MAX_CANDIDATES))
         more = [f"(and {self.count - MAX_CANDIDATES} more)"] if self.count > MAX_CANDIDATES else []
         # As in our lists: no record's name can begin a line as ours do.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from crm_mcp.calls import digest
 from crm_mcp.crm import activities, leads
 from crm_mcp.crm.client import Write
 from crm_mcp.crm.contract import Record
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 MAX_PAGES = 100
 # Where it is kept which entry of a timeline a lost e-mail was found to be.
 ENTRY = "entry_id"
+# Where it is kept what a reader of an e-mail reads, for the text itself may be kept as another digest.
+READS = "reads"
 # What `status` may say of an e-mail that was not sent; the values are undocumented.
 SAYS_NO = frozenset({"failed", "failure", "error", "rejected", "bounced", "blocked"})
 
@@ -154,7 +157,8 @@ class Send(Kind):
 
     async def seen(self, crm: CrmClient, write: Write) -> Seen:
         """Who it goes to, as far as the CRM lets us know, and the e-mails that its timeline shows already."""
-        lead = await crm.leads.get(sent_by(write)["leadId"])
+        sent = sent_by(write)
+        lead = await crm.leads.get(sent["leadId"])
         contact = await crm.contacts.get(lead.contact_id) if lead.contact_id else None
         return Seen(
             {
@@ -163,6 +167,7 @@ class Send(Kind):
                 "contactId": lead.contact_id or ("" if "contact_id" in lead.model_fields_set else None),
                 "contact": contact and contact.label,
                 "to": contact and contact.email,
+                READS: digest([on_one_line(sent["subject"]), text_of(sent["htmlBody"])]),
                 THERE_BEFORE: [entry.id for entry in await _emails(crm, write)],
             }
         )

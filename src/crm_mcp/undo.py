@@ -13,7 +13,7 @@ from crm_mcp.crm.contract import UUID_PATTERN
 from crm_mcp.crm.errors import CrmError, RateLimitedError, RefusedError, RejectedError
 from crm_mcp.journal import LedgerError
 from crm_mcp.kinds import KINDS
-from crm_mcp.lost import settle_recorded
+from crm_mcp.lost import recorded, settle_recorded
 from crm_mcp.preview import shown
 from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, worded
 from crm_mcp.writes import KEPT_BY_CRM, Done, Kind, NotUndoableError, Update, sent_by
@@ -40,7 +40,8 @@ async def undo(tenant: Tenant, ledger: Ledger, change_id: str) -> Change:
     """
     crm, call = tenant.client, CALL.get()
     change = await _found(crm, ledger, change_id)
-    if again := next((one for one in call.before if one.id == change.undone_by), None):
+    again = next((one for one in call.before if one.id == change.undone_by), None)
+    if again and await _stands(crm, again):
         # The same call did it.
         if call.rehearsal is None:
             call.repeats.append(again.id)
@@ -94,6 +95,11 @@ async def _found(crm: CrmClient, ledger: Ledger, change_id: str) -> Change:
     if change.entity != crm.identity:
         raise RefusedError(f"Change {change.id} is of another CRM. {NOTHING_UNDONE}")
     return await _settled(crm, ledger, change)
+
+
+async def _stands(crm: CrmClient, change: Change) -> bool:
+    write = recorded(change)
+    return write is None or await KINDS[change.operation].stands(crm, write, change.after)
 
 
 def _undoing(kind: Kind, change: Change, done: Done) -> Write:

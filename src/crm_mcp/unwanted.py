@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,8 @@ from crm_mcp.calls import DAY_SECONDS, REPEAT_SECONDS, Call, Policy
 from crm_mcp.crm.contacts import UPDATE_CONTACT
 from crm_mcp.matching import core
 from crm_mcp.memory import MIN_SHORT_CHARS, Memory
-from crm_mcp.preview import text_of
+from crm_mcp.preview import recipient
+from crm_mcp.timeline_kinds import READS
 from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, on_one_line
 from crm_mcp.writes import Done
 
@@ -55,18 +56,13 @@ async def why_overwritten(
 ) -> str | None:
     """A call made again must not take back what somebody else set since it was made first; what this person
     had done since, or asks for in other words, is another wish."""
-    if not kind.is_idempotent or call.undoes or earlier.arguments != attempt.arguments:
+    if call.undoes or earlier.subject is None or earlier.arguments != attempt.arguments:
         return None
-    if earlier.subject is None or earlier.claim is None:
+    if kind.is_new and kind.record != "stage":
+        return await _why_not_made_anew(crm, ledger, kind, call, earlier)
+    if not kind.is_idempotent or earlier.claim is None:
         return None
-    later = ledger.changes(
-        claim=earlier.claim,
-        entity=earlier.entity,
-        principal=earlier.principal,
-        since=earlier.opened_at,
-        outcomes=["applied", "undone"],
-    )
-    if any(one.id != earlier.id and _sets_the_same(one, earlier) for one in later):
+    if any(_sets_the_same(one, earlier) for one in _ours_since(ledger, earlier, claim=earlier.claim)):
         return None
     done = Done(earlier.targets, earlier.body, earlier.before, earlier.after, earlier.opened_at)
     since = await kind.since(crm, done, earlier.subject.id)
@@ -78,13 +74,59 @@ async def why_overwritten(
     # What is gone the CRM itself refuses to change.
     if not since or not all(one.field for one in since):
         return None
-    about = earlier.targets.get("contact_id") or earlier.subject.id
-    word = "its name" if _says(call.arguments, about) else about[:MIN_SHORT_CHARS]
-    return (
-        f"The same call was made at {clock(earlier.opened_at)} (change {earlier.id}), and somebody "
-        f"changed it since: {'; '.join(one.what for one in since)}. Ask the person; to do it all the same, "
-        f"say {word} for the record."
+    what = "; ".join(one.what for one in since)
+    return f"{_same_call(earlier)}, and somebody changed it since: {what}. {_other_words(call, earlier)}"
+
+
+async def _why_not_made_anew(
+    crm: CrmClient, ledger: Ledger, kind: Kind, call: Call, earlier: Change
+) -> str | None:
+    subject = earlier.subject
+    if subject is None or _ours_since(ledger, earlier, subject=subject):
+        return None
+    now = await kind.now(crm, {**earlier.targets, f"{kind.record}_id": subject.id})
+    called = clean(kind.called(now) or subject.id, MAX_NAME_CHARS)
+    what = f'"{called}" now' if now else "gone"
+    way = _other_words(call, earlier) if kind.record == "membership" else "`repeat` makes another."
+    return f"{_same_call(earlier)}, and what it made is {what}. {way}"
+
+
+def why_otherwise_now(ledger: Ledger, kind: Kind, seen: Seen, call: Call, attempt: Attempt) -> str | None:
+    """A call made again that would send another write than before: somebody changed what it is about."""
+    if call.undoes or call.arguments.get("repeat") or attempt.claim is None:
+        return None
+    before = [one for one in call.before if one.claim == attempt.claim and one.outcome == "applied"]
+    if not before or any(one.key == attempt.key for one in before):
+        return None
+    was = before[0]
+    if kind.is_email:
+        now = f"It would go to {recipient(seen.record)} now."
+        return f"{_same_call(was)}: {was.title}. {now} `repeat` sends it, where a person approves that."
+    if _ours_since(ledger, was, claim=attempt.claim):
+        return None
+    return f"{_same_call(was)}: {was.title}. Somebody changed that since. {_other_words(call, was)}"
+
+
+def _ours_since(ledger: Ledger, change: Change, **about: Any) -> list[Change]:
+    """What this person did after it."""
+    later = ledger.changes(
+        entity=change.entity,
+        principal=change.principal,
+        since=change.opened_at,
+        outcomes=["applied", "undone"],
+        **about,
     )
+    return [one for one in later if one.id != change.id]
+
+
+def _same_call(change: Change) -> str:
+    return f"The same call was made at {clock(change.opened_at)} (change {change.id})"
+
+
+def _other_words(call: Call, change: Change) -> str:
+    about = change.targets.get("contact_id") or (change.subject.id if change.subject else "")
+    word = "its name" if _says(call.arguments, about) else about[:MIN_SHORT_CHARS]
+    return f"Ask the person; to do it all the same, say {word} for the record."
 
 
 def emails_of_the_day(ledger: Ledger, attempt: Attempt) -> list[Change]:
@@ -98,21 +140,23 @@ def emails_of_the_day(ledger: Ledger, attempt: Attempt) -> list[Change]:
     return [one for one in day if one.operation == attempt.operation]
 
 
-def reads_the_same(day: Sequence[Change], seen: Seen, attempt: Attempt) -> Change | None:
+def reads_the_same(
+    day: Sequence[Change], seen: Seen, attempt: Attempt, *, seconds: float = DAY_SECONDS
+) -> Change | None:
     """What this person sent of late to the same reader that differs in nothing that it says: in a link, its
-    looks, the mailbox or the deal."""
-    since, ours = datetime.now(UTC) - timedelta(seconds=REPEAT_SECONDS), [*_reading(seen.record, attempt)]
+    looks, the mailbox or the deal. Of what may have been sent a day is late."""
+    now, ours = datetime.now(UTC), _reading(seen.record, attempt)
     for one in day:
         is_other = one.key != attempt.key and one.principal == attempt.principal
-        if is_other and one.opened_at >= since:
-            both = zip(ours, _reading(one.before, one), strict=True)
-            if all(mine == theirs for mine, theirs in both):
-                return one
+        is_done = one.outcome == "applied" and not one.lost
+        since = now - timedelta(seconds=seconds if is_done else DAY_SECONDS)
+        if is_other and one.opened_at >= since and _reading(one.before, one) == ours:
+            return one
     return None
 
 
 def why_reads_the_same(day: Sequence[Change], seen: Seen, attempt: Attempt) -> str | None:
-    like = reads_the_same(day, seen, attempt)
+    like = reads_the_same(day, seen, attempt, seconds=REPEAT_SECONDS)
     if like is None:
         return None
     return f"{told(like)} (change {like.id}): {like.title}. `repeat` sends it, where a person approves that."
@@ -123,12 +167,9 @@ def told(like: Change) -> str:
     return f"What reads the same {was} sent at {clock(like.opened_at)}"
 
 
-def _reading(seen: dict[str, Any] | None, email: Attempt) -> Iterator[str]:
-    """To whom it goes, and what they read; one after the other, for its text is read last."""
-    body = email.body
-    yield _address(seen) or str(body.get("leadId"))
-    yield on_one_line(str(body.get("subject")))
-    yield text_of(str(body.get("htmlBody")))
+def _reading(seen: dict[str, Any] | None, email: Attempt) -> tuple[str, str | None]:
+    """To whom it goes, and what they read."""
+    return _address(seen) or str(email.body.get("leadId")), (seen or {}).get(READS)
 
 
 def why_too_many(sent: Sequence[Change], policy: Policy, seen: Seen, attempt: Attempt) -> str | None:

@@ -71,6 +71,8 @@ class Trail:
     # Whether a record is what another change made; how many equal writes others did since.
     is_anothers: Callable[[str], bool]
     done_by_others: Callable[[], int]
+    # Whether others may have changed much since.
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,11 @@ from crm_mcp.crm.errors import (
 )
 from crm_mcp.crm.outreach import EmailConnection
 from crm_mcp.crm.pipeline import PipelineStage
+from crm_mcp.ledger import Change
 from crm_mcp.picking import AmbiguousReferenceError, find_connection
 from crm_mcp.tenant import Advance
 from crm_mcp.tools.parameters import Crm
-from crm_mcp.wording import MAX_NAME_CHARS, clean, clock
+from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, sentence
 
 T = TypeVar("T")
 R = TypeVar("R", Meant, PipelineStage)
@@ -103,20 +104,28 @@ def written_to(parameter: str, find: Callable[[str], Awaitable[R]]) -> Callable[
             now = await find(said)
         except AmbiguousReferenceError as error:
             if not error.offered:
-                raise
+                problem = f"{_did(change)} {error.problem}"
+                raise AmbiguousReferenceError(
+                    problem, error.candidates, error.count, error.records, fit=error.fit
+                ) from error
         except (UnresolvedReferenceError, NotFoundError):
             pass
         else:
             if now.id == full:
                 return now
             raise RefusedError(
-                f"The same call did this at {clock(change.opened_at)} (change {change.id}): {change.title}. "
-                f'What "{clean(said, MAX_NAME_CHARS)}" fits now is another record: if that one is meant, say '
-                f"{now.id}. {NOTHING_SENT}"
+                f'{_did(change)} What "{clean(said, MAX_NAME_CHARS)}" fits now is another record than then: '
+                f"if it is meant, say {now.id}; for that of then, {full}. {NOTHING_SENT}"
             )
         return await find(full)
 
     return found
+
+
+def _did(change: Change) -> str:
+    did = "may have done" if change.outcome == "unknown" else "did"
+    at = f"{clock(change.opened_at)} (change {change.id})"
+    return f"The same call {did} this at {at}: {sentence(change.title)}"
 
 
 async def one(said: str, find: Callable[[str], Awaitable[T]]) -> Found[T]:

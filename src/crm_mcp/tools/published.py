@@ -226,10 +226,15 @@ class PublishedTool(Tool):
     async def _done_before(self, access: CrmAccess, call: Call, error: CrmError) -> Any:
         """What is gone has no name: a call that ended it, made again, has the answer of the first one."""
         from crm_mcp.crm.errors import NotFoundError, UnresolvedReferenceError  # noqa: PLC0415
+        from crm_mcp.picking import AmbiguousReferenceError  # noqa: PLC0415
         from crm_mcp.results import RemovalResult  # noqa: PLC0415
+        from crm_mcp.wording import sentence  # noqa: PLC0415
 
         ends = declarations()[self.name].effect is Effect.DELETE
-        if not ends or not isinstance(error, NotFoundError | UnresolvedReferenceError):
+        is_gone = isinstance(error, NotFoundError | UnresolvedReferenceError)
+        # Of several that fit somebody has to choose.
+        several = isinstance(error, AmbiguousReferenceError) and not error.offered
+        if several or not (ends and is_gone):
             return None
         done = next((change for change in call.before if change.outcome == "applied"), None)
         if done is None or done.subject is None:
@@ -238,7 +243,7 @@ class PublishedTool(Tool):
 
         await tell(access.ledger(), done)
         call.repeats.append(done.id)
-        return RemovalResult(removed=done.subject.kind, id=done.subject.id).after(f"{done.title}.")
+        return RemovalResult(removed=done.subject.kind, id=done.subject.id).after(sentence(done.title))
 
     def _checked(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """The arguments as the tool takes them, and notes on what was changed for that.
