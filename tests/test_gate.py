@@ -113,7 +113,7 @@ async def test_a_call_made_again_means_what_it_meant_and_nobody_else_who_is_call
     if another:
         text = await text_of(second, tool, **arguments, fails=True)
         assert text.startswith("The same call did this at ")
-        assert "fits now is another record than then: if it is meant, say " in text
+        assert "fits now is another record than then, which was " in text
     else:
         again = await facts_of(second, tool, **arguments)
         assert (again["repeat"], again["change_ids"]) == (True, first["change_ids"])
@@ -423,7 +423,9 @@ async def test_what_somebody_else_changed_since_is_not_overwritten_by_a_call_mad
     assert find("companies", name="Acme Inc.")["phone"] == "1"
     sandbox.execute("UPDATE companies SET phone = '3' WHERE name = 'Acme Inc.'")
     text = await text_of(client, "update_company", company=acme["id"][:8], phone="1", fails=True)
-    assert "to do it all the same, say its name for the record" in text
+    assert f"to do it all the same, say {acme['id'][:13]} for the record" in text
+    await facts_of(client, "update_company", company=acme["id"][:13], phone="1")
+    assert find("companies", name="Acme Inc.")["phone"] == "1"
 
 
 async def test_a_deal_that_a_person_moved_on_is_not_moved_back_by_a_call_made_again(
@@ -813,6 +815,87 @@ async def test_a_link_that_a_colleague_changed_is_not_changed_back_by_a_call_mad
     assert sandbox.all("SELECT * FROM memberships ORDER BY id") == now
     await facts_of(client, tool, **LINKS[tool] | {"contact": anna[:8]})
     assert sandbox.all("SELECT * FROM memberships ORDER BY id") != now
+
+
+BOB = {"first_name": "Bob", "last_name": "Zed", "email": "bob@zed.example"}
+HOME = {"contact": "Bob Zed", "company": "Kestrel Solar Ltd"}
+ANNA = {"contact": "Anna Müller"}
+WON = {"lead": "Acme annual licence", "stage": "Won"}
+OWN = {
+    "a membership of the new": [
+        ("create_contact", BOB | {"company": "Kestrel Solar Ltd"}),
+        ("unlink_contact_from_company", HOME),
+    ],
+    "the recipient": [
+        ("send_outbound_email", MAIL),
+        ("update_contact", ANNA | {"email": "anna@new.example"}),
+    ],
+    "the deal's contact": [
+        ("send_outbound_email", MAIL),
+        ("update_lead", {"lead": "Acme annual licence", "contact": "Ulrich Castelli"}),
+    ],
+    "what ends a link": [
+        ("create_contact", BOB),
+        ("link_contact_to_company", HOME),
+        ("update_contact", {"contact": "Bob Zed", "company": "Quint Medica Oy"}),
+        ("unlink_contact_from_company", {"contact": "Bob Zed", "company": "Quint Medica Oy"}),
+    ],
+    "what the CRM changes along": [
+        ("update_lead", {"lead": "Acme annual licence", "probability": 35}),
+        ("move_lead_stage", WON),
+    ],
+    "the end of a primary link": [
+        ("update_contact", ANNA | {"company": "Kestrel Solar Ltd"}),
+        ("unlink_contact_from_company", ANNA | {"company": "Kestrel Solar Ltd"}),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("calls", "again"), [(OWN[name], 1 if "ends" in name else 0) for name in OWN], ids=OWN
+)
+async def test_what_this_person_changed_since_is_no_reason_to_refuse(
+    client: Client, wire: Any, calls: list[tuple[str, dict[str, Any]]], again: int
+) -> None:
+    for tool, arguments in calls:
+        await facts_of(client, tool, **arguments)
+    tool, arguments = calls[again]
+    await client.call_tool(tool, arguments)
+    refused = await client.call_tool("list_changes", {"outcome": "refused"})
+    assert refused.structured_content == {"changes": []}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "ours", "theirs"),
+    [
+        (
+            "link_contact_to_company",
+            LINK,
+            ("log_activity", {"type": "call", "subject": "Hi", "contact": "Anna Müller"}),
+            ("link_contact_to_company", LINK | {"title": "CFO"}),
+        ),
+        (
+            "create_company",
+            {"name": "Newcomer AG"},
+            ("update_company", {"company": "Newcomer AG", "phone": "1"}),
+            ("update_company", {"company": "Newcomer AG", "name": "Oldtimer AG"}),
+        ),
+    ],
+)
+async def test_something_else_of_this_persons_is_no_wish_to_take_a_colleagues_back(
+    open_client: OpenClient,
+    wire: Any,
+    tool: str,
+    arguments: dict[str, Any],
+    ours: tuple[str, dict[str, Any]],
+    theirs: tuple[str, dict[str, Any]],
+) -> None:
+    client, colleague = await open_client(), await open_client(principal="ben")
+    await facts_of(client, tool, **arguments)
+    await facts_of(client, ours[0], **ours[1])
+    await facts_of(colleague, theirs[0], **theirs[1])
+    await text_of(client, tool, **arguments, fails=True)
+    assert len(wire.writes) == 3
 
 
 async def test_of_a_batch_the_change_is_told_that_is_about_the_record(

@@ -416,8 +416,9 @@ class Gate:
             problem = f'What was approved would be "{change.title}" now, so that the approval is void.'
             raise RefusedError(f"{problem} {NOTHING_SENT}")
         if call.approved[change.key] != self._counts(kind, seen, change):
+            what = "The record, or what else was sent," if kind.is_email else "The record"
             raise RefusedError(
-                f"The record changed since it was shown, so that the approval is void. {NOTHING_SENT}"
+                f"{what} changed since it was shown, so that the approval is void. {NOTHING_SENT}"
             )
 
     # On its way

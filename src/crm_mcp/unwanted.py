@@ -8,12 +8,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from crm_mcp.calls import DAY_SECONDS, REPEAT_SECONDS, Call, Policy
-from crm_mcp.crm.contacts import UPDATE_CONTACT
+from crm_mcp.crm.contacts import DELETE_MEMBERSHIP, UPDATE_CONTACT
+from crm_mcp.kinds import KINDS
 from crm_mcp.matching import core
 from crm_mcp.memory import MIN_SHORT_CHARS, Memory
 from crm_mcp.preview import recipient
 from crm_mcp.timeline_kinds import READS
-from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, on_one_line
+from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, on_one_line, sentence
 from crm_mcp.writes import Done
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from crm_mcp.crm.client import Write
     from crm_mcp.ledger import Attempt, Change, Ledger
     from crm_mcp.writes import Kind, Seen
+
+# A start of an id that is longer than the shortest.
+LONGER_CHARS = 13
+# The fields by which it is told whom an e-mail reaches.
+REACHING = {"email", "contactId"}
+# The fields by which a record is told to be the same.
+TELLING = {"name", "title", "website", "email", "firstName", "lastName", "companyId", "isPrimary"}
 
 
 def why_renamed(memory: Memory, kind: Kind, write: Write, seen: Seen, call: Call) -> str | None:
@@ -45,10 +53,9 @@ def _sets_the_same(change: Change, earlier: Change) -> bool:
 
 
 def _sets_primary(change: Change) -> bool:
-    """Whether it says which company is a contact's first."""
-    return change.body.get("isPrimary") is True or (
-        change.operation == UPDATE_CONTACT.name and "companyId" in change.body
-    )
+    """Whether it says which company is a contact's first, or ends what may be."""
+    said = change.operation == UPDATE_CONTACT.name and "companyId" in change.body
+    return said or change.body.get("isPrimary") is True or change.operation == DELETE_MEMBERSHIP.name
 
 
 async def why_overwritten(
@@ -62,13 +69,17 @@ async def why_overwritten(
         return await _why_not_made_anew(crm, ledger, kind, call, earlier)
     if not kind.is_idempotent or earlier.claim is None:
         return None
-    if any(_sets_the_same(one, earlier) for one in _ours_since(ledger, earlier, claim=earlier.claim)):
+    ours = _ours_since(ledger, earlier, claim=earlier.claim)
+    if any(_sets_the_same(one, earlier) for one in ours):
         return None
     done = Done(earlier.targets, earlier.body, earlier.before, earlier.after, earlier.opened_at)
     since = await kind.since(crm, done, earlier.subject.id)
+    now = await kind.now(crm, earlier.targets) or {} if since else {}
+    # What the CRM changed along with something of this person's is nobody else's.
+    since = [one for one in since if not any(_left(our, one.field, now) for our in ours)]
     if earlier.outcome == "unknown":
         # What is as it was before was not done; who `me` is nobody can tell.
-        before, now = earlier.before or {}, await kind.now(crm, earlier.targets) or {}
+        before = earlier.before or {}
         same = {name for name in earlier.body if now.get(name) == before.get(name)}
         since = [one for one in since if one.field not in same and earlier.body.get(one.field) != "me"]
     # What is gone the CRM itself refuses to change.
@@ -78,17 +89,32 @@ async def why_overwritten(
     return f"{_same_call(earlier)}, and somebody changed it since: {what}. {_other_words(call, earlier)}"
 
 
+def _left(change: Change, field: str, now: Mapping[str, Any]) -> bool:
+    """Whether the field became with the change what it is."""
+    before, after = change.before or {}, change.after if isinstance(change.after, dict) else {}
+    return field in after and before.get(field) != after[field] == now.get(field)
+
+
 async def _why_not_made_anew(
     crm: CrmClient, ledger: Ledger, kind: Kind, call: Call, earlier: Change
 ) -> str | None:
     subject = earlier.subject
-    if subject is None or _ours_since(ledger, earlier, subject=subject):
+    if subject is None:
+        return None
+    claims = {f"{kind.record} {subject.id}", str(earlier.claim) if kind.record == "membership" else ""}
+    ours = [one for claim in claims if claim for one in _ours_since(ledger, earlier, claim=claim)]
+    if any(_makes_another(one) for one in (*ours, *_ours_since(ledger, earlier, subject=subject))):
         return None
     now = await kind.now(crm, {**earlier.targets, f"{kind.record}_id": subject.id})
-    called = clean(kind.called(now) or subject.id, MAX_NAME_CHARS)
+    called = clean(kind.called(now) or "another", MAX_NAME_CHARS)
     what = f'"{called}" now' if now else "gone"
     way = _other_words(call, earlier) if kind.record == "membership" else "`repeat` makes another."
     return f"{_same_call(earlier)}, and what it made is {what}. {way}"
+
+
+def _makes_another(change: Change) -> bool:
+    """Whether a record is gone with it, or may be called or found otherwise."""
+    return KINDS[change.operation].ends or change.outcome == "undone" or bool(TELLING & change.body.keys())
 
 
 def why_otherwise_now(ledger: Ledger, kind: Kind, seen: Seen, call: Call, attempt: Attempt) -> str | None:
@@ -99,12 +125,17 @@ def why_otherwise_now(ledger: Ledger, kind: Kind, seen: Seen, call: Call, attemp
     if not before or any(one.key == attempt.key for one in before):
         return None
     was = before[0]
+    told = f"{_same_call(was)}: {sentence(was.title)}"
     if kind.is_email:
+        ours = any(REACHING & one.body.keys() for one in _ours_since(ledger, was))
+        if ours or _address(was.before) == _address(seen.record):
+            return None
         now = f"It would go to {recipient(seen.record)} now."
-        return f"{_same_call(was)}: {was.title}. {now} `repeat` sends it, where a person approves that."
-    if _ours_since(ledger, was, claim=attempt.claim):
+        return f"{told} {now} `repeat` sends it, where a person approves that."
+    since = _ours_since(ledger, was, claim=attempt.claim)
+    if any(not KINDS[one.operation].hangs for one in since):
         return None
-    return f"{_same_call(was)}: {was.title}. Somebody changed that since. {_other_words(call, was)}"
+    return f"{told} Somebody changed that since. {_other_words(call, was)}"
 
 
 def _ours_since(ledger: Ledger, change: Change, **about: Any) -> list[Change]:
@@ -124,8 +155,11 @@ def _same_call(change: Change) -> str:
 
 
 def _other_words(call: Call, change: Change) -> str:
+    """The record's id, in a length in which it was not said: that makes it another call."""
     about = change.targets.get("contact_id") or (change.subject.id if change.subject else "")
-    word = "its name" if _says(call.arguments, about) else about[:MIN_SHORT_CHARS]
+    said = [value for value in call.arguments.values() if isinstance(value, str)]
+    short, longer = about[:MIN_SHORT_CHARS], about[:LONGER_CHARS]
+    word = longer if short in said else short
     return f"Ask the person; to do it all the same, say {word} for the record."
 
 

@@ -114,8 +114,8 @@ def written_to(parameter: str, find: Callable[[str], Awaitable[R]]) -> Callable[
             if now.id == full:
                 return now
             raise RefusedError(
-                f'{_did(change)} What "{clean(said, MAX_NAME_CHARS)}" fits now is another record than then: '
-                f"if it is meant, say {now.id}; for that of then, {full}. {NOTHING_SENT}"
+                f'{_did(change)} What "{clean(said, MAX_NAME_CHARS)}" fits now is another record than then, '
+                f"which was {full}: if it is meant, say {now.id}. {NOTHING_SENT}"
             )
         return await find(full)
 
