@@ -855,7 +855,7 @@ OWN = {
     ("calls", "again"), [(OWN[name], 1 if "ends" in name else 0) for name in OWN], ids=OWN
 )
 async def test_what_this_person_changed_since_is_no_reason_to_refuse(
-    client: Client, wire: Any, calls: list[tuple[str, dict[str, Any]]], again: int
+    client: Client, calls: list[tuple[str, dict[str, Any]]], again: int
 ) -> None:
     for tool, arguments in calls:
         await facts_of(client, tool, **arguments)
