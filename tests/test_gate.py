@@ -769,8 +769,8 @@ async def test_what_was_never_done_is_not_repeated_on_purpose(client: Client, wi
 @pytest.mark.parametrize(
     ("statement", "became"),
     [
-        ("UPDATE companies SET name = 'Oldtimer AG' WHERE name = 'Newcomer AG'", '"Oldtimer AG" now'),
-        ("DELETE FROM companies WHERE name = 'Newcomer AG'", "gone"),
+        ("UPDATE companies SET name = 'Oldtimer AG' WHERE name = 'Newcomer AG'", "name is Oldtimer AG now"),
+        ("DELETE FROM companies WHERE name = 'Newcomer AG'", "it is gone"),
     ],
 )
 async def test_what_somebody_changed_of_a_new_record_is_not_made_anew_by_a_call_made_again(
@@ -781,8 +781,8 @@ async def test_what_somebody_changed_of_a_new_record_is_not_made_anew_by_a_call_
     sandbox.execute(statement)
     text = await text_of(client, "create_company", name="Newcomer AG", fails=True)
     assert text == (
-        f"The same call was made at {made.opened_at:%H:%M} UTC (change {made.id}), and what it made is "
-        f"{became}. `repeat` makes another. Nothing was sent to the CRM."
+        f"The same call was made at {made.opened_at:%H:%M} UTC (change {made.id}), and somebody changed "
+        f"what it made: {became}. `repeat` makes another. Nothing was sent to the CRM."
     )
     await facts_of(client, "create_company", name="Newcomer AG", repeat=True)
     assert sandbox.number("SELECT count(*) FROM companies WHERE name = 'Newcomer AG'") == 1
@@ -865,37 +865,116 @@ async def test_what_this_person_changed_since_is_no_reason_to_refuse(
     assert refused.structured_content == {"changes": []}
 
 
-@pytest.mark.parametrize(
-    ("tool", "arguments", "ours", "theirs"),
-    [
-        (
-            "link_contact_to_company",
-            LINK,
-            ("log_activity", {"type": "call", "subject": "Hi", "contact": "Anna Müller"}),
-            ("link_contact_to_company", LINK | {"title": "CFO"}),
-        ),
-        (
-            "create_company",
-            {"name": "Newcomer AG"},
-            ("update_company", {"company": "Newcomer AG", "phone": "1"}),
-            ("update_company", {"company": "Newcomer AG", "name": "Oldtimer AG"}),
-        ),
+ACME = {"company": "Acme Inc."}
+LOG = ("log_activity", {"type": "call", "subject": "Hi", "contact": "Anna Müller"})
+PHONE = ("update_contact", ANNA | {"phone": "2"})
+MADE = {"company": "Newcomer AG"}
+QUINT = ("link_contact_to_company", ANNA | {"company": "Quint Medica Oy"})
+RENAMED = ("update_company", MADE | {"name": "Oldtimer AG"})
+NEW_ADDRESS = ("update_contact", ANNA | {"email": "other@new.example"})
+CFO = ("link_contact_to_company", LINK | {"title": "CFO"})
+OVERWRITING = {
+    "a link after a log": [("link_contact_to_company", LINK), LOG, CFO],
+    "a link after a phone number": [("link_contact_to_company", LINK), PHONE, CFO],
+    "a link that ended": [
+        ("link_contact_to_company", LINK),
+        QUINT,
+        ("unlink_contact_from_company", ANNA | {"company": "Kestrel Solar Ltd"}),
     ],
-)
+    "a link made anew": [
+        ("unlink_contact_from_company", UNLINK),
+        PHONE,
+        ("link_contact_to_company", UNLINK | {"title": "CEO"}),
+    ],
+    "a company after a phone number": [
+        ("create_company", {"name": "Newcomer AG"}),
+        ("update_company", MADE | {"phone": "1"}),
+        RENAMED,
+    ],
+    "a company after a log": [
+        ("create_company", {"name": "Newcomer AG"}),
+        ("log_activity", {"type": "call", "subject": "Hi"} | MADE),
+        RENAMED,
+    ],
+    "an e-mail after a log": [("send_outbound_email", MAIL), LOG, NEW_ADDRESS],
+    "an e-mail after another address": [
+        ("send_outbound_email", MAIL),
+        ("update_contact", ANNA | {"email": "mine@new.example"}),
+        NEW_ADDRESS,
+    ],
+    "another field": [
+        ("update_company", ACME | {"phone": "1", "notes": "x"}),
+        ("update_company", ACME | {"phone": "2"}),
+        ("update_company", ACME | {"notes": "theirs"}),
+    ],
+    "a later value": [
+        ("update_company", ACME | {"phone": "1"}),
+        ("update_company", ACME | {"phone": "2"}),
+        ("update_company", ACME | {"phone": "3"}),
+    ],
+    "a stage": [
+        ("create_pipeline_stage", {"name": "Trial"}),
+        LOG,
+        ("update_pipeline_stage", {"stage": "Trial", "name": "Test"}),
+    ],
+}
+
+
+@pytest.mark.parametrize("what", OVERWRITING)
 async def test_something_else_of_this_persons_is_no_wish_to_take_a_colleagues_back(
-    open_client: OpenClient,
-    wire: Any,
-    tool: str,
-    arguments: dict[str, Any],
-    ours: tuple[str, dict[str, Any]],
-    theirs: tuple[str, dict[str, Any]],
+    open_client: OpenClient, wire: Any, what: str
 ) -> None:
     client, colleague = await open_client(), await open_client(principal="ben")
+    (tool, arguments), ours, theirs = OVERWRITING[what]
     await facts_of(client, tool, **arguments)
     await facts_of(client, ours[0], **ours[1])
     await facts_of(colleague, theirs[0], **theirs[1])
-    await text_of(client, tool, **arguments, fails=True)
-    assert len(wire.writes) == 3
+    text = await text_of(client, tool, **arguments, fails=True)
+    assert (text.startswith("The same call was made at "), len(wire.writes)) == (True, 3)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("update_company", ACME | {"phone": "1"}),
+        ("move_lead_stage", MOVE | {"stage": "Proposal"}),
+        ("move_lead_stage", {"leads": ["Acme annual licence"], "stage": "Proposal"}),
+        ("link_contact_to_company", LINK),
+        ("create_lead", {"title": "New deal", "company": "Acme Inc."}),
+    ],
+)
+async def test_what_a_colleague_took_back_is_not_done_again_by_a_call_made_again(
+    open_client: OpenClient, wire: Any, tool: str, arguments: dict[str, Any]
+) -> None:
+    client, colleague = await open_client(), await open_client(principal="ben")
+    done = await facts_of(client, tool, **arguments)
+    await facts_of(colleague, "undo_change", change=done["change_ids"][0])
+    await client.call_tool(tool, arguments)
+    assert len(wire.writes) == 2
+    refused = await client.call_tool("list_changes", {"outcome": "refused"})
+    assert refused.structured_content
+    assert "ben took it back (change " in refused.structured_content["changes"][0]["detail"]
+
+
+async def test_what_was_said_in_other_words_since_keeps_a_call_made_again_from_nothing(
+    open_client: OpenClient, sandbox: Any, find: Find, wire: Any
+) -> None:
+    client, acme = await open_client(), find("companies", name="Acme Inc.")["id"]
+    for said in ("Acme Inc.", acme[:8]):
+        await facts_of(client, "update_company", company=said, phone="1")
+        sandbox.execute("UPDATE companies SET phone = '2' WHERE name = 'Acme Inc.'")
+    await text_of(client, "update_company", company="Acme Inc.", phone="1", fails=True)
+    assert len(wire.writes) == 2
+
+
+async def test_an_id_in_a_list_is_said_in_another_length(client: Client, sandbox: Any, find: Find) -> None:
+    lead = find("leads", title="Acme annual licence")["id"]
+    moves = {"leads": [lead[:8]], "stage": "Proposal"}
+    await facts_of(client, "move_lead_stage", **moves)
+    won = find("stages", name="Won")["id"]
+    sandbox.execute("UPDATE leads SET stage_id = ? WHERE title = 'Acme annual licence'", won)
+    result = await client.call_tool("move_lead_stage", moves)
+    assert f"say {lead[:13]} for the record" in result.content[0].text  # type: ignore[union-attr]
 
 
 async def test_of_a_batch_the_change_is_told_that_is_about_the_record(

@@ -175,7 +175,7 @@ def made_before(ledger: Ledger, attempt: Attempt) -> list[Change]:
     newest first."""
     now, done, found = datetime.now(UTC), set(), []
     every = ledger.changes(
-        outcomes=["applied", "unknown"],
+        outcomes=["applied", "unknown", "undone"],
         tool=attempt.tool,
         principal=attempt.principal,
         entity=attempt.entity,
@@ -183,7 +183,7 @@ def made_before(ledger: Ledger, attempt: Attempt) -> list[Change]:
         limit=MAX_MADE_BEFORE,
     )
     for change in every:
-        if change.outcome == "applied":
+        if change.outcome != "unknown":
             done.add(change.key)
             seconds = DAY_SECONDS if change.lost else REPEAT_SECONDS
             if now - (change.closed_at or change.opened_at) <= timedelta(seconds=seconds):

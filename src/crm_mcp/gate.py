@@ -345,7 +345,7 @@ class Gate:
         """A call made again must not take back what somebody else changed since it was made first."""
         from crm_mcp.unwanted import why_overwritten  # noqa: PLC0415
 
-        if problem := await why_overwritten(self._crm, self._ledger(), kind, call, earlier, attempt):
+        if problem := await why_overwritten(self._crm, self._ledger(), kind, call, earlier):
             problem = UUID_PATTERN.sub(lambda found: self._named(found[0]), problem)
             await self._refuse(attempt, problem)
 

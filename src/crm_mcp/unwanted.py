@@ -12,9 +12,9 @@ from crm_mcp.crm.contacts import DELETE_MEMBERSHIP, UPDATE_CONTACT
 from crm_mcp.kinds import KINDS
 from crm_mcp.matching import core
 from crm_mcp.memory import MIN_SHORT_CHARS, Memory
-from crm_mcp.preview import recipient
+from crm_mcp.preview import recipient, shown
 from crm_mcp.timeline_kinds import READS
-from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, on_one_line, sentence
+from crm_mcp.wording import MAX_NAME_CHARS, clean, clock, on_one_line, sentence, worded
 from crm_mcp.writes import Done
 
 if TYPE_CHECKING:
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 # A start of an id that is longer than the shortest.
 LONGER_CHARS = 13
-# The fields by which it is told whom an e-mail reaches.
-REACHING = {"email", "contactId"}
 # The fields by which a record is told to be the same.
-TELLING = {"name", "title", "website", "email", "firstName", "lastName", "companyId", "isPrimary"}
+TELLING = ("name", "title", "firstName", "lastName", "email", "website", "companyId")
+# Those that tell which company is a contact's first.
+PRIMARY = ("companyId", "isPrimary")
+# The records of which `repeat` makes another.
+REPEATED = ("company", "contact", "lead")
 
 
 def why_renamed(memory: Memory, kind: Kind, write: Write, seen: Seen, call: Call) -> str | None:
@@ -45,38 +47,23 @@ def why_renamed(memory: Memory, kind: Kind, write: Write, seen: Seen, call: Call
     )
 
 
-def _sets_the_same(change: Change, earlier: Change) -> bool:
-    """Whether it set a field of it, of the same record; a contact's company is its primary membership."""
-    if (change.operation, change.subject) == (earlier.operation, earlier.subject):
-        return bool(change.body.keys() & earlier.body.keys())
-    return _sets_primary(change) and _sets_primary(earlier)
-
-
-def _sets_primary(change: Change) -> bool:
-    """Whether it says which company is a contact's first, or ends what may be."""
-    said = change.operation == UPDATE_CONTACT.name and "companyId" in change.body
-    return said or change.body.get("isPrimary") is True or change.operation == DELETE_MEMBERSHIP.name
-
-
 async def why_overwritten(
-    crm: CrmClient, ledger: Ledger, kind: Kind, call: Call, earlier: Change, attempt: Attempt
+    crm: CrmClient, ledger: Ledger, kind: Kind, call: Call, earlier: Change
 ) -> str | None:
     """A call made again must not take back what somebody else set since it was made first; what this person
     had done since, or asks for in other words, is another wish."""
-    if call.undoes or earlier.subject is None or earlier.arguments != attempt.arguments:
+    is_again = any(one.key == earlier.key for one in call.before)
+    if call.undoes or earlier.subject is None or earlier.claim is None or not is_again:
         return None
-    if kind.is_new and kind.record != "stage":
+    if kind.is_new:
         return await _why_not_made_anew(crm, ledger, kind, call, earlier)
-    if not kind.is_idempotent or earlier.claim is None:
-        return None
-    ours = _ours_since(ledger, earlier, claim=earlier.claim)
-    if any(_sets_the_same(one, earlier) for one in ours):
+    if not kind.is_idempotent:
         return None
     done = Done(earlier.targets, earlier.body, earlier.before, earlier.after, earlier.opened_at)
     since = await kind.since(crm, done, earlier.subject.id)
     now = await kind.now(crm, earlier.targets) or {} if since else {}
-    # What the CRM changed along with something of this person's is nobody else's.
-    since = [one for one in since if not any(_left(our, one.field, now) for our in ours)]
+    ours = _ours_since(ledger, earlier, claim=earlier.claim)
+    since = [one for one in since if not _is_ours(ours, one.field, now)]
     if earlier.outcome == "unknown":
         # What is as it was before was not done; who `me` is nobody can tell.
         before = earlier.before or {}
@@ -89,65 +76,115 @@ async def why_overwritten(
     return f"{_same_call(earlier)}, and somebody changed it since: {what}. {_other_words(call, earlier)}"
 
 
-def _left(change: Change, field: str, now: Mapping[str, Any]) -> bool:
-    """Whether the field became with the change what it is."""
-    before, after = change.before or {}, change.after if isinstance(change.after, dict) else {}
-    return field in after and before.get(field) != after[field] == now.get(field)
-
-
 async def _why_not_made_anew(
     crm: CrmClient, ledger: Ledger, kind: Kind, call: Call, earlier: Change
 ) -> str | None:
-    subject = earlier.subject
+    """What was made is another by now, or gone: where that is nothing of this person's."""
+    subject, made = earlier.subject, earlier.after or {}
     if subject is None:
         return None
-    claims = {f"{kind.record} {subject.id}", str(earlier.claim) if kind.record == "membership" else ""}
-    ours = [one for claim in claims if claim for one in _ours_since(ledger, earlier, claim=claim)]
-    if any(_makes_another(one) for one in (*ours, *_ours_since(ledger, earlier, subject=subject))):
-        return None
     now = await kind.now(crm, {**earlier.targets, f"{kind.record}_id": subject.id})
-    called = clean(kind.called(now) or "another", MAX_NAME_CHARS)
-    what = f'"{called}" now' if now else "gone"
-    way = _other_words(call, earlier) if kind.record == "membership" else "`repeat` makes another."
-    return f"{_same_call(earlier)}, and what it made is {what}. {way}"
+    ours = _ours_since(ledger, earlier, subject=subject)
+    if kind.record in ("contact", "membership"):
+        # Its memberships are told of the contact.
+        ours += _ours_since(ledger, earlier, claim=f"contact {earlier.targets.get('contact_id', subject.id)}")
+    if now is None:
+        is_ours = any(one.subject == subject and KINDS[one.operation].ends for one in ours)
+        what = [] if is_ours or any(_moves_contact(one) for one in ours) else ["it is gone"]
+    else:
+        other = [name for name in TELLING if name in made and now.get(name) != made[name]]
+        what = [
+            f"{worded(name)} is {shown(now.get(name), str)} now"
+            for name in other
+            if not _is_ours(ours, name, now)
+        ]
+    if not what:
+        return None
+    way = {
+        "membership": _other_words(call, earlier),
+        "stage": "Ask the person: after ten minutes the same call makes another.",
+    }.get(kind.record, "`repeat` makes another.")
+    return f"{_same_call(earlier)}, and somebody changed what it made: {'; '.join(what)}. {way}"
 
 
-def _makes_another(change: Change) -> bool:
-    """Whether a record is gone with it, or may be called or found otherwise."""
-    return KINDS[change.operation].ends or change.outcome == "undone" or bool(TELLING & change.body.keys())
+def _is_ours(ours: Sequence[Change], field: str, now: Mapping[str, Any]) -> bool:
+    """Whether a field is what this person made of it, or the CRM along with something of theirs."""
+    if field in PRIMARY and any(_sets_primary(one) for one in ours):
+        return True
+    return any(_left(one, field, now) for one in ours)
+
+
+def _left(change: Change, field: str, now: Mapping[str, Any]) -> bool:
+    """Whether the field became with the change what it is."""
+    before, after = change.before or {}, change.after if isinstance(change.after, dict) else change.body
+    return field in after and before.get(field) != after[field] == now.get(field)
+
+
+def _sets_primary(change: Change) -> bool:
+    """Whether it says which company is a contact's first, or ends what may be."""
+    is_end = change.operation == DELETE_MEMBERSHIP.name
+    return is_end or change.body.get("isPrimary") is True or _moves_contact(change)
+
+
+def _moves_contact(change: Change) -> bool:
+    return change.operation == UPDATE_CONTACT.name and "companyId" in change.body
 
 
 def why_otherwise_now(ledger: Ledger, kind: Kind, seen: Seen, call: Call, attempt: Attempt) -> str | None:
-    """A call made again that would send another write than before: somebody changed what it is about."""
+    """A call made again that somebody took back, or that would send another write than before because
+    somebody changed what it is about."""
     if call.undoes or call.arguments.get("repeat") or attempt.claim is None:
         return None
-    before = [one for one in call.before if one.claim == attempt.claim and one.outcome == "applied"]
-    if not before or any(one.key == attempt.key for one in before):
+    before = [one for one in call.before if one.claim == attempt.claim and one.outcome != "unknown"]
+    equal = [one for one in before if one.key == attempt.key]
+    if not before or (equal and equal[0].outcome == "applied"):
         return None
-    was = before[0]
+    if equal:
+        return _why_taken_back(ledger, kind, call, equal[0])
+    was, record = before[0], seen.record or {}
     told = f"{_same_call(was)}: {sentence(was.title)}"
     if kind.is_email:
-        ours = any(REACHING & one.body.keys() for one in _ours_since(ledger, was))
-        if ours or _address(was.before) == _address(seen.record):
+        ours = any(_sends_there(one, was, record, attempt) for one in _ours_since(ledger, was))
+        if ours or _address(was.before) == _address(record):
             return None
-        now = f"It would go to {recipient(seen.record)} now."
+        now = f"It would go to {recipient(record)} now."
         return f"{told} {now} `repeat` sends it, where a person approves that."
-    since = _ours_since(ledger, was, claim=attempt.claim)
-    if any(not KINDS[one.operation].hangs for one in since):
+    company = record.get("companyId")
+    ours = any(
+        one.subject == attempt.subject or (_moves_contact(one) and one.body["companyId"] == company)
+        for one in _ours_since(ledger, was, claim=attempt.claim)
+    )
+    return None if ours else f"{told} Somebody changed that since. {_other_words(call, was)}"
+
+
+def _why_taken_back(ledger: Ledger, kind: Kind, call: Call, was: Change) -> str | None:
+    taken_back = ledger.get(was.undone_by or "")
+    if taken_back.principal == was.principal:
         return None
-    return f"{told} Somebody changed that since. {_other_words(call, was)}"
+    by = f"{taken_back.principal} took it back (change {taken_back.id})"
+    way = "`repeat` makes another." if kind.record in REPEATED else _other_words(call, was)
+    return f"{_same_call(was)}, and {by}. {way}"
+
+
+def _sends_there(change: Change, was: Change, seen: Mapping[str, Any], email: Attempt) -> bool:
+    """Whether it gave the reader this address, or the deal this reader."""
+    if change.body.get("email") == seen.get("to"):
+        return True
+    contact, lead = seen.get("contactId"), email.body.get("leadId")
+    of_lead = change.subject is not None and change.subject.id == lead
+    return of_lead and change.body.get("contactId") == contact != (was.before or {}).get("contactId")
 
 
 def _ours_since(ledger: Ledger, change: Change, **about: Any) -> list[Change]:
-    """What this person did after it."""
+    """What this person did after it, or may have done; not what only hangs on the record."""
     later = ledger.changes(
         entity=change.entity,
         principal=change.principal,
         since=change.opened_at,
-        outcomes=["applied", "undone"],
+        outcomes=["applied", "undone", "unknown"],
         **about,
     )
-    return [one for one in later if one.id != change.id]
+    return [one for one in later if one.id != change.id and not KINDS[one.operation].hangs]
 
 
 def _same_call(change: Change) -> str:
@@ -157,9 +194,8 @@ def _same_call(change: Change) -> str:
 def _other_words(call: Call, change: Change) -> str:
     """The record's id, in a length in which it was not said: that makes it another call."""
     about = change.targets.get("contact_id") or (change.subject.id if change.subject else "")
-    said = [value for value in call.arguments.values() if isinstance(value, str)]
     short, longer = about[:MIN_SHORT_CHARS], about[:LONGER_CHARS]
-    word = longer if short in said else short
+    word = longer if short in _each_said(call.arguments) else short
     return f"Ask the person; to do it all the same, say {word} for the record."
 
 
@@ -234,6 +270,10 @@ def _address(seen: dict[str, Any] | None) -> str:
 
 def _says(arguments: Mapping[str, Any], full: str) -> bool:
     """Whether one of the arguments is the id, or the start of it."""
-    each = (value if isinstance(value, list | tuple) else [value] for value in arguments.values())
-    said = [one.strip().lower() for one in chain(*each) if isinstance(one, str)]
+    said = _each_said(arguments)
     return any(len(start) >= MIN_SHORT_CHARS and full.startswith(start) for start in said)
+
+
+def _each_said(arguments: Mapping[str, Any]) -> list[str]:
+    each = (value if isinstance(value, list | tuple) else [value] for value in arguments.values())
+    return [one.strip().lower() for one in chain(*each) if isinstance(one, str)]

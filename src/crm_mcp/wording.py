@@ -125,8 +125,8 @@ def clock(at: datetime) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a full stop, unless it ends like `Acme Inc.`"""
-    return text if text.endswith(".") else f"{text}."
+    """With a full stop, unless it ends like `Acme Inc.` or `Hello?`"""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def worded(field: str) -> str:
