@@ -18,7 +18,16 @@ from crm_mcp.crm.contacts import ContactChanges
 from crm_mcp.crm.leads import NewLead
 from crm_mcp.tools import published
 
-from .writing import Held, doing_it_in_the_dark, facts_of, losing_the_answer, showing, text_of, without
+from .writing import (
+    Held,
+    doing_it_in_the_dark,
+    facts_of,
+    hiding_memberships,
+    losing_the_answer,
+    showing,
+    text_of,
+    without,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -944,16 +953,23 @@ async def test_something_else_of_this_persons_is_no_wish_to_take_a_colleagues_ba
     ],
 )
 async def test_what_a_colleague_took_back_is_not_done_again_by_a_call_made_again(
-    open_client: OpenClient, wire: Any, tool: str, arguments: dict[str, Any]
+    open_client: OpenClient, wire: Any, changes: Any, tool: str, arguments: dict[str, Any]
 ) -> None:
     client, colleague = await open_client(), await open_client(principal="ben")
     done = await facts_of(client, tool, **arguments)
     await facts_of(colleague, "undo_change", change=done["change_ids"][0])
-    await client.call_tool(tool, arguments)
+    result = await client.call_tool(tool, arguments)
     assert len(wire.writes) == 2
-    refused = await client.call_tool("list_changes", {"outcome": "refused"})
-    assert refused.structured_content
-    assert "ben took it back (change " in refused.structured_content["changes"][0]["detail"]
+    undone, undoing, *_ = changes()
+    [block] = result.content
+    about = (undone.targets.get("contact_id") or undone.subject.id)[:8]
+    how = f"Ask the person; to do it all the same, say {about} for the record."
+    if tool.startswith("create"):
+        how = "`repeat` makes another."
+    assert (
+        f"The same call was made at {undone.opened_at:%H:%M} UTC (change {undone.id}), and ben took it back "
+        f"(change {undoing.id}). {how} Nothing was sent to the CRM."
+    ) in block.text.replace("\n", " ")  # type: ignore[union-attr]
 
 
 async def test_what_was_said_in_other_words_since_keeps_a_call_made_again_from_nothing(
@@ -1186,15 +1202,7 @@ async def test_where_nobody_can_tell_which_membership_may_end_a_person_decides(
 async def test_where_memberships_cannot_be_seen_a_person_decides(
     open_client: OpenClient, wire: Any, ledger: Any
 ) -> None:
-    inner = wire.inner
-
-    async def hides(request: httpx2.Request) -> httpx2.Response:
-        if request.url.path.endswith("/company-memberships"):
-            return httpx2.Response(403, json={"error": "no"})
-        response: httpx2.Response = await inner.handle_async_request(request)
-        return response
-
-    wire.inner = httpx2.MockTransport(hides)
+    wire.inner = hiding_memberships(wire.inner)
     client = await open_client(policy=Policy())
     moved = {"contact": "anna.muller@acme-inc.example", "company": "Kestrel Solar Ltd"}
     text = await text_of(client, "update_contact", **moved, fails=True)
@@ -1285,15 +1293,7 @@ async def test_a_membership_that_shows_its_company_oddly_is_no_crash(
 async def test_what_goes_with_a_contact_is_shown_though_its_memberships_cannot_be_seen(
     open_client: OpenClient, wire: Any
 ) -> None:
-    inner = wire.inner
-
-    async def hides(request: httpx2.Request) -> httpx2.Response:
-        if request.url.path.endswith("/company-memberships"):
-            return httpx2.Response(403, json={"error": "no"})
-        response: httpx2.Response = await inner.handle_async_request(request)
-        return response
-
-    wire.inner = httpx2.MockTransport(hides)
+    wire.inner = hiding_memberships(wire.inner)
     client = await open_client(policy=Policy())
     text = await text_of(client, "delete_contact", contact="anna.muller@acme-inc.example", fails=True)
     assert "Goes with it: its place in the deal Acme annual licence" in text

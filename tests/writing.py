@@ -64,6 +64,17 @@ def failing_writes(inner: httpx2.AsyncBaseTransport, status: int) -> httpx2.Mock
     return httpx2.MockTransport(answer)
 
 
+def hiding_memberships(inner: httpx2.AsyncBaseTransport) -> httpx2.MockTransport:
+    """A CRM that shows nobody who is a member of which company."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.endswith("/company-memberships"):
+            return httpx2.Response(403, json={"error": "no"})
+        return await inner.handle_async_request(request)
+
+    return httpx2.MockTransport(answer)
+
+
 class Held:
     """A CRM that keeps the first of some requests waiting: it is `met`, until it is `let_go`."""
 

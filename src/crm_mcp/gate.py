@@ -145,11 +145,11 @@ class Gate:
         lost = None
         if kind.is_told and call.arguments.get("repeat"):
             lost = await why_like_lost(self._crm, self._ledger(), kind, write, attempt)
-            details[:0] = [lost] if lost else []
-        if not lost and (like := self._like(kind, seen, attempt)):
-            details.insert(0, f"{told(like)}.")
+        like = self._like(kind, seen, attempt)
+        if first := lost or (like and f"{told(like)}."):
+            details.insert(0, first)
         done = earlier.id if earlier else ""
-        rehearsal.append(Planned(attempt, details, self._counts(kind, seen, attempt), done))
+        rehearsal.append(Planned(attempt, details, _what_counts(seen, like), done))
         return None
 
     def _like(self, kind: Kind, seen: Seen, attempt: Attempt) -> Change | None:
@@ -161,11 +161,6 @@ class Gate:
             if kind.is_email
             else None
         )
-
-    def _counts(self, kind: Kind, seen: Seen, attempt: Attempt) -> str:
-        """What must not change between an approval and its write."""
-        like = self._like(kind, seen, attempt)
-        return digest([seen.what_counts(), like and like.id])
 
     async def _learn_names(self, kind: Kind, write: Write, seen: Seen) -> None:
         """What a person is shown should have names for ids."""
@@ -415,7 +410,7 @@ class Gate:
         if change.key not in call.approved:
             problem = f'What was approved would be "{change.title}" now, so that the approval is void.'
             raise RefusedError(f"{problem} {NOTHING_SENT}")
-        if call.approved[change.key] != self._counts(kind, seen, change):
+        if call.approved[change.key] != _what_counts(seen, self._like(kind, seen, change)):
             what = "The record, or what else was sent," if kind.is_email else "The record"
             raise RefusedError(
                 f"{what} changed since it was shown, so that the approval is void. {NOTHING_SENT}"
@@ -636,6 +631,11 @@ class Gate:
 
         kept = None if after is None else without(after, self._hidden(kind))
         await close(self._ledger(), kind, write, change, kept)
+
+
+def _what_counts(seen: Seen, like: Change | None) -> str:
+    """The digest of what must not change between an approval and its write."""
+    return digest([seen.what_counts(), like and like.id])
 
 
 def _not_kept(kind: Kind, write: Write, after: Wire | None) -> list[str]:

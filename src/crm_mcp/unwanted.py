@@ -29,8 +29,6 @@ LONGER_CHARS = 13
 TELLING = ("name", "title", "firstName", "lastName", "email", "website", "companyId")
 # Those that tell which company is a contact's first.
 PRIMARY = ("companyId", "isPrimary")
-# The records of which `repeat` makes another.
-REPEATED = ("company", "contact", "lead")
 
 
 def why_renamed(memory: Memory, kind: Kind, write: Write, seen: Seen, call: Call) -> str | None:
@@ -100,11 +98,8 @@ async def _why_not_made_anew(
         ]
     if not what:
         return None
-    way = {
-        "membership": _other_words(call, earlier),
-        "stage": "Ask the person: after ten minutes the same call makes another.",
-    }.get(kind.record, "`repeat` makes another.")
-    return f"{_same_call(earlier)}, and somebody changed what it made: {'; '.join(what)}. {way}"
+    how = _all_the_same(kind, call, earlier)
+    return f"{_same_call(earlier)}, and somebody changed what it made: {'; '.join(what)}. {how}"
 
 
 def _is_ours(ours: Sequence[Change], field: str, now: Mapping[str, Any]) -> bool:
@@ -162,8 +157,7 @@ def _why_taken_back(ledger: Ledger, kind: Kind, call: Call, was: Change) -> str 
     if taken_back.principal == was.principal:
         return None
     by = f"{taken_back.principal} took it back (change {taken_back.id})"
-    way = "`repeat` makes another." if kind.record in REPEATED else _other_words(call, was)
-    return f"{_same_call(was)}, and {by}. {way}"
+    return f"{_same_call(was)}, and {by}. {_all_the_same(kind, call, was)}"
 
 
 def _sends_there(change: Change, was: Change, seen: Mapping[str, Any], email: Attempt) -> bool:
@@ -189,6 +183,15 @@ def _ours_since(ledger: Ledger, change: Change, **about: Any) -> list[Change]:
 
 def _same_call(change: Change) -> str:
     return f"The same call was made at {clock(change.opened_at)} (change {change.id})"
+
+
+def _all_the_same(kind: Kind, call: Call, change: Change) -> str:
+    """How it is done again on purpose."""
+    if not kind.is_new or kind.record == "membership":
+        return _other_words(call, change)
+    if kind.record == "stage":
+        return "Ask the person: after ten minutes the same call makes another."
+    return "`repeat` makes another."
 
 
 def _other_words(call: Call, change: Change) -> str:
